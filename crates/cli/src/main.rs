@@ -1,0 +1,3 @@
+//! The `pghaul` command.
+
+fn main() {}

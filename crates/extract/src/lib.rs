@@ -1,0 +1,1 @@
+//! The PostgreSQL source: catalog, snapshot, part planning, COPY out.

@@ -1,0 +1,1 @@
+//! The PostgreSQL target: schema restore, COPY in, indexes, sequences, verify.

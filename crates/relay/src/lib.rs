@@ -1,0 +1,1 @@
+//! What joins stages and keeps a migration going: link, runner, progress.

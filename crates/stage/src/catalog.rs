@@ -1,0 +1,209 @@
+//! What a source says of itself: its server, its database, and what the target needs in order
+//! to rebuild it.
+//!
+//! A catalog is stored on the target (so that an interrupted migration can go on without
+//! asking the source again) and in the spool, therefore it can be serialised. Password hashes
+//! cannot: they leave memory only as the statement that creates the role.
+
+use bytes::Bytes;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use crate::TableId;
+
+/// The description of a source database.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Catalog {
+    /// Which server.
+    pub server: Server,
+    /// Which database, with its properties.
+    pub database: Database,
+    /// The schema without data, as an archive in pg_dump's custom format. Empty if the source
+    /// has none to offer. Whoever stores a catalog stores these bytes beside it.
+    #[serde(skip)]
+    pub archive: Bytes,
+    /// Every table that can hold rows.
+    pub tables: Vec<Table>,
+    /// Every index on them.
+    pub indexes: Vec<Index>,
+    /// Every sequence.
+    pub sequences: Vec<Sequence>,
+    /// How many large objects there are.
+    pub large_objects: u64,
+    /// Roles of the server, without the predefined ones.
+    pub roles: Vec<Role>,
+    /// Which role is a member of which.
+    pub memberships: Vec<Membership>,
+    /// Settings of roles in every database (`ALTER ROLE … SET`).
+    pub role_settings: Vec<Setting>,
+}
+
+/// A server's identity.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// `system_identifier` of its control file; 0 where it cannot be read.
+    pub system: u64,
+    /// `server_version_num`, for example 150018.
+    pub version: u32,
+}
+
+/// A database's properties.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// Its object identifier on its server.
+    pub oid: u32,
+    /// Its name.
+    pub name: String,
+    /// The owner's name.
+    pub owner: String,
+    /// Encoding, by PostgreSQL's name.
+    pub encoding: String,
+    /// `lc_collate`.
+    pub collate: String,
+    /// `lc_ctype`.
+    pub ctype: String,
+    /// Locale provider: `c` (libc), `i` (icu) or `b` (builtin).
+    pub provider: String,
+    /// Locale of the icu or builtin provider.
+    pub locale: Option<String>,
+    /// Rules of the icu provider (PostgreSQL 16).
+    pub icu_rules: Option<String>,
+    /// Connection limit; -1 is none.
+    pub connection_limit: i32,
+    /// Comment.
+    pub comment: Option<String>,
+    /// Privileges, as items of `pg_database.datacl` in text; `None` is the default.
+    pub acl: Option<Vec<String>>,
+    /// `ALTER DATABASE … SET` and `ALTER ROLE … IN DATABASE … SET`.
+    pub settings: Vec<Setting>,
+}
+
+/// One configuration parameter set for a role, a database, or both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// The role, if it holds for one only.
+    pub role: Option<String>,
+    /// The parameter's name.
+    pub name: String,
+    /// Its value as stored; list-valued parameters are a quoted list.
+    pub value: String,
+}
+
+/// A table that can hold rows: ordinary tables and leaf partitions, no views, no parents of
+/// partitions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// Its name.
+    pub id: TableId,
+    /// Its object identifier on the source.
+    pub oid: u32,
+    /// The columns COPY moves: neither dropped nor generated, by attribute number.
+    pub columns: Vec<Column>,
+    /// Estimated rows.
+    pub rows: u64,
+    /// Bytes of the heap.
+    pub heap: u64,
+    /// Bytes of its TOAST table.
+    pub toast: u64,
+    /// Whether it is a partition or a child by inheritance.
+    pub child: bool,
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type, as `format_type` prints it.
+    pub type_name: String,
+}
+
+/// An index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Index {
+    /// Its object identifier on the source.
+    pub oid: u32,
+    /// Its name; its schema is the table's.
+    pub name: String,
+    /// The table it is on.
+    pub table: TableId,
+    /// The statement that creates it, as `pg_get_indexdef` prints it.
+    pub definition: String,
+    /// The constraint it implements, by object identifier.
+    pub constraint: Option<u32>,
+    /// `p` primary key, `u` unique, `x` exclusion; `None` for a plain index.
+    pub constraint_type: Option<char>,
+    /// Whether the constraint can be added `USING INDEX` once the index stands.
+    pub separable: bool,
+    /// Bytes on the source's disk.
+    pub bytes: u64,
+}
+
+/// A sequence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sequence {
+    /// Its name.
+    pub id: TableId,
+    /// Its object identifier on the source.
+    pub oid: u32,
+}
+
+/// A sequence's present value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SequenceValue {
+    /// Which sequence.
+    pub id: TableId,
+    /// The last value handed out, or the first one if none was.
+    pub last_value: i64,
+    /// Whether `last_value` was handed out.
+    pub is_called: bool,
+}
+
+/// A role.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Role {
+    /// Its name.
+    pub name: String,
+    /// `SUPERUSER`.
+    pub superuser: bool,
+    /// `INHERIT`.
+    pub inherit: bool,
+    /// `CREATEROLE`.
+    pub create_role: bool,
+    /// `CREATEDB`.
+    pub create_db: bool,
+    /// `LOGIN`.
+    pub login: bool,
+    /// `REPLICATION`.
+    pub replication: bool,
+    /// `BYPASSRLS`.
+    pub bypass_rls: bool,
+    /// `CONNECTION LIMIT`; -1 is none.
+    pub connection_limit: i32,
+    /// `VALID UNTIL`, as text in ISO form.
+    pub valid_until: Option<String>,
+    /// Comment.
+    pub comment: Option<String>,
+    /// The password's hash. Never serialised, never printed.
+    #[serde(skip)]
+    pub password: Option<SecretString>,
+    /// Whether the source let us read password hashes at all.
+    pub password_readable: bool,
+}
+
+/// A role's membership in another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// The role that has members.
+    pub role: String,
+    /// The member.
+    pub member: String,
+    /// Who granted it.
+    pub grantor: String,
+    /// `WITH ADMIN OPTION`.
+    pub admin: bool,
+    /// `WITH INHERIT` (PostgreSQL 16; `None` before).
+    pub inherit: Option<bool>,
+    /// `WITH SET` (PostgreSQL 16; `None` before).
+    pub set: Option<bool>,
+}

@@ -1,0 +1,1 @@
+//! The suite that every source, target and writer must pass.

@@ -1,0 +1,58 @@
+//! The shared traits and vocabulary of a pghaul pipeline.
+//!
+//! A migration is three stages joined by links:
+//!
+//! ```text
+//!   Source ──batches──▶ Transform* ──batches──▶ Target
+//!     │ plan: parts                               │ Writer, one per part
+//!     └ confirm ◀──────────── mark ───────────────┘ durable
+//! ```
+//!
+//! * A [`Source`] describes itself ([`Catalog`]), cuts its rows into [`Part`]s under one
+//!   snapshot ([`Plan`]), and reads a part as a stream of [`Batch`]es.
+//! * A [`Transform`] is a pure function on a batch.
+//! * A [`Target`] opens a [`Writer`] per part. What the writer has *accepted* is durable only
+//!   once [`Writer::finish`] or [`Writer::flush`] says so.
+//!
+//! For every part, at every moment: *confirmed ≤ durable ≤ accepted ≤ read*.
+//!
+//! Each side lists the [`Format`]s it handles, best first; [`agree`] picks one per pair of
+//! stages. PostgreSQL to PostgreSQL agrees on [`Format::Copy`], the server's own COPY bytes,
+//! which nothing on the way decodes.
+//!
+//! This crate does no input or output and knows no driver. [`memory`] holds a source and a
+//! target that live in memory; with the feature `conformance`, the module of that name is the
+//! suite that every implementation must pass.
+//!
+//! # How to add a stage
+//!
+//! Implement [`Source`], [`Transform`], or [`Target`] with its [`Writer`]; call the
+//! conformance suite on it from a test; hand it to the runner in `pghaul-relay`.
+
+mod batch;
+mod catalog;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod error;
+mod event;
+mod lsn;
+pub mod memory;
+mod part;
+mod source;
+mod table;
+mod target;
+mod transform;
+
+pub use batch::{Batch, Format, Payload, agree};
+pub use catalog::{
+    Catalog, Column, Database, Index, Membership, Role, Sequence, SequenceValue, Server, Setting,
+    Table,
+};
+pub use error::{Error, Kind, Result, Side};
+pub use event::{Event, Observer, Severity, Silent, Step};
+pub use lsn::Lsn;
+pub use part::{Encoding, Mark, Part, PartId, Plan, Range, Slice, Work};
+pub use source::{Batches, Source};
+pub use table::TableId;
+pub use target::{Target, Writer};
+pub use transform::Transform;

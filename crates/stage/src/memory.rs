@@ -1,0 +1,1 @@
+//! A source and a target that live in memory.

@@ -1,0 +1,184 @@
+//! The unit of work, and the plan that lists all of them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Lsn, TableId};
+
+/// Everything to be read under one snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The log position at or after which changes are not part of the snapshot.
+    pub start: Lsn,
+    /// Which transactions the snapshot sees, as the source's `pg_snapshot` text
+    /// (`xmin:xmax:xip,…`); empty where the source has no such thing. A later run uses it to
+    /// tell whether anything changed since.
+    pub visible: String,
+    /// The work, largest first. Identifiers are unique and stay the same for the life of the
+    /// migration.
+    pub parts: Vec<Part>,
+}
+
+/// Names a part within its migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PartId(pub u32);
+
+/// One unit of work: it is read, written, retried and recorded as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Its name.
+    pub id: PartId,
+    /// What is to be done.
+    pub work: Work,
+    /// Rows expected, an estimate.
+    pub rows: u64,
+    /// Bytes on the source's disk, an estimate.
+    pub bytes: u64,
+}
+
+/// What a part moves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Work {
+    /// Rows: one slice of a large table, or many small tables whole, which share the
+    /// round trips and the transaction.
+    Rows(Vec<Slice>),
+    /// Large objects with `from ≤ oid < to`; `None` is no bound. Slice 0 of its batches is the
+    /// objects' metadata, slice 1 their pages.
+    LargeObjects {
+        /// The first object identifier, if bounded.
+        from: Option<u32>,
+        /// The first identifier that is no longer included, if bounded.
+        to: Option<u32>,
+    },
+}
+
+/// The range of one table within a part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slice {
+    /// The table.
+    pub table: TableId,
+    /// Which of its rows.
+    pub range: Range,
+    /// How COPY encodes them.
+    pub encoding: Encoding,
+}
+
+/// Which rows of a table. Ranges are half-open, and a missing bound is a missing bound, never
+/// a sentinel value: the ranges of a table cover it exactly.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Range {
+    /// All rows.
+    All,
+    /// Rows in heap blocks `from ≤ block < to`.
+    Blocks {
+        /// First block, if bounded.
+        from: Option<u32>,
+        /// First block no longer included, if bounded.
+        to: Option<u32>,
+    },
+    /// Rows whose integer key is `from ≤ key < to`.
+    Keys {
+        /// The key column.
+        column: String,
+        /// First key, if bounded.
+        from: Option<i64>,
+        /// First key no longer included, if bounded.
+        to: Option<i64>,
+        /// Whether rows without a key (NULL) belong here; true in exactly one range of a table.
+        nulls: bool,
+    },
+}
+
+/// The two encodings of a COPY stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Encoding {
+    /// `FORMAT binary`: cheapest for both servers.
+    Binary,
+    /// `FORMAT text`: works between any two versions.
+    Text,
+}
+
+/// A position inside a part, in bytes of payload; only grows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Mark(pub u64);
+
+impl Part {
+    /// The slices of tables in it; none for large objects.
+    pub fn slices(&self) -> &[Slice] {
+        match &self.work {
+            Work::Rows(slices) => slices,
+            Work::LargeObjects { .. } => &[],
+        }
+    }
+}
+
+/// For people: what the part moves.
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.work {
+            Work::Rows(slices) => match slices.as_slice() {
+                [] => f.write_str("nothing"),
+                [only] => write!(f, "{}{}", only.table, only.range),
+                [first, rest @ ..] => write!(f, "{} and {} more", first.table, rest.len()),
+            },
+            Work::LargeObjects {
+                from: None,
+                to: None,
+            } => f.write_str("large objects"),
+            Work::LargeObjects { from, to } => {
+                write!(f, "large objects {}..{}", Bound(from), Bound(to))
+            }
+        }
+    }
+}
+
+/// For people: nothing for all rows, otherwise the bounds.
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Range::All => Ok(()),
+            Range::Blocks { from, to } => write!(f, " blocks {}..{}", Bound(from), Bound(to)),
+            Range::Keys {
+                column,
+                from,
+                to,
+                nulls,
+            } => {
+                write!(f, " {column} {}..{}", Bound(from), Bound(to))?;
+                if *nulls {
+                    f.write_str(" and NULL")
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for PartId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Encoding::Binary => "binary",
+            Encoding::Text => "text",
+        })
+    }
+}
+
+struct Bound<'a, T>(&'a Option<T>);
+
+impl<T: fmt::Display> fmt::Display for Bound<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(value) => value.fmt(f),
+            None => Ok(()),
+        }
+    }
+}

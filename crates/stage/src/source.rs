@@ -1,0 +1,38 @@
+//! The stage that reads.
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+use crate::{Batch, Catalog, Format, Mark, Part, Plan, Result, SequenceValue};
+
+/// The batches of a part, in order. Dropping it stops the reading at once.
+pub type Batches = BoxStream<'static, Result<Batch>>;
+
+/// Reads one database under one snapshot.
+///
+/// All methods may be called from several threads at once; `catalog`, `plan` and every `read`
+/// see the same snapshot.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// The formats it can produce, best first.
+    fn formats(&self) -> &[Format];
+
+    /// What the database is and holds.
+    async fn catalog(&self) -> Result<Catalog>;
+
+    /// The parts that together are every row, each row in exactly one of them.
+    async fn plan(&self) -> Result<Plan>;
+
+    /// Reads a part from its beginning. Reading the same part again gives the same rows.
+    ///
+    /// A stream that ends without an error is complete; anything else must be an error.
+    async fn read(&self, part: &Part, format: Format) -> Result<Batches>;
+
+    /// Says that the target holds the part up to `durable`; the source may forget what it kept
+    /// for a second reading. Never called with a mark that is not durable.
+    async fn confirm(&self, part: &Part, durable: Mark) -> Result<()>;
+
+    /// The present values of all sequences. Sequences are outside every snapshot, so this is
+    /// asked once the rows have been copied.
+    async fn sequences(&self) -> Result<Vec<SequenceValue>>;
+}
