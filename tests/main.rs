@@ -1,1 +1,4 @@
-//! End-to-end tests.
+//! End-to-end tests: real PostgreSQL servers, the real binary, one test program.
+
+mod harness;
+mod support;

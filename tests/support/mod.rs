@@ -1,0 +1,15 @@
+//! What every end-to-end test stands on: throwaway servers, the binary, fixtures and the oracle.
+//!
+//! A test starts a [`Pair`] of clusters, fills the source from a fixture, runs [`Pghaul`] and
+//! asks the [`oracle`] whether both databases are the same. Everything here is blocking and
+//! speaks to PostgreSQL through its own programs, so that it shares no code with what it tests.
+
+pub(crate) mod cluster;
+pub(crate) mod fixture;
+pub(crate) mod oracle;
+pub(crate) mod pg;
+pub(crate) mod pghaul;
+pub(crate) mod tls;
+
+pub(crate) use cluster::{Cluster, Pair};
+pub(crate) use pghaul::Pghaul;
