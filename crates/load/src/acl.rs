@@ -1,0 +1,1 @@
+//! Privileges as the catalog stores them, turned into GRANT and REVOKE.

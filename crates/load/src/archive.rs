@@ -1,0 +1,1 @@
+//! Reads a pg_dump archive in the custom format.

@@ -1,0 +1,1 @@
+//! Removes what pghaul created on the target.

@@ -1,0 +1,1 @@
+//! How the target is to be written, and why these are the defaults.

@@ -1,0 +1,1 @@
+//! The statements that bring a part's rows in.

@@ -1,0 +1,1 @@
+//! The target database: what is there, and how to make it like the source's.

@@ -1,0 +1,1 @@
+//! Ends sessions of workers that lost their part.

@@ -1,0 +1,1 @@
+//! Large objects: from their pages to objects with owner, privileges and comment.

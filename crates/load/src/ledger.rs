@@ -1,0 +1,1 @@
+//! The record of a migration, kept on the target.

@@ -1,0 +1,1 @@
+//! What follows the rows: indexes, constraints and the rest of the schema.

@@ -1,0 +1,1 @@
+//! The schema as far as rows need it.

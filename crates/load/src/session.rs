@@ -1,0 +1,1 @@
+//! Sessions on the target, with every setting pinned.

@@ -1,0 +1,1 @@
+//! Writes one part in one transaction.
