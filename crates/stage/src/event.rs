@@ -44,6 +44,8 @@ pub enum Event<'a> {
     PartProgress {
         /// Of which part.
         part: PartId,
+        /// Of which slice of it, as in [`Batch`](crate::Batch).
+        slice: u32,
         /// Rows that ended in the batch.
         rows: u64,
         /// Its size.
