@@ -5,18 +5,22 @@
 
 mod acl;
 mod analyze;
+mod apply;
 mod archive;
 mod cleanup;
 mod config;
 mod copy;
 mod database;
+mod entry;
 mod fence;
 mod large_object;
 mod ledger;
+mod owner;
 mod post_data;
+mod pre_data;
 mod restore;
 mod role;
-mod schema;
+mod schedule;
 mod sequence;
 mod session;
 mod statement;

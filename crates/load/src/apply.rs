@@ -1,0 +1,1 @@
+//! Runs units of DDL, each with its step in the ledger.

@@ -1,0 +1,1 @@
+//! What an archive entry is, and the statements it stands for.

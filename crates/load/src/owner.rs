@@ -1,0 +1,1 @@
+//! Who owns what an archive entry creates.

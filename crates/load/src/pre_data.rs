@@ -1,0 +1,1 @@
+//! What rows need: types, functions, tables.

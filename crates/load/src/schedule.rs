@@ -1,0 +1,1 @@
+//! Which work on tables is ready, and which is not.

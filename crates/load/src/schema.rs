@@ -1,1 +1,0 @@
-//! The schema as far as rows need it.
