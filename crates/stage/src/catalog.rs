@@ -97,6 +97,10 @@ pub struct Table {
     pub id: TableId,
     /// Its object identifier on the source.
     pub oid: u32,
+    /// The number of its file on the source; another one means that the table was rewritten,
+    /// so its rows are in other blocks now. 0 where there is no such thing.
+    #[serde(default)]
+    pub filenode: u32,
     /// The columns COPY moves: neither dropped nor generated, by attribute number.
     pub columns: Vec<Column>,
     /// Estimated rows.

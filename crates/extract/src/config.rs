@@ -1,0 +1,196 @@
+//! How the source is to be read: the choices an operator can make, their defaults and limits.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pghaul_stage::{Error, Result};
+
+/// One mebibyte.
+const MIB: u64 = 1024 * 1024;
+
+/// Settings of a [`PgSource`](crate::PgSource).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// How many parts will be read at the same time. Only a hint for the size of parts: it
+    /// limits nothing. Default 2, the fewest that overlap reading with waiting.
+    pub jobs: u32,
+    /// Which encoding COPY uses. Default: binary where it is safe.
+    pub copy_format: CopyFormat,
+    /// Which tables are cut into several parts. Default: by the size of the database.
+    pub split: Split,
+    /// The most parts one table is cut into. Default 1000: parts of a gigabyte up to a
+    /// terabyte, and a plan that stays small.
+    pub max_parts: u32,
+    /// A table smaller than this many bytes shares its part with others. Default 1 MiB: below
+    /// that the round trips and the commit cost more than the rows.
+    pub small_table: u64,
+    /// The most tables that share a part. Default 64: enough to make round trips and commits
+    /// disappear, few enough that a retry costs nothing and every lane gets some.
+    pub bundle_tables: u32,
+    /// The most bytes of tables that share a part. Default 4 MiB.
+    pub bundle_bytes: u64,
+    /// The target's `server_version_num`, which decides what is safe in binary. Without it only
+    /// types that every supported version reads alike are sent in binary.
+    pub target_version: Option<u32>,
+    /// The only directory in which `pg_dump` is looked for. Default: `PATH` and the versioned
+    /// directories of the distributions.
+    pub pg_bindir: Option<PathBuf>,
+    /// How long to wait for a lock that somebody's DDL holds. Default one minute: while a lock
+    /// request waits behind DDL, others queue behind it.
+    pub lock_wait: Duration,
+    /// How often to begin with a new snapshot when tables are dropped or rewritten while it is
+    /// being taken. Default 5.
+    pub snapshot_attempts: u32,
+}
+
+/// Which encoding COPY uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CopyFormat {
+    /// Binary for a table whose types are all portable to the target, text for the others.
+    #[default]
+    Auto,
+    /// Binary for every table; a table for which that is impossible is an error.
+    Binary,
+    /// Text for every table.
+    Text,
+}
+
+/// Which tables are cut into several parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Split {
+    /// By the size of the database: see [`threshold`](crate::Config::threshold).
+    #[default]
+    Auto,
+    /// Tables larger than this many bytes, TOAST included, into parts of about this size.
+    LargerThan(u64),
+    /// None.
+    Never,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            jobs: 2,
+            copy_format: CopyFormat::Auto,
+            split: Split::Auto,
+            max_parts: 1000,
+            small_table: MIB,
+            bundle_tables: 64,
+            bundle_bytes: 4 * MIB,
+            target_version: None,
+            pg_bindir: None,
+            lock_wait: Duration::from_secs(60),
+            snapshot_attempts: 5,
+        }
+    }
+}
+
+impl Config {
+    /// Refuses values with which nothing can be read.
+    pub fn validate(&self) -> Result<()> {
+        let refuse = |what: &'static str| Err(Error::input(what));
+        if self.jobs == 0 {
+            return refuse("at least one part must be read at a time");
+        }
+        if self.max_parts == 0 {
+            return refuse("a table has at least one part");
+        }
+        if self.bundle_tables == 0 {
+            return refuse("a part holds at least one table");
+        }
+        if self.split == Split::LargerThan(0) {
+            return refuse("tables cannot be split into parts of no bytes");
+        }
+        if self.lock_wait.is_zero() {
+            return refuse("waiting no time for locks would fail at the first busy table");
+        }
+        if self.snapshot_attempts == 0 {
+            return refuse("at least one attempt at a snapshot is needed");
+        }
+        match self.target_version {
+            Some(version) if version < 90_000 => Err(Error::input(format!(
+                "{version} is not a server_version_num of a supported target"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// How large a part of a table should be in a database of `total` bytes; `None` if tables
+    /// are not cut.
+    ///
+    /// Automatically, a quarter of a lane's share, so that at the end no lane waits long for
+    /// the others; not below 64 MiB, where a part's fixed costs begin to show; not above
+    /// 1 GiB, because a part is what a retry repeats.
+    pub fn threshold(&self, total: u64) -> Option<u64> {
+        match self.split {
+            Split::Never => None,
+            Split::LargerThan(bytes) => Some(bytes),
+            Split::Auto => {
+                Some((total / (u64::from(self.jobs.max(1)) * 4)).clamp(64 * MIB, 1024 * MIB))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid() {
+        assert!(Config::default().validate().is_ok());
+    }
+
+    #[test]
+    fn nonsense_is_refused_before_anything_is_opened() {
+        let ok = Config::default;
+        for wrong in [
+            Config { jobs: 0, ..ok() },
+            Config {
+                max_parts: 0,
+                ..ok()
+            },
+            Config {
+                bundle_tables: 0,
+                ..ok()
+            },
+            Config {
+                split: Split::LargerThan(0),
+                ..ok()
+            },
+            Config {
+                lock_wait: Duration::ZERO,
+                ..ok()
+            },
+            Config {
+                snapshot_attempts: 0,
+                ..ok()
+            },
+            Config {
+                target_version: Some(17),
+                ..ok()
+            },
+        ] {
+            let error = wrong.validate().expect_err("must be refused");
+            assert_eq!(error.kind(), pghaul_stage::Kind::Input, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn parts_shrink_with_lanes_within_limits() {
+        let with = |jobs| Config {
+            jobs,
+            ..Config::default()
+        };
+        let gib = 1024 * MIB;
+        assert_eq!(with(2).threshold(0), Some(64 * MIB));
+        assert_eq!(with(2).threshold(2 * gib), Some(256 * MIB));
+        assert_eq!(with(8).threshold(2 * gib), Some(64 * MIB));
+        assert_eq!(with(2).threshold(100 * gib), Some(gib));
+        let never = Config {
+            split: Split::Never,
+            ..Config::default()
+        };
+        assert_eq!(never.threshold(100 * gib), None);
+    }
+}
