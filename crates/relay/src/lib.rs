@@ -1,1 +1,33 @@
-//! What joins stages and keeps a migration going: link, runner, progress.
+//! What joins stages and keeps a migration going.
+//!
+//! ```text
+//!            ┌──────────────── lane (one thread per job) ────────────────┐
+//!  plan ──▶  │ reader thread: Source::read ──link──▶ transforms ─▶ Writer │ ──▶ durable
+//!  (queue)   └───────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! * A [`Runner`] takes a plan through a source, transforms and a target, several parts at a
+//!   time, with retries; it believes only the target about what is done.
+//! * A [`Link`] carries the batches of one part; its memory is bounded in bytes ([`channel`]).
+//! * A [`Cancel`] token ends every wait of a run, blocked threads and futures alike.
+//! * [`Progress`] adds up what a run reports; [`Fanout`] reports to several observers.
+
+mod attempt;
+mod cancel;
+pub mod channel;
+mod fanout;
+mod lane;
+mod link;
+mod loaded;
+mod progress;
+mod retry;
+mod runner;
+mod summary;
+
+pub use cancel::Cancel;
+pub use fanout::Fanout;
+pub use link::{Link, LinkReceiver, LinkSender};
+pub use progress::{Progress, RunningPart, RunningStep, Snapshot, StepReport, TableReport};
+pub use retry::Retry;
+pub use runner::{Options, Runner};
+pub use summary::Summary;

@@ -1,0 +1,115 @@
+//! A lane: one thread that takes parts from the queue and sees each one through to durable.
+
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, select};
+use pghaul_stage::{Event, Kind, Part, Result, Severity, Side};
+
+use crate::attempt::{Copied, contain};
+use crate::runner::Run;
+
+impl Run<'_> {
+    /// Works until the queue ends, a part fails for good, or the run is stopped.
+    pub(crate) fn lane(&self, queue: &Receiver<&Part>) {
+        // Writers may only be dropped where their runtime can be found.
+        let _context = self.runner.handle.enter();
+        while let Some(part) = self.next(queue) {
+            if let Err(error) = contain(|| self.part(part)) {
+                self.fail(error.on(part.to_string()));
+                return;
+            }
+        }
+    }
+
+    fn next<'p>(&self, queue: &Receiver<&'p Part>) -> Option<&'p Part> {
+        if self.stop.is_cancelled() {
+            return None;
+        }
+        select! {
+            recv(queue) -> part => part.ok(),
+            recv(self.stop.signal()) -> _ => None,
+        }
+    }
+
+    fn part(&self, part: &Part) -> Result<()> {
+        let started = Instant::now();
+        let copied = self.copy(part)?;
+        self.note_part(&copied);
+        self.observe(&Event::PartDone {
+            part,
+            rows: copied.rows,
+            bytes: copied.bytes,
+            elapsed: started.elapsed(),
+        });
+        self.confirm(part, copied.mark)?;
+        let complete = self.lock(&self.loaded).done(part);
+        self.tables_loaded(&complete)
+    }
+
+    /// Copies a part, again and again if need be, until it is durable.
+    fn copy(&self, part: &Part) -> Result<Copied> {
+        let retry = self.runner.options.retry;
+        let mut complete = None;
+        let mut attempt = 1;
+        loop {
+            let error = match self.try_copy(part, attempt, &mut complete) {
+                Ok(copied) => return Ok(copied),
+                Err(error) => error,
+            };
+            if error.is_transient() && attempt < retry.attempts {
+                let pause = retry.pause(part.id.0, attempt);
+                self.note_retry();
+                self.observe(&Event::PartRetried {
+                    part,
+                    error: &error,
+                    pause,
+                });
+                self.stop.sleep(pause)?;
+                attempt += 1;
+                continue;
+            }
+            // Either error may hide that the part is durable, by us or by another worker.
+            if (error.is_transient() || error.kind() == Kind::Fenced)
+                && let Ok(Some(copied)) = self.settle(part, complete)
+            {
+                return Ok(copied);
+            }
+            return Err(error.remedy("once the cause is removed, run again with --resume"));
+        }
+    }
+
+    fn try_copy(&self, part: &Part, attempt: u32, complete: &mut Option<Copied>) -> Result<Copied> {
+        // An attempt that failed may have been committed all the same, with only the reply
+        // lost. The target is the one who knows.
+        if attempt > 1
+            && let Some(copied) = self.settle(part, *complete)?
+        {
+            return Ok(copied);
+        }
+        self.observe(&Event::PartStarted { part, attempt });
+        self.attempt(part, complete)
+    }
+
+    /// Asks the target whether the part is durable, and if so, says what was copied. Every
+    /// attempt reads the same rows, so the counts of any that came as far as its commit hold.
+    fn settle(&self, part: &Part, complete: Option<Copied>) -> Result<Option<Copied>> {
+        let target = &self.runner.target;
+        let question = target.durable(std::slice::from_ref(part));
+        let [Some(mark)] = *self.wait(&self.stop, Side::Target, question)? else {
+            return Ok(None);
+        };
+        let copied = complete.unwrap_or_else(|| {
+            let message =
+                format!("{part} was made durable by another worker; its rows are not counted");
+            self.observe(&Event::Notice {
+                severity: Severity::Warning,
+                message: &message,
+            });
+            Copied {
+                bytes: mark.0,
+                ..Copied::default()
+            }
+        });
+        Ok(Some(Copied { mark, ..copied }))
+    }
+}

@@ -1,0 +1,81 @@
+//! What joins the reading and the writing of a part.
+
+use pghaul_stage::{Batch, Result};
+
+use crate::Cancel;
+use crate::channel::{self, Permit, Waits};
+
+/// The way batches take from source to target. Stages never see which one it is.
+///
+/// Today there is one, for a process that reaches both servers. The spool, for stages on
+/// separate hosts, joins it as a second variant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Link {
+    /// A bounded channel in memory.
+    Channel {
+        /// Payload bytes that may be under way for one part.
+        bytes: usize,
+    },
+}
+
+/// The end of a link that the reader holds.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LinkSender {
+    /// Into memory.
+    Channel(channel::Sender),
+}
+
+/// The end of a link that the writer holds.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LinkReceiver {
+    /// Out of memory.
+    Channel(channel::Receiver),
+}
+
+impl Link {
+    /// Opens the link for one attempt of a part. Both ends fail once `cancel` is cancelled.
+    pub fn open(self, cancel: &Cancel) -> (LinkSender, LinkReceiver) {
+        match self {
+            Link::Channel { bytes } => {
+                let (sender, receiver) = channel::open(bytes, cancel);
+                (LinkSender::Channel(sender), LinkReceiver::Channel(receiver))
+            }
+        }
+    }
+}
+
+impl LinkSender {
+    /// Sends one batch, blocking while the link is full.
+    pub fn send(&self, batch: Batch) -> Result<()> {
+        match self {
+            LinkSender::Channel(sender) => sender.send(batch),
+        }
+    }
+
+    /// Says that the part is complete. Dropped without it, the receiver sees an error.
+    pub fn seal(self) {
+        match self {
+            LinkSender::Channel(sender) => sender.seal(),
+        }
+    }
+}
+
+impl LinkReceiver {
+    /// The next batch, blocking until there is one; `None` after the seal. The batch counts
+    /// as under way until its permit is dropped.
+    pub fn recv(&self) -> Result<Option<(Batch, Permit)>> {
+        match self {
+            LinkReceiver::Channel(receiver) => receiver.recv(),
+        }
+    }
+
+    /// How long both ends have waited for each other so far.
+    pub fn waits(&self) -> Waits {
+        match self {
+            LinkReceiver::Channel(receiver) => receiver.waits(),
+        }
+    }
+}
