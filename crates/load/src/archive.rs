@@ -1,1 +1,399 @@
-//! Reads a pg_dump archive in the custom format.
+//! Reads the table of contents of a pg_dump archive in the custom format.
+//!
+//! Pure: bytes in, entries out. Nothing is allocated before the bytes that fill it are known
+//! to be there, so a forged length cannot exhaust memory.
+
+use pghaul_stage::{Error, Kind, Result};
+
+/// The archive versions this reader knows: PostgreSQL 9.0 writes 1.12, 17 and 18 write 1.16.
+const VERSIONS: std::ops::RangeInclusive<(u8, u8)> = (1, 12)..=(1, 16);
+
+/// The archive version that records each table's access method.
+const WITH_ACCESS_METHOD: (u8, u8) = (1, 14);
+
+/// The archive version that names the compression algorithm instead of a level.
+const WITH_ALGORITHM: (u8, u8) = (1, 15);
+
+/// The archive version that records each relation's kind.
+const WITH_RELKIND: (u8, u8) = (1, 16);
+
+/// A table of contents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Archive {
+    /// Every entry, in the order in which it may be restored.
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// One entry of a table of contents.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Its number within the archive.
+    pub(crate) id: i32,
+    /// The system catalog that describes the object; 0 if none does.
+    pub(crate) catalog: u32,
+    /// The object's identifier on the source; 0 if it has none.
+    pub(crate) oid: u32,
+    /// The object's name, in a form that depends on its kind.
+    pub(crate) tag: String,
+    /// The object's kind, for example `TABLE`.
+    pub(crate) desc: String,
+    /// When it is restored.
+    pub(crate) section: Section,
+    /// The statements that create it; may be empty.
+    pub(crate) definition: String,
+    /// The statement that drops it; empty if it has none.
+    pub(crate) drop: String,
+    /// The schema it is in; empty if it is in none.
+    pub(crate) schema: String,
+    /// The tablespace it is in; empty is the database's, `None` has no storage.
+    pub(crate) tablespace: Option<String>,
+    /// The table access method, for relations that have one.
+    pub(crate) access_method: Option<String>,
+    /// `pg_class.relkind`, where the archive records it.
+    pub(crate) relkind: Option<char>,
+    /// The owner; empty if it has none.
+    pub(crate) owner: String,
+    /// The entries that must be restored before this one.
+    pub(crate) dependencies: Vec<i32>,
+}
+
+/// When an entry is restored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Section {
+    /// Together with the entry it belongs to.
+    #[default]
+    None,
+    /// Before the rows.
+    PreData,
+    /// It is rows.
+    Data,
+    /// After the rows.
+    PostData,
+}
+
+impl Archive {
+    /// Reads an archive.
+    ///
+    /// # Errors
+    ///
+    /// Kind input if these bytes are no custom-format archive of a known version, or its text
+    /// is not UTF-8.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Archive> {
+        let mut reader = Reader::new(bytes)?;
+        let count = reader.int()?;
+        let mut entries = Vec::new();
+        for _ in 0..count {
+            entries.push(reader.entry()?);
+        }
+        let encoding = entries
+            .iter()
+            .find(|entry| entry.desc == "ENCODING")
+            .map_or("UTF8", |entry| quoted(&entry.definition));
+        if !matches!(encoding, "UTF8" | "SQL_ASCII") && !entries.iter().all(Entry::is_ascii) {
+            return Err(Error::input(format!(
+                "the schema archive is encoded in {encoding}, not in UTF8"
+            ))
+            .remedy("dump the schema with --encoding=UTF8"));
+        }
+        Ok(Archive { entries })
+    }
+}
+
+impl Entry {
+    /// For people: kind, schema and name.
+    pub(crate) fn subject(&self) -> String {
+        let mut subject = self.desc.to_lowercase();
+        subject.push(' ');
+        if !self.schema.is_empty() {
+            subject.extend(self.schema.chars().flat_map(char::escape_debug));
+            subject.push('.');
+        }
+        subject.extend(self.tag.chars().flat_map(char::escape_debug));
+        subject
+    }
+
+    fn is_ascii(&self) -> bool {
+        [&self.tag, &self.definition, &self.schema, &self.owner]
+            .into_iter()
+            .all(|text| text.is_ascii())
+    }
+}
+
+/// The text between the first pair of single quotes.
+fn quoted(text: &str) -> &str {
+    text.split('\'').nth(1).unwrap_or_default()
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+    version: (u8, u8),
+    int_size: usize,
+    offset_size: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn new(bytes: &'a [u8]) -> Result<Self> {
+        let mut reader = Reader { rest: bytes, version: (0, 0), int_size: 0, offset_size: 0 };
+        if reader.take(5).ok() != Some(b"PGDMP") {
+            return Err(broken("it does not begin as one"));
+        }
+        reader.version = (reader.byte()?, reader.byte()?);
+        if !VERSIONS.contains(&reader.version) {
+            let (major, minor) = reader.version;
+            return Err(Error::input(format!(
+                "the schema archive has version {major}.{minor}, which this build does not know"
+            ))
+            .remedy("use the pg_dump of a PostgreSQL version that this build supports"));
+        }
+        reader.byte()?;
+        reader.int_size = usize::from(reader.byte()?);
+        reader.offset_size = usize::from(reader.byte()?);
+        if !(1..=8).contains(&reader.int_size) {
+            return Err(broken("its integers have an impossible size"));
+        }
+        if reader.byte()? != 1 {
+            return Err(broken("it is not in the custom format"));
+        }
+        if reader.version >= WITH_ALGORITHM {
+            reader.byte()?;
+        } else {
+            reader.int()?;
+        }
+        // The seven parts of its time of creation.
+        for _ in 0..7 {
+            reader.int()?;
+        }
+        // The database, the server's version, pg_dump's version.
+        for _ in 0..3 {
+            reader.string()?;
+        }
+        Ok(reader)
+    }
+
+    fn entry(&mut self) -> Result<Entry> {
+        let id = self.small()?;
+        // Whether rows follow.
+        self.int()?;
+        let catalog = self.number()?;
+        let oid = self.number()?;
+        let tag = self.text()?;
+        let desc = self.text()?;
+        let section = match self.int()? {
+            2 => Section::PreData,
+            3 => Section::Data,
+            4 => Section::PostData,
+            _ => Section::None,
+        };
+        let definition = self.text()?;
+        let drop = self.text()?;
+        // The statement that loads its rows.
+        self.string()?;
+        let schema = self.text()?;
+        let tablespace = self.string()?;
+        let access_method =
+            if self.version >= WITH_ACCESS_METHOD { self.string()? } else { None };
+        let relkind = if self.version >= WITH_RELKIND { self.relkind()? } else { None };
+        let owner = self.text()?;
+        // Whether the table has object identifiers, which no version does any more.
+        self.string()?;
+        let mut dependencies = Vec::new();
+        while let Some(text) = self.string()? {
+            let id = text.parse().map_err(|_| broken("a dependency is not a number"))?;
+            dependencies.push(id);
+        }
+        // Where its rows are.
+        self.byte()?;
+        self.take(self.offset_size)?;
+        Ok(Entry {
+            id,
+            catalog,
+            oid,
+            tag,
+            desc,
+            section,
+            definition,
+            drop,
+            schema,
+            tablespace,
+            access_method: access_method.filter(|method| !method.is_empty()),
+            relkind,
+            owner,
+            dependencies,
+        })
+    }
+
+    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
+        let (taken, rest) =
+            self.rest.split_at_checked(count).ok_or_else(|| broken("it is cut off"))?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn byte(&mut self) -> Result<u8> {
+        self.take(1)?.first().copied().ok_or_else(|| broken("it is cut off"))
+    }
+
+    /// A sign byte, then the magnitude with its least significant byte first.
+    fn int(&mut self) -> Result<i64> {
+        let negative = self.byte()? != 0;
+        let magnitude = self
+            .take(self.int_size)?
+            .iter()
+            .rev()
+            .fold(0u64, |value, byte| value << 8 | u64::from(*byte));
+        let magnitude = i64::try_from(magnitude).map_err(|_| broken("a number is too large"))?;
+        Ok(if negative { -magnitude } else { magnitude })
+    }
+
+    fn small(&mut self) -> Result<i32> {
+        i32::try_from(self.int()?).map_err(|_| broken("a number is too large"))
+    }
+
+    /// A number written as text.
+    fn number(&mut self) -> Result<u32> {
+        match self.string()? {
+            None => Ok(0),
+            Some(text) => text.parse().map_err(|_| broken("an object identifier is no number")),
+        }
+    }
+
+    fn relkind(&mut self) -> Result<Option<char>> {
+        let code = u8::try_from(self.int()?).map_err(|_| broken("a relation kind is unknown"))?;
+        Ok((code != 0).then_some(char::from(code)))
+    }
+
+    /// A length, then that many bytes; a negative length is no text at all.
+    fn string(&mut self) -> Result<Option<String>> {
+        let Ok(length) = usize::try_from(self.int()?) else {
+            return Ok(None);
+        };
+        let bytes = self.take(length)?;
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Ok(Some(text.to_owned())),
+            Err(cause) => Err(Error::input("the schema archive holds text that is not UTF-8")
+                .remedy("dump the schema with --encoding=UTF8")
+                .because(cause)),
+        }
+    }
+
+    fn text(&mut self) -> Result<String> {
+        Ok(self.string()?.unwrap_or_default())
+    }
+}
+
+fn broken(how: &'static str) -> Error {
+    Error::new(Kind::Input, format!("the schema is not a readable pg_dump archive: {how}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A small archive as PostgreSQL 15 writes it.
+    fn sample(version: u8) -> Vec<u8> {
+        let mut out = b"PGDMP".to_vec();
+        out.extend([1, version, 0, 4, 8, 1]);
+        let int = |out: &mut Vec<u8>, value: i32| {
+            out.push(u8::from(value < 0));
+            out.extend(value.unsigned_abs().to_le_bytes());
+        };
+        let string = |out: &mut Vec<u8>, text: Option<&str>| {
+            int(out, text.map_or(-1, |text| i32::try_from(text.len()).unwrap()));
+            out.extend(text.unwrap_or_default().bytes());
+        };
+        if version >= 15 {
+            out.push(0);
+        } else {
+            int(&mut out, -1);
+        }
+        (0..7).for_each(|part| int(&mut out, part));
+        ["db", "15.1", "15.1"].map(|text| string(&mut out, Some(text)));
+        int(&mut out, 1);
+        int(&mut out, 7);
+        int(&mut out, 0);
+        for text in ["1259", "16384", "t", "TABLE"] {
+            string(&mut out, Some(text));
+        }
+        int(&mut out, 2);
+        for text in ["CREATE TABLE s.t ();\n", "DROP TABLE s.t;\n"] {
+            string(&mut out, Some(text));
+        }
+        string(&mut out, None);
+        string(&mut out, Some("s"));
+        string(&mut out, Some(""));
+        if version >= 14 {
+            string(&mut out, Some("heap"));
+        }
+        if version >= 16 {
+            int(&mut out, i32::from(b'r'));
+        }
+        string(&mut out, Some("me"));
+        string(&mut out, Some("false"));
+        string(&mut out, Some("3"));
+        string(&mut out, None);
+        out.push(3);
+        out.extend([0; 8]);
+        out
+    }
+
+    #[test]
+    fn every_known_version_is_read() {
+        for version in 12..=16 {
+            let archive = Archive::parse(&sample(version)).unwrap();
+            let expected = Entry {
+                id: 7,
+                catalog: 1259,
+                oid: 16384,
+                tag: "t".into(),
+                desc: "TABLE".into(),
+                section: Section::PreData,
+                definition: "CREATE TABLE s.t ();\n".into(),
+                drop: "DROP TABLE s.t;\n".into(),
+                schema: "s".into(),
+                tablespace: Some(String::new()),
+                access_method: (version >= 14).then(|| "heap".into()),
+                relkind: (version >= 16).then_some('r'),
+                owner: "me".into(),
+                dependencies: vec![3],
+            };
+            assert_eq!(archive.entries, [expected], "1.{version}");
+        }
+        assert!(Archive::parse(&sample(17)).is_err());
+        assert!(Archive::parse(&sample(11)).is_err());
+    }
+
+    #[test]
+    fn every_truncation_is_an_error() {
+        let whole = sample(16);
+        for length in 0..whole.len() {
+            assert!(Archive::parse(&whole[..length]).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_forged_length_is_an_error_and_no_allocation() {
+        let mut bytes = sample(14);
+        let at = bytes.windows(2).position(|pair| pair == b"db").unwrap();
+        bytes[at - 4..at].copy_from_slice(&[0xff, 0xff, 0xff, 0x7f]);
+        assert!(Archive::parse(&bytes).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+            prop_assert!(Archive::parse(&bytes).is_err());
+        }
+
+        #[test]
+        fn changed_bytes_never_panic(version in 12u8..=16, changes: Vec<(prop::sample::Index, u8)>) {
+            let mut bytes = sample(version);
+            for (at, value) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+            let _ = Archive::parse(&bytes);
+        }
+    }
+}
