@@ -17,12 +17,12 @@ use super::tls::Certificate;
 /// How long a server may take to start or stop, crash recovery included.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Settings of every cluster: nothing here survives a crash of the machine, and need not.
+/// Settings of every cluster: what was committed survives a crash of the server, but not one of
+/// the machine.
 const SETTINGS: &str = "\
 listen_addresses = '127.0.0.1'
 fsync = off
 full_page_writes = off
-synchronous_commit = off
 shared_buffers = '64MB'
 max_wal_size = '1GB'
 max_prepared_transactions = 10

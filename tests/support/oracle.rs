@@ -77,34 +77,32 @@ pub(crate) fn differences(
     lines.join("\n")
 }
 
-/// Fails unless the target's progress names each part once and calls each one done.
+/// Fails unless the target's record tells of one complete migration, with each part of its plan
+/// recorded once, and as finished.
 #[track_caller]
 pub(crate) fn assert_progress(target: &Cluster, db: &str) {
-    let tables = target.psql(
+    let migrations = target.psql(db, "SELECT state FROM pghaul.migration");
+    assert_eq!(migrations, "complete", "the migrations on the target");
+    let parts = target.psql(
         db,
-        &format!(
-            "SELECT relname FROM pg_class WHERE relnamespace = '{OWN_SCHEMA}'::regnamespace
-         AND relkind = 'r' AND relname IN ('migration', 'progress') ORDER BY 1"
-        ),
+        "SELECT json_array_length(plan->'parts') FROM pghaul.migration
+         UNION ALL SELECT count(part) FROM pghaul.progress WHERE finished_at IS NOT NULL
+         UNION ALL SELECT count(DISTINCT part) FROM pghaul.progress
+         UNION ALL SELECT count(*) FROM pghaul.progress",
     );
-    assert_eq!(
-        tables, "migration\nprogress",
-        "the tables of schema {OWN_SCHEMA}"
+    let counts: Vec<&str> = parts.lines().collect();
+    assert!(
+        counts.iter().all(|count| *count == counts[0]),
+        "parts in the plan, finished, different, recorded: {counts:?}"
     );
-    let doubled = target.psql(
-        db,
-        &format!("SELECT count(*) - count(DISTINCT part) FROM {OWN_SCHEMA}.progress"),
-    );
-    assert_eq!(doubled, "0", "parts that have more than one progress row");
 }
 
-/// Fails unless pghaul's sessions, slots, publications, origins and prepared transactions are
-/// gone from this server, or go within five seconds.
+/// Fails unless [`leftovers`] are gone from this server, or go within five seconds.
 #[track_caller]
 pub(crate) fn assert_no_leftovers(cluster: &Cluster, db: &str) {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        let left = cluster.psql(db, LEFTOVERS);
+        let left = leftovers(cluster, db);
         if left.is_empty() {
             return;
         }
@@ -114,6 +112,11 @@ pub(crate) fn assert_no_leftovers(cluster: &Cluster, db: &str) {
         );
         thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Sessions, slots, publications, origins and prepared transactions of pghaul, a line each.
+pub(crate) fn leftovers(cluster: &Cluster, db: &str) -> String {
+    cluster.psql(db, LEFTOVERS)
 }
 
 /// The facts that only one of the databases shows. Roles that only the target has are its own.
@@ -155,7 +158,8 @@ fn is_foreign_role(line: &str, expected: &BTreeMap<String, usize>) -> bool {
 /// The definitions as `pg_dump` prints them, without what differs from run to run.
 fn definitions(cluster: &Cluster, db: &str) -> String {
     let mut dump = cluster.client("pg_dump", db);
-    dump.args(["--schema-only", "--exclude-schema", OWN_SCHEMA]);
+    dump.args(["--schema-only", "--exclude-schema", OWN_SCHEMA])
+        .env("PGTZ", "UTC");
     let text = pg::run(&mut dump).unwrap_or_else(|error| panic!("{error}"));
     let mut kept = String::with_capacity(text.len());
     for line in text.lines() {

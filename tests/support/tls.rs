@@ -1,7 +1,7 @@
 //! Certificates for TLS tests, made by the openssl program.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -21,6 +21,15 @@ pub(crate) struct Certificate {
     pub(crate) key: PathBuf,
 }
 
+/// How openssl is asked for a private key.
+const NEW_KEY: [&str; 5] = [
+    "-newkey",
+    "ec",
+    "-pkeyopt",
+    "ec_paramgen_curve:prime256v1",
+    "-noenc",
+];
+
 impl Authority {
     /// A self-signed authority.
     pub(crate) fn new() -> Self {
@@ -29,27 +38,9 @@ impl Authority {
             .tempdir()
             .expect("a folder");
         let authority = Self { folder };
-        openssl(
-            &authority,
-            &[
-                "req",
-                "-x509",
-                "-days",
-                "2",
-                "-subj",
-                "/CN=pghaul test authority",
-            ],
-            {
-                &[
-                    "-newkey",
-                    "ec",
-                    "-pkeyopt",
-                    "ec_paramgen_curve:prime256v1",
-                    "-noenc",
-                ]
-            },
-            &["-keyout", "root.key", "-out", "root.crt"],
-        );
+        let subject = ["-subj", "/CN=pghaul test authority", "-days", "2"];
+        let files = ["-keyout", "root.key", "-out", "root.crt"];
+        authority.openssl(&[&["req", "-x509"], &NEW_KEY[..], &subject, &files].concat());
         authority
     }
 
@@ -61,47 +52,41 @@ impl Authority {
     /// A certificate for this common name and these alternative names, such as `DNS:localhost`
     /// or `IP:127.0.0.1`; for a server's or a client's use.
     pub(crate) fn issue(&self, common_name: &str, alternative: &[&str]) -> Certificate {
-        let path = |suffix: &str| self.folder.path().join(format!("{common_name}.{suffix}"));
-        let (request, extensions, cert, key) = (path("csr"), path("ext"), path("crt"), path("key"));
+        let [request, extensions, cert, key] =
+            ["csr", "ext", "crt", "key"].map(|suffix| format!("{common_name}.{suffix}"));
         let names = match alternative {
             [] => String::new(),
             names => format!("subjectAltName={}\n", names.join(",")),
         };
-        fs::write(&extensions, format!("basicConstraints=CA:FALSE\n{names}")).expect("written");
-        openssl(
-            self,
-            &["req", "-subj", &format!("/CN={common_name}")],
-            {
-                &[
-                    "-newkey",
-                    "ec",
-                    "-pkeyopt",
-                    "ec_paramgen_curve:prime256v1",
-                    "-noenc",
-                ]
-            },
-            &["-keyout", text(&key), "-out", text(&request)],
-        );
-        openssl(
-            self,
-            &["x509", "-req", "-in", text(&request), "-days", "2"],
-            { &["-CA", "root.crt", "-CAkey", "root.key", "-CAcreateserial"] },
-            &["-extfile", text(&extensions), "-out", text(&cert)],
-        );
-        Certificate { cert, key }
+        let path = |name: &str| self.folder.path().join(name);
+        fs::write(
+            path(&extensions),
+            format!("basicConstraints=CA:FALSE\n{names}"),
+        )
+        .expect("the extensions are written");
+        let subject = format!("/CN={common_name}");
+        let files = ["-subj", &subject, "-keyout", &key, "-out", &request];
+        self.openssl(&[&["req"], &NEW_KEY[..], &files].concat());
+        let signer = [
+            "-CA",
+            "root.crt",
+            "-CAkey",
+            "root.key",
+            "-CAcreateserial",
+            "-days",
+            "2",
+        ];
+        let files = ["-in", &request, "-extfile", &extensions, "-out", &cert];
+        self.openssl(&[&["x509", "-req"], &signer[..], &files].concat());
+        Certificate {
+            cert: path(&cert),
+            key: path(&key),
+        }
     }
-}
 
-fn openssl(authority: &Authority, what: &[&str], how: &[&str], files: &[&str]) {
-    let mut command = Command::new("openssl");
-    command
-        .args(what)
-        .args(how)
-        .args(files)
-        .current_dir(authority.folder.path());
-    pg::run(&mut command).unwrap_or_else(|error| panic!("{error}"));
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("paths here are UTF-8")
+    fn openssl(&self, args: &[&str]) {
+        let mut command = Command::new("openssl");
+        pg::run(command.args(args).current_dir(self.folder.path()))
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
 }

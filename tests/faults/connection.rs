@@ -1,0 +1,129 @@
+//! Connections are cut, slow, silent, or lose one reply.
+
+use std::time::{Duration, Instant};
+
+use super::gate;
+use super::{assert_converged, assert_says};
+use crate::support::proxy::{Fault, Proxy};
+use crate::support::{Pair, Pghaul, oracle};
+
+/// The command tag that ends the answer to COMMIT.
+const COMMITTED: &[u8] = b"COMMIT\0";
+
+/// The server has committed and the client does not know: each part is there exactly once.
+#[test]
+fn commit_reply_lost() {
+    let pair = Pair::start();
+    let db = "unknown";
+    gate::database(&pair, db);
+    let proxy = Proxy::start(&pair.target);
+    // A statement of the copy comes first, so that these are commits of parts.
+    let migrate = |args: &[&str]| {
+        Pghaul::new(args)
+            .source(&pair.source.dsn(db))
+            .target(&proxy.dsn(&pair.target, db))
+    };
+    let closed = gate::Gate::close(&pair, gate::COPY);
+    let mut run = migrate(&["migrate", "--jobs", "1"]).spawn();
+    gate::wait_mid_copy(&mut run, &pair.target, db);
+    for _ in 0..2 {
+        proxy.arm("COMMIT", Fault::LoseReply(COMMITTED));
+    }
+    closed.open();
+    run.wait().expect(0);
+    assert_eq!(proxy.struck(), 2, "replies lost");
+    assert_converged(&pair, db);
+}
+
+/// As above for every commit of a migration in turn, schema and indexes included.
+#[test]
+fn each_commit_reply_lost_in_turn() {
+    let pair = Pair::start();
+    let proxy = Proxy::start(&pair.target);
+    let source = "commits";
+    gate::database(&pair, source);
+    let mut lost = 0;
+    loop {
+        let db = format!("commit_{lost}");
+        let migrate = |args: &[&str]| {
+            Pghaul::new(args)
+                .source(&pair.source.dsn(source))
+                .target(&proxy.dsn(&pair.target, &db))
+        };
+        let struck = proxy.struck();
+        for _ in 0..lost {
+            proxy.arm("COMMIT", Fault::CutAfter(usize::MAX));
+        }
+        proxy.arm("COMMIT", Fault::LoseReply(COMMITTED));
+        let output = migrate(&["migrate"]).run();
+        let all_passed = proxy.struck() - struck <= lost;
+        if output.code != 0 {
+            output.expect(1);
+            migrate(&["migrate", "--resume"]).run().expect(0);
+        }
+        proxy.disarm();
+        oracle::assert_migrated(&pair.source, source, &pair.target, &db);
+        pair.target.psql("postgres", &format!("DROP DATABASE {db}"));
+        if all_passed {
+            return;
+        }
+        lost += 1;
+    }
+}
+
+#[test]
+fn cut_connections_are_retried_under_the_same_snapshot() {
+    let pair = Pair::start();
+    let db = "cut";
+    gate::database(&pair, db);
+    let (source, target) = (Proxy::start(&pair.source), Proxy::start(&pair.target));
+    // The lanes' statements; the holder's connection is not touched.
+    source.arm("TO STDOUT", Fault::CutAfter(200_000));
+    source.arm("TO STDOUT", Fault::CutAfter(0));
+    target.arm("FROM STDIN", Fault::CutAfter(300_000));
+    target.arm("FROM STDIN", Fault::CutAfter(0));
+    let output = Pghaul::new(&["migrate", "-v"])
+        .source(&source.dsn(&pair.source, db))
+        .target(&target.dsn(&pair.target, db))
+        .run()
+        .expect(0);
+    assert_eq!((source.struck(), target.struck()), (2, 2), "cuts");
+    assert_says(&output, &["retrying"]);
+    assert_converged(&pair, db);
+}
+
+#[test]
+fn slow_and_distant_servers_only_take_longer() {
+    let pair = Pair::start();
+    let db = "slow";
+    gate::database(&pair, db);
+    let (source, target) = (Proxy::start(&pair.source), Proxy::start(&pair.target));
+    source.delay(Duration::from_millis(2));
+    target.throttle(Some(8 << 20));
+    Pghaul::new(&["migrate"])
+        .source(&source.dsn(&pair.source, db))
+        .target(&target.dsn(&pair.target, db))
+        .run()
+        .expect(0);
+    assert_converged(&pair, db);
+}
+
+/// The peer accepts and then says nothing, for ever.
+#[test]
+fn a_silent_server_is_given_up() {
+    let pair = Pair::start();
+    let db = "silent";
+    gate::database(&pair, db);
+    let proxy = Proxy::start(&pair.source);
+    proxy.silence(true);
+    let began = Instant::now();
+    let dsn = format!("{}?connect_timeout=2", proxy.dsn(&pair.source, db));
+    let output = Pghaul::new(&["migrate"])
+        .source(&dsn)
+        .target(&pair.target.dsn(db))
+        .run()
+        .expect(1);
+    assert_says(&output, &["source", "timed out"]);
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert_eq!(pair.target.databases(), ["postgres"], "databases on the target");
+}

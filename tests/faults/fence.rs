@@ -1,0 +1,55 @@
+//! Two processes on one migration: the one that was taken over can do no harm.
+
+use super::gate::{self, Gate};
+use super::{assert_converged, assert_says};
+use crate::support::Pair;
+
+#[test]
+fn stale_loader_is_fenced() {
+    let pair = Pair::start();
+    let db = "stale";
+    gate::database(&pair, db);
+    let closed = Gate::close(&pair, gate::COPY);
+    let mut stale = pair.pghaul(db, &["migrate", "--jobs", "1"]).spawn();
+    gate::wait_mid_copy(&mut stale, &pair.target, db);
+    stale.signal("STOP");
+    closed.open();
+
+    pair.pghaul(db, &["migrate", "--resume"]).run().expect(0);
+    let epoch = "SELECT epoch, state FROM pghaul.migration";
+    let after = pair.target.psql(db, epoch);
+
+    stale.signal("CONT");
+    let output = stale.wait().expect(1);
+    assert_says(&output, &["another"]);
+    assert_eq!(pair.target.psql(db, epoch), after);
+    assert_converged(&pair, db);
+}
+
+/// The first one wakes up while the second one is at work, which then must not be disturbed.
+#[test]
+fn stale_loader_cannot_disturb_its_successor() {
+    let pair = Pair::start();
+    let db = "succeeded";
+    gate::database(&pair, db);
+    let closed = Gate::close(&pair, gate::COPY);
+    let mut stale = pair.pghaul(db, &["migrate", "--jobs", "1"]).spawn();
+    gate::wait_mid_copy(&mut stale, &pair.target, db);
+    stale.signal("STOP");
+    let backends = "SELECT pid FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    let before = pair.target.psql(db, backends);
+
+    let mut successor = pair.pghaul(db, &["migrate", "--resume", "--jobs", "1"]).spawn();
+    super::wait_until(&mut successor, "the successor came to the gate", || {
+        let now = pair.target.psql(db, backends);
+        !now.is_empty() && now != before
+    });
+    stale.signal("CONT");
+    let output = stale.wait().expect(1);
+    assert_says(&output, &["another"]);
+
+    closed.open();
+    successor.wait().expect(0);
+    assert_converged(&pair, db);
+}

@@ -1,0 +1,81 @@
+//! The snapshot is lost: what is durable is kept only if it still agrees with the source.
+
+use super::gate::{self, Gate};
+use super::{assert_converged, assert_says};
+use crate::support::Pair;
+
+/// The session that keeps the snapshot is the one that has locked most tables.
+const END_HOLDER: &str = "
+SELECT pg_terminate_backend(pid) FROM pg_locks
+WHERE mode = 'AccessShareLock' AND relation >= 16384 AND pid <> pg_backend_pid()
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+GROUP BY pid ORDER BY count(*) DESC LIMIT 1";
+
+/// Migrates until the accounts are durable, `gate.big` half done and the rest not begun; then
+/// the holder's session ends.
+fn interrupted(pair: &Pair, db: &str) {
+    gate::database(pair, db);
+    let _closed = Gate::close(pair, gate::COPY);
+    let mut run = pair.pghaul(db, &["migrate", "--jobs", "1"]).spawn();
+    gate::wait_mid_copy(&mut run, &pair.target, db);
+    assert_eq!(pair.source.psql(db, END_HOLDER), "t");
+    let output = run.wait().expect(1);
+    assert_says(&output, &["snapshot", "--resume"]);
+}
+
+#[test]
+fn snapshot_holder_killed() {
+    let pair = Pair::start();
+    let db = "unchanged";
+    interrupted(&pair, db);
+    pair.pghaul(db, &["migrate", "--resume"]).run().expect(0);
+    assert_converged(&pair, db);
+}
+
+#[test]
+fn changes_in_unfinished_tables_do_not_matter_to_a_new_snapshot() {
+    let pair = Pair::start();
+    let db = "unfinished";
+    interrupted(&pair, db);
+    pair.source.psql(
+        db,
+        "UPDATE gate.big SET filler = 'new' WHERE id % 3 = 0;
+         DELETE FROM gate.indexed WHERE id < 50;
+         REFRESH MATERIALIZED VIEW gate.seen",
+    );
+    pair.pghaul(db, &["migrate", "--resume"]).run().expect(0);
+    assert_converged(&pair, db);
+}
+
+/// Changes of every kind in a finished table are noticed, also those that leave no new row
+/// behind and those that move all rows.
+#[test]
+fn changes_in_finished_tables_are_refused_by_name() {
+    let pair = Pair::start();
+    let changes = [
+        ("updated", "UPDATE pgbench_accounts SET abalance = 7 WHERE aid = 77777"),
+        ("deleted", "DELETE FROM pgbench_accounts WHERE aid = 1"),
+        (
+            "replaced",
+            "DELETE FROM pgbench_accounts WHERE aid = 1; VACUUM pgbench_accounts;
+             INSERT INTO pgbench_accounts VALUES (1, 1, 1, '')",
+        ),
+        (
+            "rewritten",
+            "UPDATE pgbench_accounts SET abalance = 7 WHERE aid = 5;
+             CLUSTER pgbench_accounts USING pgbench_accounts_pkey",
+        ),
+    ];
+    for (db, change) in changes {
+        interrupted(&pair, db);
+        for statement in change.split(';') {
+            pair.source.psql(db, statement);
+        }
+        let refused = pair.pghaul(db, &["migrate", "--resume"]).run().expect(1);
+        assert_says(&refused, &["pgbench_accounts", "--allow-new-snapshot"]);
+        let allowed = ["migrate", "--resume", "--allow-new-snapshot"];
+        let output = pair.pghaul(db, &allowed).run().expect(0);
+        assert_says(&output, &["pgbench_accounts"]);
+        assert_converged(&pair, db);
+    }
+}
