@@ -1,1 +1,235 @@
 //! Privileges as the catalog stores them, turned into GRANT and REVOKE.
+
+use std::collections::BTreeSet;
+
+use pghaul_stage::{Error, Kind, Result, Side};
+use pghaul_wire::quote;
+
+/// One item of an access control list: what one role was granted by another.
+///
+/// Source: PostgreSQL's manual, section 5.8.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Item {
+    /// Who holds the privileges; `None` is PUBLIC.
+    grantee: Option<String>,
+    /// The privileges, by letter, with whether they may be granted on.
+    privileges: Vec<(char, bool)>,
+    /// Who granted them.
+    grantor: String,
+}
+
+/// Statements that bring an object's privileges to a given state, and roles they would need.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Grants {
+    /// To be run in order, in one transaction.
+    pub(crate) statements: Vec<String>,
+    /// Roles that do not exist; their items are left out.
+    pub(crate) missing: BTreeSet<String>,
+}
+
+impl Item {
+    /// Reads one item as `aclitem` prints it, for example `"My role"=r*w/owner`.
+    ///
+    /// # Errors
+    ///
+    /// Kind protocol if the text is no such item.
+    pub(crate) fn parse(text: &str) -> Result<Item> {
+        let broken = || {
+            Error::new(Kind::Protocol, format!("{text:?} is no access privilege")).at(Side::Source)
+        };
+        let (grantee, rest) = name(text).ok_or_else(broken)?;
+        let rest = rest.strip_prefix('=').ok_or_else(broken)?;
+        let (letters, grantor) = rest.split_once('/').ok_or_else(broken)?;
+        let (grantor, "") = name(grantor).ok_or_else(broken)? else {
+            return Err(broken());
+        };
+        let mut privileges: Vec<(char, bool)> = Vec::new();
+        for letter in letters.chars() {
+            if letter != '*' {
+                privileges.push((letter, false));
+            } else if let Some(last) = privileges.last_mut() {
+                last.1 = true;
+            } else {
+                return Err(broken());
+            }
+        }
+        Ok(Item {
+            grantee: (!grantee.is_empty()).then_some(grantee),
+            privileges,
+            grantor,
+        })
+    }
+}
+
+/// A role name at the start of `text`, unquoted, and what follows it.
+fn name(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find(['=', '/']).unwrap_or(text.len());
+        let (name, rest) = text.split_at(end);
+        return Some((name.to_owned(), rest));
+    };
+    let mut name = String::new();
+    let mut characters = quoted.chars();
+    loop {
+        match characters.next()? {
+            '"' => match characters.as_str().strip_prefix('"') {
+                Some(rest) => {
+                    name.push('"');
+                    characters = rest.chars();
+                }
+                None => return Some((name, characters.as_str())),
+            },
+            character => name.push(character),
+        }
+    }
+}
+
+/// The privilege's name in GRANT, for the kinds of objects handled here: databases and large
+/// objects.
+fn privilege(letter: char) -> Option<&'static str> {
+    Some(match letter {
+        'r' => "SELECT",
+        'w' => "UPDATE",
+        'C' => "CREATE",
+        'c' => "CONNECT",
+        'T' => "TEMPORARY",
+        _ => return None,
+    })
+}
+
+/// What brings `object` (as GRANT names it) to exactly `items`, in their order.
+///
+/// `owner` is the owner on the source and `standing` the one on the target; they differ where
+/// the source's owner does not exist here. `exists` tells which roles do.
+///
+/// # Errors
+///
+/// Kind permanent for a privilege that such objects do not have.
+pub(crate) fn grants(
+    object: &str,
+    owner: &str,
+    standing: &str,
+    items: &[Item],
+    exists: impl Fn(&str) -> bool,
+) -> Result<Grants> {
+    let mut grants = Grants::default();
+    let here = |role: &str| {
+        if role == owner {
+            standing.to_owned()
+        } else {
+            role.to_owned()
+        }
+    };
+    for role in ["PUBLIC".to_owned(), quote::ident(standing)] {
+        grants
+            .statements
+            .push(format!("REVOKE ALL ON {object} FROM {role}"));
+    }
+    for item in items {
+        let grantee = item.grantee.as_deref().map(here);
+        let grantor = here(&item.grantor);
+        let absent: Vec<&String> = grantee
+            .iter()
+            .chain([&grantor])
+            .filter(|role| !exists(role))
+            .collect();
+        if !absent.is_empty() {
+            grants.missing.extend(absent.into_iter().cloned());
+            continue;
+        }
+        let to = grantee
+            .as_deref()
+            .map_or_else(|| "PUBLIC".to_owned(), quote::ident);
+        // The owner grants by default; anyone else has to do it in person.
+        let foreign = grantor != standing;
+        if foreign {
+            grants
+                .statements
+                .push(format!("SET ROLE {}", quote::ident(&grantor)));
+        }
+        for (grantable, suffix) in [(false, ""), (true, " WITH GRANT OPTION")] {
+            let mut names = Vec::new();
+            for (letter, _) in item
+                .privileges
+                .iter()
+                .filter(|(_, option)| *option == grantable)
+            {
+                names.push(privilege(*letter).ok_or_else(|| {
+                    Error::new(Kind::Permanent, format!("unknown privilege {letter:?}"))
+                        .at(Side::Source)
+                        .on(object.to_owned())
+                })?);
+            }
+            if !names.is_empty() {
+                let names = names.join(", ");
+                grants
+                    .statements
+                    .push(format!("GRANT {names} ON {object} TO {to}{suffix}"));
+            }
+        }
+        if foreign {
+            grants.statements.push("RESET ROLE".to_owned());
+        }
+    }
+    Ok(grants)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn items(texts: &[&str]) -> Vec<Item> {
+        texts
+            .iter()
+            .map(|text| Item::parse(text).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn items_are_read_as_the_server_prints_them() {
+        let item = Item::parse(r#""a ""b"" = /c"=r*w/o"#).unwrap();
+        assert_eq!(item.grantee.as_deref(), Some(r#"a "b" = /c"#));
+        assert_eq!(item.privileges, [('r', true), ('w', false)]);
+        assert_eq!(item.grantor, "o");
+        let public = Item::parse("=Tc/postgres").unwrap();
+        assert_eq!(public.grantee, None);
+        assert_eq!(Item::parse("a=/b").unwrap().privileges, []);
+        for broken in ["", "a", "a=r", "\"a=r/b", "a=*r/b", "a=r/\"b\"x"] {
+            assert!(Item::parse(broken).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn grants_follow_the_items() {
+        let items = items(&["=c/o", "o=CTc/o", "a=c*T/o", "b=c/a", "gone=c/o"]);
+        let grants = grants("DATABASE \"d\"", "o", "o", &items, |role| role != "gone").unwrap();
+        assert_eq!(
+            grants.statements,
+            [
+                r#"REVOKE ALL ON DATABASE "d" FROM PUBLIC"#,
+                r#"REVOKE ALL ON DATABASE "d" FROM "o""#,
+                r#"GRANT CONNECT ON DATABASE "d" TO PUBLIC"#,
+                r#"GRANT CREATE, TEMPORARY, CONNECT ON DATABASE "d" TO "o""#,
+                r#"GRANT TEMPORARY ON DATABASE "d" TO "a""#,
+                r#"GRANT CONNECT ON DATABASE "d" TO "a" WITH GRANT OPTION"#,
+                r#"SET ROLE "a""#,
+                r#"GRANT CONNECT ON DATABASE "d" TO "b""#,
+                "RESET ROLE",
+            ]
+        );
+        assert_eq!(grants.missing, BTreeSet::from(["gone".to_owned()]));
+    }
+
+    #[test]
+    fn a_missing_owner_is_replaced_by_the_standing_one() {
+        let items = items(&["o=rw/o", "a=r/o"]);
+        let grants = grants("LARGE OBJECT 5", "o", "me", &items, |role| role != "o").unwrap();
+        assert_eq!(
+            grants.statements[2..],
+            [
+                r#"GRANT SELECT, UPDATE ON LARGE OBJECT 5 TO "me""#,
+                r#"GRANT SELECT ON LARGE OBJECT 5 TO "a""#,
+            ]
+        );
+    }
+}

@@ -1,1 +1,208 @@
 //! The statements that bring a part's rows in.
+
+use pghaul_stage::{Encoding, Error, Kind, Part, Range, Result, Side, Slice, Table, TableId, Work};
+use pghaul_wire::quote;
+
+use crate::config::Freeze;
+use crate::large_object;
+
+/// A binary COPY stream without rows: signature, flags, no header extension, trailer.
+///
+/// Source: PostgreSQL's manual, COPY, Binary Format.
+pub(crate) const EMPTY: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\xff\xff";
+
+/// What a part asks of the server, besides its record.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Script {
+    /// Statements before the rows, each ended by a semicolon.
+    pub(crate) before: String,
+    /// The COPY statements, one for each slice, in one message.
+    pub(crate) copy: String,
+    /// The encoding of each COPY's stream.
+    pub(crate) streams: Vec<Encoding>,
+    /// Whether the streams are in another character set than our sessions.
+    pub(crate) foreign: bool,
+}
+
+/// A table's name in SQL.
+pub(crate) fn qualified(table: &TableId) -> String {
+    format!(
+        "{}.{}",
+        quote::ident(&table.schema),
+        quote::ident(&table.name)
+    )
+}
+
+/// The script of a part whose rows are in the character set `charset`; `find` looks a table up.
+///
+/// # Errors
+///
+/// Kind permanent for a table that the catalog does not have.
+pub(crate) fn script<'a>(
+    part: &Part,
+    charset: &str,
+    freeze: Freeze,
+    find: impl Fn(&TableId) -> Option<&'a Table>,
+) -> Result<Script> {
+    let mut before = String::new();
+    let (mut copies, streams) = match &part.work {
+        Work::Rows(slices) => {
+            let mut copies = Vec::with_capacity(slices.len());
+            for slice in slices {
+                let table = find(&slice.table).ok_or_else(|| unknown(&slice.table))?;
+                let whole = slices.len() == 1 && slice.range == Range::All;
+                let frozen = whole && freeze.applies(table.heap, table.toast);
+                if frozen {
+                    before.push_str(&format!("TRUNCATE ONLY {};", qualified(&table.id)));
+                }
+                copies.push(statement(slice, table, frozen));
+            }
+            (copies, slices.iter().map(|slice| slice.encoding).collect())
+        }
+        Work::LargeObjects { .. } => {
+            before.push_str(large_object::TABLES);
+            (
+                large_object::COPIES.map(String::from).to_vec(),
+                vec![Encoding::Binary; 2],
+            )
+        }
+        _ => {
+            return Err(Error::new(
+                Kind::Permanent,
+                "a kind of work that this target does not know",
+            )
+            .at(Side::Target));
+        }
+    };
+    // In the same message as COPY, which the server has read as a whole by then, names included.
+    let foreign = !charset.is_empty() && charset != "UTF8";
+    if foreign {
+        copies.insert(
+            0,
+            format!("SET LOCAL client_encoding = {}", quote::literal(charset)),
+        );
+    }
+    Ok(Script {
+        before,
+        copy: copies.join("; "),
+        streams,
+        foreign,
+    })
+}
+
+fn unknown(table: &TableId) -> Error {
+    Error::new(
+        Kind::Permanent,
+        "the table is not in the migration's catalog",
+    )
+    .at(Side::Target)
+    .on(format!("table {table}"))
+}
+
+fn statement(slice: &Slice, table: &Table, frozen: bool) -> String {
+    let columns: Vec<String> = table
+        .columns
+        .iter()
+        .map(|column| quote::ident(&column.name))
+        .collect();
+    // Without a list COPY takes every column that is not generated: here, none.
+    let list = if columns.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", columns.join(", "))
+    };
+    let freeze = if frozen { ", FREEZE" } else { "" };
+    format!(
+        "COPY {}{list} FROM STDIN (FORMAT {}{freeze})",
+        qualified(&table.id),
+        slice.encoding
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use pghaul_stage::{Column, PartId};
+
+    use super::*;
+
+    fn table(name: &str, columns: &[&str], heap: u64) -> Table {
+        let columns = columns
+            .iter()
+            .map(|name| Column {
+                name: (*name).into(),
+                type_name: "text".into(),
+            })
+            .collect();
+        let mut table: Table = serde_json::from_value(serde_json::json!({
+            "id": {"schema": "s", "name": name}, "oid": 1, "columns": [], "rows": 0, "heap": heap,
+            "toast": 0, "child": false, "filenode": 0
+        }))
+        .unwrap();
+        table.columns = columns;
+        table
+    }
+
+    fn part(slices: &[(&str, Range, Encoding)]) -> Part {
+        let slices = slices
+            .iter()
+            .map(|(name, range, encoding)| Slice {
+                table: TableId::new("s", *name),
+                range: range.clone(),
+                encoding: *encoding,
+            })
+            .collect();
+        Part {
+            id: PartId(1),
+            work: Work::Rows(slices),
+            rows: 0,
+            bytes: 0,
+        }
+    }
+
+    #[test]
+    fn a_whole_large_table_is_frozen_and_a_slice_is_not() {
+        let table = table("a\"b", &["x", "Y"], 2 << 20);
+        let find = |_: &TableId| Some(&table);
+        let whole = part(&[("a\"b", Range::All, Encoding::Binary)]);
+        let script = script(&whole, "UTF8", Freeze::Auto, find).unwrap();
+        assert_eq!(script.before, r#"TRUNCATE ONLY "s"."a""b";"#);
+        assert_eq!(
+            script.copy,
+            r#"COPY "s"."a""b" ("x", "Y") FROM STDIN (FORMAT binary, FREEZE)"#
+        );
+        let range = Range::Blocks {
+            from: None,
+            to: Some(5),
+        };
+        let slice = part(&[("a\"b", range, Encoding::Text)]);
+        let script = super::script(&slice, "UTF8", Freeze::Auto, find).unwrap();
+        assert_eq!(script.before, "");
+        assert_eq!(
+            script.copy,
+            r#"COPY "s"."a""b" ("x", "Y") FROM STDIN (FORMAT text)"#
+        );
+    }
+
+    #[test]
+    fn many_tables_are_one_message_in_the_character_set_of_the_source() {
+        let table = table("t", &[], 2 << 20);
+        let all = ("t", Range::All, Encoding::Binary);
+        let script = script(&part(&[all.clone(), all]), "LATIN1", Freeze::Auto, |_| {
+            Some(&table)
+        })
+        .unwrap();
+        assert_eq!(
+            script.copy,
+            "SET LOCAL client_encoding = 'LATIN1'; \
+             COPY \"s\".\"t\" FROM STDIN (FORMAT binary); COPY \"s\".\"t\" FROM STDIN (FORMAT binary)"
+        );
+        assert_eq!(script.before, "");
+        assert_eq!(script.streams.len(), 2);
+    }
+
+    #[test]
+    fn a_table_that_is_not_in_the_catalog_is_refused() {
+        let part = part(&[("t", Range::All, Encoding::Binary)]);
+        assert!(script(&part, "UTF8", Freeze::Auto, |_| None).is_err());
+    }
+}

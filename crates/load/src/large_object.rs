@@ -1,1 +1,137 @@
-//! Large objects: from their pages to objects with owner, privileges and comment.
+//! Large objects: from rows about them to objects with owner, privileges and comment.
+//!
+//! Both streams of a part go to temporary tables; the objects are made of these by the server,
+//! in the transaction that records the part.
+
+use std::collections::{BTreeSet, HashSet};
+
+use pghaul_stage::{Error, Event, Kind, Observer, Result, Severity, Side};
+use pghaul_wire::{Lane, quote};
+
+use crate::acl::{Item, grants};
+
+/// The tables, gone at commit.
+pub(crate) const TABLES: &str =
+    "CREATE TEMPORARY TABLE pghaul_object (oid oid, owner text, acl text[], comment text)
+         ON COMMIT DROP;
+     CREATE TEMPORARY TABLE pghaul_page (oid oid, start bigint, data bytea) ON COMMIT DROP;";
+
+/// One COPY for each stream, in their order.
+pub(crate) const COPIES: [&str; 2] = [
+    "COPY pg_temp.pghaul_object FROM STDIN (FORMAT binary)",
+    "COPY pg_temp.pghaul_page FROM STDIN (FORMAT binary)",
+];
+
+/// The objects and their content, then owners and comments. Owners that do not exist leave the
+/// object with the role that loads.
+const CREATE: &str = "SELECT pg_catalog.lo_create(oid) FROM pg_temp.pghaul_object;
+    SELECT pg_catalog.lo_put(oid, start, data) FROM pg_temp.pghaul_page;
+    DO $do$
+    DECLARE
+        o record;
+    BEGIN
+        FOR o IN
+            SELECT t.oid, t.owner FROM pg_temp.pghaul_object AS t
+            JOIN pg_catalog.pg_roles AS r ON r.rolname = t.owner
+            WHERE t.owner <> CURRENT_USER
+        LOOP
+            EXECUTE pg_catalog.format('ALTER LARGE OBJECT %s OWNER TO %I', o.oid, o.owner);
+        END LOOP;
+        FOR o IN
+            SELECT t.oid, t.comment FROM pg_temp.pghaul_object AS t WHERE t.comment IS NOT NULL
+        LOOP
+            EXECUTE pg_catalog.format('COMMENT ON LARGE OBJECT %s IS %L', o.oid, o.comment);
+        END LOOP;
+    END
+    $do$";
+
+/// The different states of ownership and privileges; there are few, however many objects.
+const STATES: &str = "SELECT DISTINCT owner, pg_catalog.array_to_json(acl)::text
+    FROM pg_temp.pghaul_object ORDER BY 1, 2";
+
+/// Stands for the object's number in a statement; no role has such a name.
+const PLACE: &str = "\u{1}";
+
+/// Makes the objects of what the two streams brought.
+pub(crate) async fn create(lane: &mut Lane, observer: &dyn Observer) -> Result<()> {
+    let mut missing = BTreeSet::new();
+    lane.execute(CREATE).await?;
+    let roles: HashSet<String> = lane
+        .query("SELECT rolname FROM pg_catalog.pg_roles")
+        .await?
+        .into_iter()
+        .flatten()
+        .flatten()
+        .collect();
+    let me = lane
+        .query("SELECT CURRENT_USER")
+        .await?
+        .into_iter()
+        .flatten()
+        .flatten()
+        .next();
+    let me = me.ok_or_else(|| broken("no current user"))?;
+    for row in lane.query(STATES).await? {
+        let [Some(owner), acl] = row.as_slice() else {
+            return Err(broken("a large object without an owner"));
+        };
+        let known = roles.contains(owner);
+        let standing = if known { owner } else { &me };
+        if !known {
+            missing.insert(owner.clone());
+        }
+        let Some(acl) = acl else { continue };
+        let items: Vec<String> = serde_json::from_str(acl)
+            .map_err(|error| broken("unreadable privileges").because(error))?;
+        let items = items
+            .iter()
+            .map(|item| Item::parse(item))
+            .collect::<Result<Vec<_>>>()?;
+        let object = format!("LARGE OBJECT {PLACE}");
+        let grants = grants(&object, owner, standing, &items, |role| {
+            roles.contains(role)
+        })?;
+        missing.extend(grants.missing);
+        lane.execute(&block(owner, acl, &grants.statements)).await?;
+    }
+    for role in missing {
+        let message = format!(
+            "large objects: role {role:?} does not exist; what it owns or may do is left out"
+        );
+        observer.observe(&Event::Notice {
+            severity: Severity::Warning,
+            message: &message,
+        });
+    }
+    Ok(())
+}
+
+/// A block that runs the statements for every object in this state.
+fn block(owner: &str, acl: &str, statements: &[String]) -> String {
+    let mut body = format!(
+        "DECLARE
+            o oid;
+        BEGIN
+            FOR o IN
+                SELECT t.oid FROM pg_temp.pghaul_object AS t
+                WHERE t.owner = {} AND pg_catalog.array_to_json(t.acl)::text = {}
+            LOOP\n",
+        quote::literal(owner),
+        quote::literal(acl),
+    );
+    for statement in statements {
+        let template = statement.replace('%', "%%").replace(PLACE, "%s");
+        body.push_str(&format!(
+            "EXECUTE pg_catalog.format({}, o);\n",
+            quote::literal(&template)
+        ));
+    }
+    body.push_str("END LOOP; END");
+    format!("DO {}", quote::literal(&body))
+}
+
+fn broken(message: &'static str) -> Error {
+    Error::new(Kind::Protocol, message)
+        .at(Side::Target)
+        .on("large objects")
+}

@@ -1,1 +1,423 @@
-//! The record of a migration, kept on the target.
+//! The record of a migration, kept on the target in the schema `pghaul`.
+//!
+//! It commits together with what it records, so it is right after any crash. `migration` holds
+//! the plan and the source's catalog, so that a later run goes on with them; a row of `progress`
+//! says that a part's rows are there, a row of `step` that some DDL is. Whoever takes the
+//! migration over raises its epoch, after which nobody with an older one commits anything.
+
+use std::collections::{BTreeMap, HashSet};
+
+use pghaul_stage::{Catalog, Error, Kind, Mark, PartId, Plan, Result, Side};
+use pghaul_wire::{Client, Conninfo, quote};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::fence;
+use crate::session::{FENCED, failed, open};
+
+/// Creates the record. `fence` is called in every transaction that records something: it fails
+/// once another run has taken over, and keeps one from doing so until the transaction ends.
+fn schema() -> String {
+    format!(
+        "CREATE SCHEMA IF NOT EXISTS pghaul;
+CREATE TABLE IF NOT EXISTS pghaul.migration (
+    id uuid PRIMARY KEY,
+    epoch bigint NOT NULL,
+    state text NOT NULL CHECK (state IN ('prepared', 'complete')),
+    tool_version text NOT NULL,
+    source_system numeric NOT NULL,
+    source_database oid NOT NULL,
+    source_name text NOT NULL,
+    plan json NOT NULL,
+    catalog json NOT NULL,
+    archive bytea NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    finished_at timestamptz
+);
+CREATE TABLE IF NOT EXISTS pghaul.progress (
+    migration uuid NOT NULL,
+    part int4 NOT NULL,
+    epoch bigint NOT NULL,
+    rows bigint NOT NULL DEFAULT 0,
+    bytes bigint NOT NULL DEFAULT 0,
+    mark bigint NOT NULL DEFAULT 0,
+    finished_at timestamptz,
+    PRIMARY KEY (migration, part)
+);
+CREATE TABLE IF NOT EXISTS pghaul.step (
+    migration uuid NOT NULL,
+    step text NOT NULL,
+    PRIMARY KEY (migration, step)
+);
+CREATE OR REPLACE FUNCTION pghaul.fence(migration uuid, epoch bigint) RETURNS void
+    LANGUAGE plpgsql SET search_path = '' AS $fence$
+BEGIN
+    PERFORM FROM pghaul.migration AS m WHERE m.id = $1 AND m.epoch = $2 FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'another run has taken over migration %', $1 USING ERRCODE = '{FENCED}';
+    END IF;
+END
+$fence$;
+REVOKE ALL ON FUNCTION pghaul.fence(uuid, bigint) FROM PUBLIC;"
+    )
+}
+
+/// A part that is durable, as it was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Durable {
+    /// Rows in it.
+    pub rows: u64,
+    /// Payload bytes that were written.
+    pub bytes: u64,
+    /// How far it is durable: its end.
+    pub mark: Mark,
+}
+
+/// A migration as the target remembers it.
+#[derive(Debug, Clone)]
+pub struct Saved {
+    /// Which migration.
+    pub migration: Uuid,
+    /// How often it has been taken over.
+    pub epoch: i64,
+    /// The plan that its parts are numbered by.
+    pub plan: Plan,
+    /// The source's catalog with the schema's archive, without passwords.
+    pub catalog: Catalog,
+    /// The parts that are there.
+    pub durable: BTreeMap<PartId, Durable>,
+    /// Whether everything is.
+    pub complete: bool,
+    /// The version of pghaul that began it.
+    pub tool_version: String,
+    /// When it began, as text in UTC.
+    pub created_at: String,
+}
+
+impl Saved {
+    /// Reads the migration that the database holds, if it holds one.
+    pub(crate) async fn load(client: &Client) -> Result<Option<Saved>> {
+        let exists = "SELECT pg_catalog.to_regclass('pghaul.migration') IS NOT NULL";
+        if !client
+            .query_one(exists, &[])
+            .await
+            .map_err(failed)?
+            .get::<_, bool>(0)
+        {
+            return Ok(None);
+        }
+        let row = client
+            .query_opt(
+                "SELECT id::text, epoch, plan::text, catalog::text, archive, state = 'complete',
+                        tool_version, created_at::text
+                 FROM pghaul.migration ORDER BY created_at DESC LIMIT 1",
+                &[],
+            )
+            .await
+            .map_err(failed)?;
+        let Some(row) = row else { return Ok(None) };
+        let migration = row.get::<_, String>(0).parse().map_err(unreadable)?;
+        let mut catalog: Catalog = serde_json::from_str(row.get(3)).map_err(unreadable)?;
+        catalog.archive = row.get::<_, Vec<u8>>(4).into();
+        Ok(Some(Saved {
+            migration,
+            epoch: row.get(1),
+            plan: serde_json::from_str(row.get(2)).map_err(unreadable)?,
+            catalog,
+            durable: durable(client, migration).await?,
+            complete: row.get(5),
+            tool_version: row.get(6),
+            created_at: row.get(7),
+        }))
+    }
+}
+
+fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(
+        Kind::Permanent,
+        "the record of the migration cannot be read",
+    )
+    .at(Side::Target)
+    .on("table pghaul.migration")
+    .remedy("use the pghaul version that began it, or start over with --overwrite")
+    .because(error)
+}
+
+async fn durable(client: &Client, migration: Uuid) -> Result<BTreeMap<PartId, Durable>> {
+    let query = format!(
+        "SELECT part, rows, bytes, mark FROM pghaul.progress WHERE migration = '{migration}'"
+    );
+    let rows = client.query(&query, &[]).await.map_err(failed)?;
+    rows.iter()
+        .map(|row| Ok((PartId(unsigned(row.get::<_, i32>(0))?), recorded(row)?)))
+        .collect()
+}
+
+fn recorded(row: &Row) -> Result<Durable> {
+    Ok(Durable {
+        rows: unsigned(row.get::<_, i64>(1))?,
+        bytes: unsigned(row.get::<_, i64>(2))?,
+        mark: Mark(unsigned(row.get::<_, i64>(3))?),
+    })
+}
+
+fn unsigned<S, U: TryFrom<S>>(value: S) -> Result<U>
+where
+    U::Error: std::error::Error + Send + Sync + 'static,
+{
+    U::try_from(value).map_err(unreadable)
+}
+
+/// The record of one migration, in the hands of one run of it.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    conninfo: Conninfo,
+    migration: Uuid,
+    epoch: i64,
+}
+
+impl Ledger {
+    /// Begins a migration: one transaction makes the record with plan and catalog.
+    pub(crate) async fn create(
+        conninfo: &Conninfo,
+        catalog: &Catalog,
+        plan: &Plan,
+    ) -> Result<Ledger> {
+        let ledger = Ledger {
+            conninfo: conninfo.clone(),
+            migration: Uuid::now_v7(),
+            epoch: 1,
+        };
+        let mut client = ledger.session().await?;
+        let transaction = client.transaction().await.map_err(failed)?;
+        transaction.batch_execute(&schema()).await.map_err(failed)?;
+        transaction
+            .batch_execute("LOCK TABLE pghaul.migration IN EXCLUSIVE MODE")
+            .await
+            .map_err(failed)?;
+        let exists = "SELECT EXISTS (SELECT FROM pghaul.migration)";
+        if transaction
+            .query_one(exists, &[])
+            .await
+            .map_err(failed)?
+            .get::<_, bool>(0)
+        {
+            return Err(Error::input("the database already holds a migration")
+                .at(Side::Target)
+                .on(format!("database {}", conninfo.dbname()))
+                .remedy("go on with --resume, or start over with --overwrite"));
+        }
+        transaction
+            .execute(
+                "INSERT INTO pghaul.migration
+                     (id, epoch, state, tool_version, source_system, source_database,
+                      source_name, plan, catalog, archive)
+                 VALUES ($1::text::uuid, $2, 'prepared', $3, $4::text::numeric, $5, $6,
+                         $7::text::json, $8::text::json, $9)",
+                &[
+                    &ledger.migration.to_string(),
+                    &ledger.epoch,
+                    &env!("CARGO_PKG_VERSION"),
+                    &catalog.server.system.to_string(),
+                    &catalog.database.oid,
+                    &catalog.database.name,
+                    &json(plan)?,
+                    &json(catalog)?,
+                    &catalog.archive.as_ref(),
+                ],
+            )
+            .await
+            .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(ledger)
+    }
+
+    /// Takes over the migration that the database holds: raises its epoch, so that no other
+    /// run commits anything any more, and ends the sessions such a run left behind.
+    pub(crate) async fn take_over(
+        conninfo: &Conninfo,
+        saved: &Saved,
+        config: &Config,
+    ) -> Result<Ledger> {
+        let migration = saved.migration;
+        let client = open(conninfo, Some(migration)).await?;
+        // Ended first, because a commit that hangs would hold the row; ended again afterwards,
+        // because one may have begun in between.
+        fence::evict(&client, migration, config.fence_timeout).await?;
+        let row = client
+            .query_opt(
+                &format!(
+                    "UPDATE pghaul.migration SET epoch = epoch + 1
+                     WHERE id = '{migration}' AND epoch = $1 RETURNING epoch"
+                ),
+                &[&saved.epoch],
+            )
+            .await
+            .map_err(failed)?;
+        let Some(row) = row else {
+            return Err(Error::new(
+                Kind::Fenced,
+                "another run has just taken over this migration",
+            )
+            .at(Side::Target));
+        };
+        fence::evict(&client, migration, config.fence_timeout).await?;
+        Ok(Ledger {
+            conninfo: conninfo.clone(),
+            migration,
+            epoch: row.get(0),
+        })
+    }
+
+    /// Which migration.
+    pub(crate) fn migration(&self) -> Uuid {
+        self.migration
+    }
+
+    /// This run's epoch.
+    pub(crate) fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    /// A session of this migration.
+    pub(crate) async fn session(&self) -> Result<Client> {
+        open(&self.conninfo, Some(self.migration)).await
+    }
+
+    /// A statement that fails once another run has taken over. It keeps one from doing so
+    /// until the transaction ends, so it belongs right before the end.
+    pub(crate) fn fence_sql(&self) -> String {
+        format!("SELECT pghaul.fence('{}', {})", self.migration, self.epoch)
+    }
+
+    /// Statements that record a step; they belong at the end of the step's own transaction.
+    /// They fail if the step is recorded already, or if another run has taken over.
+    pub(crate) fn step_sql(&self, step: &str) -> String {
+        format!(
+            "{};\nINSERT INTO pghaul.step (migration, step) VALUES ('{}', {})",
+            self.fence_sql(),
+            self.migration,
+            quote::literal(step)
+        )
+    }
+
+    /// The steps that are recorded.
+    pub(crate) async fn steps(&self) -> Result<HashSet<String>> {
+        let client = self.session().await?;
+        let query = format!(
+            "SELECT step FROM pghaul.step WHERE migration = '{}'",
+            self.migration
+        );
+        let rows = client.query(&query, &[]).await.map_err(failed)?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// The parts that are durable.
+    pub(crate) async fn durable(&self) -> Result<BTreeMap<PartId, Durable>> {
+        durable(&self.session().await?, self.migration).await
+    }
+
+    /// The statement that opens a part's record. It waits while another session holds it,
+    /// violates the primary key if the part is durable, and inserts nothing once another run
+    /// has taken over.
+    pub(crate) fn begin_sql(&self, part: PartId) -> String {
+        format!(
+            "INSERT INTO pghaul.progress (migration, part, epoch)
+             SELECT id, {part}, epoch FROM pghaul.migration WHERE id = '{}' AND epoch = {}",
+            self.migration, self.epoch
+        )
+    }
+
+    /// The statements that complete a part's record.
+    pub(crate) fn end_sql(&self, part: PartId, durable: &Durable) -> String {
+        let Durable {
+            rows,
+            bytes,
+            mark: Mark(mark),
+        } = durable;
+        format!(
+            "{}; UPDATE pghaul.progress
+             SET rows = {rows}, bytes = {bytes}, mark = {mark},
+                 finished_at = pg_catalog.clock_timestamp()
+             WHERE migration = '{}' AND part = {part}",
+            self.fence_sql(),
+            self.migration,
+        )
+    }
+
+    /// Records that everything is done.
+    pub(crate) async fn finish(&self, client: &Client) -> Result<()> {
+        // Durable even where the server is told not to wait: nothing comes after this.
+        let statements = format!(
+            "SET LOCAL synchronous_commit = on;
+             {};
+             UPDATE pghaul.migration
+             SET state = 'complete', finished_at = pg_catalog.clock_timestamp()
+             WHERE id = '{}'",
+            self.fence_sql(),
+            self.migration
+        );
+        client
+            .batch_execute(&format!("BEGIN; {statements}; COMMIT"))
+            .await
+            .map_err(failed)
+    }
+
+    /// Replaces the plan and the catalog inside a transaction; the parts must be the same.
+    pub(crate) async fn replace(
+        &self,
+        transaction: &tokio_postgres::Transaction<'_>,
+        plan: &Plan,
+        catalog: &Catalog,
+    ) -> Result<()> {
+        transaction
+            .execute(
+                &format!(
+                    "UPDATE pghaul.migration SET plan = $1::text::json, catalog = $2::text::json,
+                            state = 'prepared', finished_at = NULL
+                     WHERE id = '{}'",
+                    self.migration
+                ),
+                &[&json(plan)?, &json(catalog)?],
+            )
+            .await
+            .map_err(failed)?;
+        Ok(())
+    }
+}
+
+/// JSON in ASCII, which a database of any encoding stores as it is.
+fn json(value: &impl serde::Serialize) -> Result<String> {
+    let text = serde_json::to_string(value).map_err(|error| {
+        Error::new(Kind::Permanent, "the plan cannot be written as JSON").because(error)
+    })?;
+    if text.is_ascii() {
+        return Ok(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 64);
+    let mut units = [0; 2];
+    for character in text.chars() {
+        if character.is_ascii() {
+            escaped.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut units) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    Ok(escaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_ascii_and_reads_back() {
+        let text = "na\u{ef}ve \u{1f600} \"quoted\"";
+        let written = json(&text).unwrap();
+        assert!(written.is_ascii());
+        assert_eq!(serde_json::from_str::<String>(&written).unwrap(), text);
+    }
+}

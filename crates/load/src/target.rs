@@ -1,1 +1,243 @@
-//! The target stage.
+//! The target stage: one PostgreSQL database.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pghaul_stage::{
+    Catalog, Database, Error, Event, Format, Kind, Mark, Observer, Part, Plan, Result,
+    SequenceValue, Side, Step, Table, TableId, Target, Writer,
+};
+use pghaul_wire::Conninfo;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::copy::script;
+use crate::forget;
+use crate::ledger::{Ledger, Saved};
+use crate::pool::Pool;
+use crate::restore::Restore;
+use crate::session::open;
+use crate::writer::{Desk, PartWriter};
+use crate::{properties, vacant};
+
+/// A PostgreSQL database that is written.
+///
+/// It begins with a database that is [empty](crate::State::Empty), or goes on with a
+/// [migration](crate::State::Migration) that the database holds.
+pub struct PgTarget {
+    conninfo: Conninfo,
+    config: Config,
+    observer: Arc<dyn Observer>,
+    ledger: OnceCell<Arc<Ledger>>,
+    ready: OnceCell<Ready>,
+}
+
+/// What exists once the schema does.
+struct Ready {
+    desk: Arc<Desk>,
+    restore: Restore,
+    tables: HashMap<TableId, Table>,
+    source: Database,
+}
+
+impl PgTarget {
+    /// A target for a new migration. Nothing is asked of the server yet.
+    ///
+    /// # Errors
+    ///
+    /// Kind input for a configuration that cannot work.
+    pub fn fresh(
+        conninfo: Conninfo,
+        config: Config,
+        observer: Arc<dyn Observer>,
+    ) -> Result<PgTarget> {
+        config.validate()?;
+        let (ledger, ready) = (OnceCell::new(), OnceCell::new());
+        Ok(PgTarget {
+            conninfo,
+            config,
+            observer,
+            ledger,
+            ready,
+        })
+    }
+
+    /// Goes on with the migration `saved`: any other run of it is fenced off and its sessions
+    /// on the target are ended. [`Target::prepare`] is to be called with the saved catalog and
+    /// plan.
+    ///
+    /// # Errors
+    ///
+    /// Kind fenced if the migration was taken over since `saved` was read.
+    pub async fn resume(
+        conninfo: Conninfo,
+        config: Config,
+        observer: Arc<dyn Observer>,
+        saved: &Saved,
+    ) -> Result<PgTarget> {
+        let target = PgTarget::fresh(conninfo, config, observer)?;
+        let ledger = Ledger::take_over(&target.conninfo, saved, &target.config).await?;
+        Ok(PgTarget {
+            ledger: OnceCell::new_with(Some(Arc::new(ledger))),
+            ..target
+        })
+    }
+
+    /// Replaces the saved plan and catalog by those of another snapshot, and makes undone what
+    /// is durable of `tables` (and, if asked, of the large objects): these tables, and those
+    /// that share a part with them, are emptied. One transaction does it all. The plan's parts
+    /// must be the saved ones. To be called between [`PgTarget::resume`] and
+    /// [`Target::prepare`].
+    ///
+    /// # Errors
+    ///
+    /// Kind permanent if foreign keys already stand on one of the tables.
+    pub async fn forget(
+        &self,
+        tables: &[TableId],
+        large_objects: bool,
+        plan: &Plan,
+        catalog: &Catalog,
+    ) -> Result<()> {
+        let ledger = self.ledger.get().ok_or_else(unprepared)?;
+        forget::forget(ledger, tables, large_objects, plan, catalog).await
+    }
+
+    /// The migration's identifier, once it has one.
+    pub fn migration(&self) -> Option<uuid::Uuid> {
+        self.ledger.get().map(|ledger| ledger.migration())
+    }
+
+    /// Closes the idle sessions.
+    pub fn close(&self) {
+        if let Some(ready) = self.ready.get() {
+            ready.desk.pool.clear();
+        }
+    }
+
+    fn ready(&self) -> Result<&Ready> {
+        self.ready.get().ok_or_else(unprepared)
+    }
+
+    async fn build(&self, catalog: &Catalog, plan: &Plan) -> Result<Ready> {
+        let ledger = self
+            .ledger
+            .get_or_try_init(async || {
+                Ledger::create(&self.conninfo, catalog, plan)
+                    .await
+                    .map(Arc::new)
+            })
+            .await?;
+        let restore = Restore::new(
+            self.conninfo.clone(),
+            &self.config,
+            Arc::clone(ledger),
+            catalog,
+            Arc::clone(&self.observer),
+        )?;
+        restore.roles().await?;
+        restore.pre_data().await?;
+        vacant::check(ledger, plan).await?;
+        let desk = Desk {
+            ledger: Arc::clone(ledger),
+            pool: Pool::new(self.conninfo.clone(), ledger.migration()),
+            config: self.config.clone(),
+            observer: Arc::clone(&self.observer),
+        };
+        Ok(Ready {
+            desk: Arc::new(desk),
+            restore,
+            tables: catalog
+                .tables
+                .iter()
+                .map(|table| (table.id.clone(), table.clone()))
+                .collect(),
+            source: catalog.database.clone(),
+        })
+    }
+}
+
+#[async_trait]
+impl Target for PgTarget {
+    fn formats(&self) -> &[Format] {
+        &[Format::Copy]
+    }
+
+    async fn prepare(&self, catalog: &Catalog, plan: &Plan) -> Result<()> {
+        self.ready
+            .get_or_try_init(|| self.build(catalog, plan))
+            .await?;
+        Ok(())
+    }
+
+    async fn durable(&self, parts: &[Part]) -> Result<Vec<Option<Mark>>> {
+        let durable = match self.ledger.get() {
+            Some(ledger) => ledger.durable().await?,
+            None => {
+                let client = open(&self.conninfo, None).await?;
+                Saved::load(&client)
+                    .await?
+                    .map(|saved| saved.durable)
+                    .unwrap_or_default()
+            }
+        };
+        Ok(parts
+            .iter()
+            .map(|part| durable.get(&part.id).map(|durable| durable.mark))
+            .collect())
+    }
+
+    async fn open(&self, part: &Part, format: Format) -> Result<Box<dyn Writer>> {
+        if format != Format::Copy {
+            return Err(Error::input("the target takes COPY only").at(Side::Target));
+        }
+        let ready = self.ready()?;
+        let charset = &ready.source.encoding;
+        let script = script(part, charset, self.config.freeze, |id| ready.tables.get(id))?;
+        Ok(Box::new(
+            PartWriter::open(Arc::clone(&ready.desk), part, script).await?,
+        ))
+    }
+
+    async fn tables_loaded(&self, tables: &[TableId]) -> Result<()> {
+        self.ready()?.restore.tables_loaded(tables).await
+    }
+
+    async fn complete(&self, sequences: &[SequenceValue]) -> Result<()> {
+        let ready = self.ready()?;
+        ready.desk.pool.clear();
+        ready.restore.complete(sequences).await?;
+        let begun = Instant::now();
+        let (step, subject, table) = (Step::Database, "properties", None);
+        self.observer.observe(&Event::StepStarted {
+            step,
+            subject,
+            table,
+        });
+        let client = ready.desk.ledger.session().await?;
+        properties::apply(&client, &ready.source, &*self.observer).await?;
+        self.observer.observe(&Event::StepDone {
+            step,
+            subject,
+            table,
+            elapsed: begun.elapsed(),
+        });
+        ready.desk.ledger.finish(&client).await
+    }
+}
+
+impl std::fmt::Debug for PgTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PgTarget")
+            .field("conninfo", &self.conninfo)
+            .field("config", &self.config)
+            .field("ledger", &self.ledger.get())
+            .finish_non_exhaustive()
+    }
+}
+
+fn unprepared() -> Error {
+    Error::new(Kind::Permanent, "the target was not prepared").at(Side::Target)
+}

@@ -1,0 +1,84 @@
+//! Sessions for COPY, used again from part to part.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pghaul_stage::Result;
+use pghaul_wire::{Conninfo, Lane};
+use uuid::Uuid;
+
+use crate::fence::{Live, Registration};
+use crate::session;
+
+/// A session for COPY, known as one of ours for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) lane: Lane,
+    pub(crate) registration: Registration,
+}
+
+/// The idle sessions of a target. It holds at most as many as were ever in use at once.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    conninfo: Conninfo,
+    migration: Uuid,
+    live: Live,
+    idle: Mutex<Vec<Session>>,
+}
+
+impl Pool {
+    /// A pool without sessions.
+    pub(crate) fn new(conninfo: Conninfo, migration: Uuid) -> Arc<Pool> {
+        Arc::new(Pool {
+            conninfo,
+            migration,
+            live: Live::default(),
+            idle: Mutex::default(),
+        })
+    }
+
+    /// The processes behind its sessions.
+    pub(crate) fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// An idle session, if there is one. Its server may have ended it unnoticed.
+    pub(crate) fn idle(&self) -> Option<Session> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(session) = idle.pop() {
+            if session.lane.is_healthy() {
+                return Some(session);
+            }
+        }
+        None
+    }
+
+    /// A new session.
+    pub(crate) async fn connect(&self) -> Result<Session> {
+        let mut lane = session::lane(&self.conninfo, self.migration).await?;
+        let registration = self.live.register(lane.pid());
+        // Keeps triggers of extensions' tables quiet; without the right to it, there is none to
+        // fear yet, because triggers and foreign keys are restored after the rows.
+        match lane.execute("SET session_replication_role = replica").await {
+            Err(error) if error.code() != Some("42501") => return Err(error),
+            _ => Ok(Session { lane, registration }),
+        }
+    }
+
+    /// Takes a session back.
+    pub(crate) fn put(&self, session: Session) {
+        if session.lane.is_healthy() && !session.lane.in_transaction() {
+            self.idle
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(session);
+        }
+    }
+
+    /// Closes the idle sessions.
+    pub(crate) fn clear(&self) {
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+}

@@ -1,0 +1,58 @@
+//! Checks that tables about to be loaded hold nothing: COPY would append to what is there.
+
+use std::collections::BTreeSet;
+
+use pghaul_stage::{Error, Kind, Plan, Result, Side, TableId};
+
+use crate::copy::qualified;
+use crate::ledger::Ledger;
+use crate::session::failed;
+
+/// How many tables one statement looks at; each one takes a lock until it ends.
+const TABLES: usize = 500;
+
+/// Fails if a table of which no part is durable has a row.
+pub(crate) async fn check(ledger: &Ledger, plan: &Plan) -> Result<()> {
+    let durable = ledger.durable().await?;
+    let (done, open): (Vec<_>, Vec<_>) = plan
+        .parts
+        .iter()
+        .partition(|part| durable.contains_key(&part.id));
+    let tables = |parts: &[&'_ pghaul_stage::Part]| -> BTreeSet<TableId> {
+        parts
+            .iter()
+            .flat_map(|part| part.slices())
+            .map(|slice| slice.table.clone())
+            .collect()
+    };
+    let (done, open) = (tables(&done), tables(&open));
+    let tables: Vec<&TableId> = open.difference(&done).collect();
+    let client = ledger.session().await?;
+    for chunk in tables.chunks(TABLES) {
+        let parts: Vec<String> = chunk
+            .iter()
+            .enumerate()
+            .map(|(at, table)| {
+                let table = qualified(table);
+                format!("SELECT {at} WHERE EXISTS (SELECT FROM ONLY {table})")
+            })
+            .collect();
+        let query = parts.join(" UNION ALL ");
+        let row = client
+            .query_opt(&format!("{query} LIMIT 1"), &[])
+            .await
+            .map_err(failed)?;
+        let Some(row) = row else { continue };
+        let found = usize::try_from(row.get::<_, i32>(0))
+            .ok()
+            .and_then(|at| chunk.get(at));
+        let subject = found.map_or_else(String::new, |table| format!("table {table}"));
+        return Err(
+            Error::new(Kind::Permanent, "the table is not empty before its copy")
+                .at(Side::Target)
+                .on(subject)
+                .remedy("find out what fills it, or start over with --overwrite"),
+        );
+    }
+    Ok(())
+}
