@@ -40,7 +40,9 @@ fn stale_loader_cannot_disturb_its_successor() {
         WHERE datname = current_database() AND wait_event = 'PgSleep'";
     let before = pair.target.psql(db, backends);
 
-    let mut successor = pair.pghaul(db, &["migrate", "--resume", "--jobs", "1"]).spawn();
+    let mut successor = pair
+        .pghaul(db, &["migrate", "--resume", "--jobs", "1"])
+        .spawn();
     super::wait_until(&mut successor, "the successor came to the gate", || {
         let now = pair.target.psql(db, backends);
         !now.is_empty() && now != before

@@ -41,7 +41,11 @@ impl Drop for Gate {
 pub(super) fn database(pair: &Pair, db: &str) {
     fixture::pgbench(&pair.source, db, 1);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/faults/gated.sql");
-    let folder = pair.target.socket_dir().to_str().expect("paths here are UTF-8");
+    let folder = pair
+        .target
+        .socket_dir()
+        .to_str()
+        .expect("paths here are UTF-8");
     pair.source.psql_file(db, &script, &[("folder", folder)]);
 }
 
@@ -63,6 +67,8 @@ pub(super) fn wait_mid_copy(run: &mut Running, target: &Cluster, db: &str) {
     wait_at(run, target, db);
     wait_until(run, "the accounts were durable", || {
         let count = "SELECT count(*) FROM public.pgbench_accounts";
-        target.try_psql(db, count).is_ok_and(|rows| rows == "100000")
+        target
+            .try_psql(db, count)
+            .is_ok_and(|rows| rows == "100000")
     });
 }

@@ -29,7 +29,10 @@ impl Random {
 
 fn number(variable: &str) -> Option<u64> {
     let text = env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable} is no number: {text}")),
+    )
 }
 
 /// PGHAUL_KILLS says how many kills, PGHAUL_SEED replays a run.
@@ -78,7 +81,7 @@ fn sigkill_anywhere_converges() {
             }
             run.wait();
             more = &["--resume"];
-            again = random.next() % 2 == 0;
+            again = random.next().is_multiple_of(2);
         }
         resume_or_start(|more| migrate(&db, more)).expect(0);
         oracle::assert_migrated(&source, "shop", &target, &db);
@@ -146,11 +149,19 @@ fn no_replay_when_done() {
         ),
     );
     let mover = pair.source.dsn(db).replace("postgres@", "mover@");
-    let migrate = |args: &[&str]| Pghaul::new(args).source(&mover).target(&pair.target.dsn(db));
+    let migrate = |args: &[&str]| {
+        Pghaul::new(args)
+            .source(&mover)
+            .target(&pair.target.dsn(db))
+    };
 
     for at in [gate::INDEX, gate::REFRESH] {
         let closed = Gate::close(&pair, at);
-        let args = if at == gate::INDEX { ["migrate", "-v"] } else { ["migrate", "--resume"] };
+        let args = if at == gate::INDEX {
+            ["migrate", "-v"]
+        } else {
+            ["migrate", "--resume"]
+        };
         let mut run = migrate(&args).spawn();
         gate::wait_at(&mut run, &pair.target, db);
         gate::wait_mid_copy(&mut run, &pair.target, db);
@@ -162,14 +173,20 @@ fn no_replay_when_done() {
         run.wait().expect(-9);
         closed.open();
         // From here on, reading rows would be refused, and seen.
-        pair.source.psql(db, &format!("REVOKE SELECT ON {tables} FROM mover"));
+        pair.source
+            .psql(db, &format!("REVOKE SELECT ON {tables} FROM mover"));
     }
     let seen = pair.source.log().len();
     migrate(&["migrate", "--resume"]).run().expect(0);
     let log = pair.source.log().split_off(seen);
     let copies: Vec<&str> = log.lines().filter(|line| line.contains("COPY ")).collect();
-    assert!(copies.is_empty(), "rows were read again:\n{}", copies.join("\n"));
+    assert!(
+        copies.is_empty(),
+        "rows were read again:\n{}",
+        copies.join("\n")
+    );
 
-    pair.source.psql(db, &format!("GRANT SELECT ON {tables} TO mover"));
+    pair.source
+        .psql(db, &format!("GRANT SELECT ON {tables} TO mover"));
     assert_converged(&pair, db);
 }

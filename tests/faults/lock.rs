@@ -31,7 +31,9 @@ fn truncate_and_cluster_during_copy() {
     // One that waits goes through after the copy.
     let cluster = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| pair.source.try_psql(db, "CLUSTER gate.big"));
-        wait_until(&mut run, "CLUSTER waits for its lock", || waits_for_lock(&pair, db));
+        wait_until(&mut run, "CLUSTER waits for its lock", || {
+            waits_for_lock(&pair, db)
+        });
         closed.open();
         run.wait().expect(0);
         waiting.join().expect("psql is run")
@@ -52,7 +54,9 @@ fn waiting_ddl_does_not_hang_the_copy() {
     gate::wait_mid_copy(&mut run, &pair.target, db);
     let (output, vacuum) = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| pair.source.try_psql(db, "VACUUM FULL gate.indexed"));
-        wait_until(&mut run, "VACUUM FULL waits for its lock", || waits_for_lock(&pair, db));
+        wait_until(&mut run, "VACUUM FULL waits for its lock", || {
+            waits_for_lock(&pair, db)
+        });
         closed.open();
         (run.wait(), waiting.join().expect("psql is run"))
     });
@@ -76,10 +80,14 @@ fn truncate_between_snapshot_and_lock_is_noticed() {
         .source(&proxy.dsn(&pair.source, db))
         .target(&pair.target.dsn(db))
         .spawn();
-    wait_until(&mut run, "the holder asked for its locks", || proxy.struck() == 1);
+    wait_until(&mut run, "the holder asked for its locks", || {
+        proxy.struck() == 1
+    });
     pair.source.psql(db, "TRUNCATE gate.big");
-    pair.source.psql(db, "UPDATE pgbench_tellers SET tbalance = tid");
-    pair.source.psql(db, "CLUSTER pgbench_accounts USING pgbench_accounts_pkey");
+    pair.source
+        .psql(db, "UPDATE pgbench_tellers SET tbalance = tid");
+    pair.source
+        .psql(db, "CLUSTER pgbench_accounts USING pgbench_accounts_pkey");
     proxy.release();
     run.wait().expect(0);
     assert_converged(&pair, db);

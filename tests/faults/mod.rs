@@ -33,7 +33,11 @@ fn wait_until(run: &mut Running, what: &str, mut holds: impl FnMut() -> bool) {
         }
         let said = || format!("stdout:\n{}\nstderr:\n{}", run.stdout(), run.stderr());
         assert!(running, "pghaul ended before {what}\n{}", said());
-        assert!(Instant::now() < deadline, "waiting until {what}\n{}", said());
+        assert!(
+            Instant::now() < deadline,
+            "waiting until {what}\n{}",
+            said()
+        );
         thread::sleep(Duration::from_millis(10));
     }
 }

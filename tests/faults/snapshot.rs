@@ -53,7 +53,10 @@ fn changes_in_unfinished_tables_do_not_matter_to_a_new_snapshot() {
 fn changes_in_finished_tables_are_refused_by_name() {
     let pair = Pair::start();
     let changes = [
-        ("updated", "UPDATE pgbench_accounts SET abalance = 7 WHERE aid = 77777"),
+        (
+            "updated",
+            "UPDATE pgbench_accounts SET abalance = 7 WHERE aid = 77777",
+        ),
         ("deleted", "DELETE FROM pgbench_accounts WHERE aid = 1"),
         (
             "replaced",

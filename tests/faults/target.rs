@@ -1,7 +1,7 @@
 //! The target's server dies as in a power cut and comes back.
 
-use super::gate::{self, Gate};
 use super::assert_converged;
+use super::gate::{self, Gate};
 use crate::support::Pair;
 
 /// Unlogged tables are empty after it, and commits that were not synchronous are gone, which

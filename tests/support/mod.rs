@@ -9,6 +9,7 @@ pub(crate) mod fixture;
 pub(crate) mod oracle;
 pub(crate) mod pg;
 pub(crate) mod pghaul;
+pub(crate) mod proxy;
 pub(crate) mod tls;
 
 pub(crate) use cluster::{Cluster, Pair};

@@ -40,10 +40,18 @@ struct State {
     rate: Option<usize>,
     delay: Duration,
     silent: bool,
-    armed: Vec<(Vec<u8>, Fault)>,
+    armed: Vec<Armed>,
     struck: usize,
     released: bool,
     sockets: Vec<TcpStream>,
+}
+
+/// A fault that waits for its connection.
+struct Armed {
+    pattern: Vec<u8>,
+    /// How often the pattern passes first.
+    skip: usize,
+    fault: Fault,
 }
 
 /// The fault on one connection, known to both of its directions.
@@ -96,12 +104,19 @@ impl Proxy {
 
     /// Strikes the next connection on which the client sends this pattern, once.
     pub(crate) fn arm(&self, pattern: &str, fault: Fault) {
-        self.change(|state| state.armed.push((pattern.into(), fault)));
+        self.arm_after(0, pattern, fault);
     }
 
-    /// Takes back what has not struck yet.
-    pub(crate) fn disarm(&self) {
-        self.change(|state| state.armed.clear());
+    /// As [`Self::arm`], after letting the pattern pass that many times on any connection.
+    pub(crate) fn arm_after(&self, skip: usize, pattern: &str, fault: Fault) {
+        let pattern = pattern.into();
+        self.change(|state| {
+            state.armed.push(Armed {
+                pattern,
+                skip,
+                fault,
+            })
+        });
     }
 
     /// How many faults have struck.
@@ -243,9 +258,10 @@ impl Direction {
 
     /// How many of these bytes may pass; `None` cuts the connection.
     fn pass(&mut self, bytes: &[u8]) -> Option<usize> {
+        let seen = self.tail.len();
         self.tail.extend_from_slice(bytes);
         if self.up {
-            self.strike();
+            self.strike(seen);
         }
         let fault = *lock(&self.struck);
         let passing = match fault {
@@ -267,13 +283,24 @@ impl Direction {
         passing
     }
 
-    /// Puts the first armed fault on this connection whose pattern the client has now sent.
-    fn strike(&mut self) {
+    /// Puts the first armed fault on this connection whose pattern the client has now sent;
+    /// what ended within the first `seen` bytes of the tail was counted before.
+    fn strike(&mut self, seen: usize) {
         let mut state = self.shared.lock();
         let mut struck = lock(&self.struck);
-        let hit = (state.armed.iter()).position(|(pattern, _)| contains(&self.tail, pattern));
-        if let (None, Some(hit)) = (*struck, hit) {
-            *struck = Some(state.armed.remove(hit).1);
+        let hit = state.armed.iter_mut().position(|armed| {
+            let length = armed.pattern.len();
+            let fresh = &self.tail[(seen + 1).saturating_sub(length)..];
+            let times = fresh
+                .windows(length)
+                .filter(|window| *window == armed.pattern);
+            let times = times.count();
+            let hit = times > armed.skip && struck.is_none();
+            armed.skip = armed.skip.saturating_sub(times);
+            hit
+        });
+        if let Some(hit) = hit {
+            *struck = Some(state.armed.remove(hit).fault);
             state.struck += 1;
         }
     }

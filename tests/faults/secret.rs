@@ -1,0 +1,217 @@
+//! Canary passwords: nothing that pghaul writes, stores or starts may show one.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use super::{assert_converged, assert_says, gate};
+use crate::support::proxy::Proxy;
+use crate::support::{Pair, Pghaul, pg};
+
+/// Passwords that must be seen nowhere; the last one is a role's on the source.
+const CANARIES: [&str; 4] = [
+    "canary-of-source",
+    "canary-of-target",
+    "canary-for-both",
+    "canary-of-role",
+];
+
+#[track_caller]
+fn assert_clean(place: &str, text: &str, secrets: &[String]) {
+    for secret in secrets {
+        assert!(
+            !text.contains(secret.as_str()),
+            "{secret} is in {place}:\n{text}"
+        );
+    }
+}
+
+#[test]
+fn no_secret_anywhere() {
+    let pair = Pair::start();
+    let db = "secret";
+    gate::database(&pair, db);
+    pair.source.psql(
+        db,
+        "CREATE ROLE mover LOGIN SUPERUSER PASSWORD 'canary-of-source';
+         CREATE ROLE both LOGIN SUPERUSER PASSWORD 'canary-for-both';
+         CREATE ROLE app LOGIN PASSWORD 'canary-of-role'",
+    );
+    pair.target.psql(
+        "postgres",
+        "CREATE ROLE taker LOGIN SUPERUSER PASSWORD 'canary-of-target'",
+    );
+    let mut secrets: Vec<String> = CANARIES.map(str::to_owned).into();
+    let hashes = "SELECT rolpassword FROM pg_authid WHERE rolpassword IS NOT NULL";
+    secrets.extend(pair.source.psql(db, hashes).lines().map(str::to_owned));
+    secrets.extend(
+        pair.target
+            .psql("postgres", hashes)
+            .lines()
+            .map(str::to_owned),
+    );
+
+    // Slow enough that each child process is seen.
+    let (source, target) = (Proxy::start(&pair.source), Proxy::start(&pair.target));
+    source.delay(Duration::from_millis(3));
+    let login = |dsn: String, user: &str, password: &str| {
+        let (_, rest) = dsn.split_once('@').expect("a user in the URI");
+        format!("postgresql://{user}:{password}@{rest}")
+    };
+    let source_dsn = login(source.dsn(&pair.source, db), "mover", CANARIES[0]);
+    let target_dsn = login(target.dsn(&pair.target, db), "taker", CANARIES[1]);
+    let temporary = tempfile::tempdir().expect("a folder");
+    let migrate = |args: &[&str]| {
+        Pghaul::new(args)
+            .source(&source_dsn)
+            .target(&target_dsn)
+            .env("TMPDIR", temporary.path())
+    };
+
+    let mut run = migrate(&["migrate", "-vv", "--output", "json", "--verify"])
+        .env("PGHAUL_LOG", "trace")
+        .spawn();
+    let mut programs = BTreeSet::new();
+    while run.is_running() {
+        for (program, arguments) in family(run.pid()) {
+            assert_clean("a command line", &arguments, &secrets);
+            programs.insert(program);
+        }
+        assert_private(temporary.path());
+        thread::sleep(Duration::from_millis(2));
+    }
+    assert!(
+        programs.contains("pg_dump"),
+        "pg_dump was not caught: {programs:?}"
+    );
+    let output = run.wait().expect(0);
+    assert_clean("stdout", &output.stdout, &secrets);
+    assert_clean("stderr", &output.stderr, &secrets);
+    let left: Vec<_> = fs::read_dir(temporary.path()).expect("a folder").collect();
+    assert!(left.is_empty(), "temporary files are left: {left:?}");
+
+    // What stays on the target: the tables of the record as text, and the archive as a script.
+    let mut dump = pair.target.client("pg_dump", db);
+    let stored = pg::run(dump.args(["--schema", "pghaul"])).expect("pg_dump");
+    assert!(stored.contains("COPY pghaul.migration"), "{stored}");
+    assert_clean("the schema pghaul", &stored, &secrets);
+    for hex in pair
+        .target
+        .psql(db, "SELECT encode(archive, 'hex') FROM pghaul.migration")
+        .lines()
+    {
+        let archive = temporary.path().join("archive");
+        fs::write(&archive, unhex(hex)).expect("the archive is written");
+        let script = pg::run(pg::program("pg_restore").arg("-f-").arg(&archive));
+        assert_clean(
+            "the archive",
+            &script.expect("a readable archive"),
+            &secrets,
+        );
+    }
+    let found = pair.target.psql(
+        db,
+        "SELECT rolpassword FROM pg_authid WHERE rolname = 'app'",
+    );
+    assert!(
+        secrets.contains(&found),
+        "the role came without its password"
+    );
+    // The target's own role is not the source's.
+    assert_converged(&pair, db);
+}
+
+#[test]
+fn no_secret_in_errors() {
+    let pair = Pair::start();
+    let db = "errors";
+    pair.source.create_db(db);
+    let secrets: Vec<String> = CANARIES.map(str::to_owned).into();
+    let [wrong, second, environment, _] = CANARIES;
+    let port = pair.source.port();
+    let right = pair.target.dsn(db);
+    let sources = [
+        // A wrong password, in each form and place; an unknown host; strings that do not parse.
+        format!("postgresql://postgres:{wrong}@127.0.0.1:{port}/{db}"),
+        format!("host=127.0.0.1 port={port} user=postgres dbname={db} password={wrong}"),
+        format!("postgresql://127.0.0.1:{port}/{db}?user=postgres&password={wrong}"),
+        format!("postgresql://postgres@127.0.0.1:{port}/{db}"),
+        format!("postgresql://postgres:{wrong}@nowhere.invalid/{db}"),
+        format!("postgresql://postgres:{wrong}@127.0.0.1:{wrong}/{db}"),
+        format!("postgresql://postgres:{wrong}@127.0.0.1:{port}/{db}?nonsense={second}"),
+        format!("postgresql://postgres:{wrong}%zz@127.0.0.1/{db}"),
+        format!("host=127.0.0.1 password='{wrong}"),
+        format!("host=127.0.0.1 {wrong}"),
+        format!("mysql://root:{wrong}@127.0.0.1/{db}"),
+    ];
+    for source in &sources {
+        for verb in ["migrate", "verify", "cleanup"] {
+            let output = Pghaul::new(&[verb, "-vv"])
+                .source(source)
+                .target(&right)
+                .env("PGPASSWORD", environment)
+                .run();
+            assert!(matches!(output.code, 1 | 2), "{source}: {output:?}");
+            assert_clean(source, &output.stdout, &secrets);
+            assert_clean(source, &output.stderr, &secrets);
+        }
+    }
+    // In argv it is refused, and not repeated either.
+    let output = Pghaul::new(&["migrate", "--source", &sources[0], "--target", &right])
+        .run()
+        .expect(2);
+    assert_says(&output, &["PGHAUL_SOURCE"]);
+    assert_clean("the refusal", &output.stderr, &secrets);
+}
+
+/// Each process that descends from this one, with it: program and command line.
+fn family(pid: u32) -> Vec<(String, String)> {
+    let mut members = vec![pid];
+    let mut known = 0;
+    while known < members.len() {
+        let tasks = format!("/proc/{}/task", members[known]);
+        for task in fs::read_dir(tasks).into_iter().flatten().flatten() {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            members.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|pid| pid.parse::<u32>().ok()),
+            );
+        }
+        known += 1;
+    }
+    let read = |pid: u32, file: &str| {
+        let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).trim_end().to_owned()
+    };
+    members
+        .iter()
+        .map(|pid| (read(*pid, "comm"), read(*pid, "cmdline")))
+        .collect()
+}
+
+/// Fails if anyone but the owner could read a file in this folder.
+#[track_caller]
+fn assert_private(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
+        let mode = metadata.permissions().mode() & 0o777;
+        assert!(mode & 0o077 == 0, "{:?} has mode {mode:o}", entry.path());
+        if metadata.is_dir() {
+            assert_private(&entry.path());
+        }
+    }
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).expect("a hexadecimal digit") as u8;
+    text.as_bytes()
+        .chunks(2)
+        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
+        .collect()
+}
