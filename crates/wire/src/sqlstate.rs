@@ -26,10 +26,14 @@ mod tests {
 
     #[test]
     fn retries_follow_the_class() {
-        for code in ["08006", "40001", "40P01", "53300", "55P03", "55006", "57014", "57P01", "57P05"] {
+        for code in [
+            "08006", "40001", "40P01", "53300", "55P03", "55006", "57014", "57P01", "57P05",
+        ] {
             assert_eq!(kind(code), Kind::Transient, "{code}");
         }
-        for code in ["53100", "23505", "28P01", "3D000", "42P01", "57000", "", "é"] {
+        for code in [
+            "53100", "23505", "28P01", "3D000", "42P01", "57000", "", "é",
+        ] {
             assert_eq!(kind(code), Kind::Permanent, "{code}");
         }
         assert_eq!(kind("08P01"), Kind::Protocol);
