@@ -31,7 +31,7 @@
 
 mod batch;
 mod catalog;
-#[cfg(feature = "conformance")]
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod error;
 mod event;
