@@ -1,0 +1,341 @@
+//! Counts and checksums of all relations, on both servers at once.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::try_join_all;
+use pghaul_stage::{Error, Event, Kind, Observer, Result, Step};
+
+use super::image::Image;
+use super::relation::{Relation, Share};
+use super::snapshot::{Session, Snapshot, number};
+
+/// Small tables share a query: at most this many, whose locks a server must hold together.
+const TABLES_PER_QUERY: usize = 64;
+/// … and at most this many bytes.
+const BYTES_PER_QUERY: u64 = 8 << 20;
+
+/// Rows and the sums of their hashes' halves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Sum {
+    pub(super) rows: u64,
+    pub(super) halves: [i128; 2],
+}
+
+impl Sum {
+    fn add(&mut self, other: Sum) {
+        self.rows += other.rows;
+        for (sum, half) in self.halves.iter_mut().zip(other.halves) {
+            *sum += half;
+        }
+    }
+}
+
+/// What is known of a relation's rows.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The sums of source and target.
+    Sums {
+        sums: [Sum; 2],
+        /// Whether it took the image for rows that are too long.
+        wide: bool,
+        elapsed: Duration,
+    },
+    /// One side could not read the rows.
+    Failed(Error),
+}
+
+/// Computes the sums of every relation with `jobs` sessions on each side.
+pub(super) async fn run(
+    ends: &[&Snapshot; 2],
+    image: &Image,
+    relations: &[Relation],
+    jobs: usize,
+    observer: &dyn Observer,
+) -> Result<Vec<Outcome>> {
+    let all: Vec<usize> = (0..relations.len()).collect();
+    let mut outcomes = pass(ends, image, relations, &all, false, jobs, observer).await?;
+    // Rows too long for their text are the usual reason why a readable table fails.
+    let failed: Vec<usize> = outcomes
+        .iter()
+        .enumerate()
+        .filter_map(|(i, outcome)| matches!(outcome, Outcome::Failed(_)).then_some(i))
+        .collect();
+    if !failed.is_empty() {
+        let again = pass(ends, image, relations, &failed, true, jobs, observer).await?;
+        for (i, outcome) in failed.into_iter().zip(again) {
+            if let Some(slot) = outcomes.get_mut(i) {
+                *slot = outcome;
+            }
+        }
+    }
+    Ok(outcomes)
+}
+
+/// One query's worth of work: shares of relations, by their place in the board.
+#[derive(Debug, Default)]
+struct Unit {
+    shares: Vec<(usize, Share)>,
+    bytes: u64,
+}
+
+/// What one pass has found so far, relation by relation.
+struct Board<'a> {
+    image: &'a Image,
+    relations: Vec<&'a Relation>,
+    wide: bool,
+    tallies: Mutex<Vec<Tally>>,
+    observer: &'a dyn Observer,
+}
+
+struct Tally {
+    sums: [Sum; 2],
+    shares_left: usize,
+    start: Option<Instant>,
+    elapsed: Duration,
+    failure: Option<Error>,
+}
+
+async fn pass(
+    ends: &[&Snapshot; 2],
+    image: &Image,
+    relations: &[Relation],
+    which: &[usize],
+    wide: bool,
+    jobs: usize,
+    observer: &dyn Observer,
+) -> Result<Vec<Outcome>> {
+    let relations: Vec<&Relation> = which.iter().filter_map(|i| relations.get(*i)).collect();
+    let queues = [0, 1].map(|side| units(&relations, side));
+    let tallies = relations
+        .iter()
+        .enumerate()
+        .map(|(place, _)| Tally {
+            sums: [Sum::default(); 2],
+            shares_left: queues
+                .iter()
+                .flatten()
+                .flat_map(|unit| &unit.shares)
+                .filter(|(owner, _)| *owner == place)
+                .count(),
+            start: None,
+            elapsed: Duration::ZERO,
+            failure: None,
+        })
+        .collect();
+    let board = Board {
+        image,
+        relations,
+        wide,
+        tallies: Mutex::new(tallies),
+        observer,
+    };
+    let queues = queues.map(Mutex::new);
+    let workers = queues.iter().zip(ends).enumerate().flat_map(|(side, (queue, end))| {
+        let board = &board;
+        (0..jobs).map(move |_| board.work(side, end, queue))
+    });
+    try_join_all(workers).await?;
+    for end in ends {
+        end.check()?;
+    }
+    Ok(board.outcomes())
+}
+
+/// Cuts one side's relations into units, largest first.
+fn units(relations: &[&Relation], side: usize) -> VecDeque<Unit> {
+    let mut units = Vec::new();
+    let mut small = Unit::default();
+    for (place, relation) in relations.iter().enumerate() {
+        let shares = relation.shares(side);
+        match shares.as_slice() {
+            [(share, bytes)] if *bytes < BYTES_PER_QUERY && relation.table.is_some() => {
+                if small.shares.len() == TABLES_PER_QUERY || small.bytes + bytes > BYTES_PER_QUERY {
+                    units.push(std::mem::take(&mut small));
+                }
+                small.shares.push((place, *share));
+                small.bytes += bytes;
+            }
+            shares => units.extend(shares.iter().map(|(share, bytes)| Unit {
+                shares: vec![(place, *share)],
+                bytes: *bytes,
+            })),
+        }
+    }
+    if !small.shares.is_empty() {
+        units.push(small);
+    }
+    units.sort_by_key(|unit| std::cmp::Reverse(unit.bytes));
+    units.into()
+}
+
+impl Board<'_> {
+    /// One session's life: takes units until none is left.
+    async fn work(
+        &self,
+        side: usize,
+        end: &Snapshot,
+        queue: &Mutex<VecDeque<Unit>>,
+    ) -> Result<()> {
+        let mut session = end.session();
+        loop {
+            let Some(unit) = lock(queue).pop_front() else {
+                return Ok(());
+            };
+            self.start(&unit);
+            match self.query(&mut session, end, &unit.shares).await {
+                Ok(sums) => self.note(side, &unit, Ok(sums)),
+                Err(error) if error.kind() != Kind::Permanent => return Err(error),
+                // One relation of many fails the whole query: ask for each by itself.
+                Err(_) if unit.shares.len() > 1 => {
+                    let bytes = unit.bytes / unit.shares.len() as u64;
+                    lock(queue).extend(unit.shares.into_iter().map(|share| Unit {
+                        shares: vec![share],
+                        bytes,
+                    }));
+                }
+                Err(error) => {
+                    end.check()?;
+                    self.note(side, &unit, Err(error));
+                }
+            }
+        }
+    }
+
+    async fn query(
+        &self,
+        session: &mut Session<'_>,
+        end: &Snapshot,
+        shares: &[(usize, Share)],
+    ) -> Result<Vec<(usize, Sum)>> {
+        let [high, low] = self.image.halves("r.image");
+        // The inner query must not be merged with the outer one, or each row's text would be
+        // made twice. Before PostgreSQL 14 nothing is cut, so there the server's own parallel
+        // query is worth more, and this barrier would prevent it.
+        let barrier = if end.version() >= 140_000 { "OFFSET 0" } else { "" };
+        let queries: Vec<String> = shares
+            .iter()
+            .filter_map(|(place, share)| {
+                let relation = self.relations.get(*place)?;
+                let row = self.image.row(&relation.columns, self.wide);
+                let from = relation.rows(*share, self.image);
+                Some(format!(
+                    "SELECT {place}, count(*), coalesce(sum({high}), 0), coalesce(sum({low}), 0)
+                       FROM (SELECT {row} AS image FROM {from} {barrier}) r"
+                ))
+            })
+            .collect();
+        let rows = session
+            .read(&queries.join(" UNION ALL "))
+            .await
+            .map_err(|error| match shares {
+                [(place, _)] => match self.relations.get(*place) {
+                    Some(relation) => error.on(relation.name()),
+                    None => error,
+                },
+                _ => error,
+            })?;
+        rows.iter()
+            .map(|row| {
+                let sum = Sum {
+                    rows: number(row, 1)?,
+                    halves: [number(row, 2)?, number(row, 3)?],
+                };
+                Ok((number(row, 0)?, sum))
+            })
+            .collect()
+    }
+
+    fn start(&self, unit: &Unit) {
+        for (place, _) in &unit.shares {
+            if let Some(tally) = lock(&self.tallies).get_mut(*place) {
+                if tally.start.is_some() {
+                    continue;
+                }
+                tally.start = Some(Instant::now());
+            }
+            self.tell(*place, None);
+        }
+    }
+
+    fn note(&self, side: usize, unit: &Unit, result: Result<Vec<(usize, Sum)>>) {
+        let mut failure = None;
+        match result {
+            Ok(sums) => {
+                let mut tallies = lock(&self.tallies);
+                for (place, sum) in sums {
+                    let total = tallies
+                        .get_mut(place)
+                        .and_then(|tally| tally.sums.get_mut(side));
+                    if let Some(total) = total {
+                        total.add(sum);
+                    }
+                }
+            }
+            Err(error) => failure = Some(error),
+        }
+        for (place, _) in &unit.shares {
+            let done = {
+                let mut tallies = lock(&self.tallies);
+                let Some(tally) = tallies.get_mut(*place) else {
+                    continue;
+                };
+                tally.shares_left -= 1;
+                if let Some(error) = failure.take() {
+                    tally.failure.get_or_insert(error);
+                }
+                tally.elapsed = tally.start.map_or(Duration::ZERO, |start| start.elapsed());
+                (tally.shares_left == 0).then_some(tally.elapsed)
+            };
+            if done.is_some() {
+                self.tell(*place, done);
+            }
+        }
+    }
+
+    /// Tells the observer that a table was begun or, with its time, done.
+    fn tell(&self, place: usize, done: Option<Duration>) {
+        let Some(relation) = self.relations.get(place) else {
+            return;
+        };
+        let subject = relation.name();
+        let (step, subject, table) = (Step::Verify, subject.as_str(), relation.table.as_ref());
+        self.observer.observe(&match done {
+            None => Event::StepStarted {
+                step,
+                subject,
+                table,
+            },
+            Some(elapsed) => Event::StepDone {
+                step,
+                subject,
+                table,
+                elapsed,
+            },
+        });
+    }
+
+    fn outcomes(self) -> Vec<Outcome> {
+        let wide = self.wide;
+        let tallies = self
+            .tallies
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        tallies
+            .into_iter()
+            .map(|tally| match tally.failure {
+                Some(error) => Outcome::Failed(error),
+                None => Outcome::Sums {
+                    sums: tally.sums,
+                    wide,
+                    elapsed: tally.elapsed,
+                },
+            })
+            .collect()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,89 @@
+//! The objects of both sides, set against each other by kind and name.
+
+use std::collections::{BTreeMap, HashMap};
+
+use pghaul_stage::Result;
+
+use super::object;
+use super::report::{Difference, Report};
+use super::snapshot::{Snapshot, maybe, number, text};
+
+/// Kind and name of an object.
+type Name = (String, String);
+
+/// Every object of one side.
+#[derive(Debug, Default)]
+pub(super) struct Inventory {
+    objects: BTreeMap<Name, Object>,
+}
+
+#[derive(Debug)]
+struct Object {
+    parent: Option<Name>,
+    properties: String,
+}
+
+/// Reads the objects of one side.
+pub(super) async fn read(snapshot: &Snapshot, privileges: bool) -> Result<Inventory> {
+    let sql = object::query(snapshot.version(), privileges);
+    let rows = snapshot.session().read(&sql).await?;
+    let name = |row| -> Result<Name> { Ok((text(row, 4)?.to_owned(), text(row, 5)?.to_owned())) };
+    let mut by_address: HashMap<(u32, u32), Name> = HashMap::new();
+    for row in &rows {
+        if maybe(row, 1)?.is_some() {
+            by_address.insert((number(row, 0)?, number(row, 1)?), name(row)?);
+        }
+    }
+    let mut objects = BTreeMap::new();
+    for row in &rows {
+        let parent = by_address.get(&(number(row, 2)?, number(row, 3)?)).cloned();
+        let properties = maybe(row, 6)?.unwrap_or_default().to_owned();
+        objects.insert(name(row)?, Object { parent, properties });
+    }
+    Ok(Inventory { objects })
+}
+
+/// Reports the numbers and the differences.
+pub(super) fn compare(source: &Inventory, target: &Inventory, report: &mut Report) {
+    report.count(&source.counts(), &target.counts());
+    for ((kind, name), ours) in &source.objects {
+        let (kind, name) = (kind.clone(), name.clone());
+        match target.objects.get(&(kind.clone(), name.clone())) {
+            None if target.lacks_parent_of(ours) => {}
+            None => report.differ(Difference::MissingObject { kind, name }),
+            Some(theirs) if ours.properties != theirs.properties => {
+                report.differ(Difference::Object {
+                    kind,
+                    name,
+                    source: ours.properties.clone(),
+                    target: theirs.properties.clone(),
+                });
+            }
+            Some(_) => {}
+        }
+    }
+    for ((kind, name), theirs) in &target.objects {
+        let key = (kind.clone(), name.clone());
+        if !source.objects.contains_key(&key) && !source.lacks_parent_of(theirs) {
+            let (kind, name) = key;
+            report.differ(Difference::ExtraObject { kind, name });
+        }
+    }
+}
+
+impl Inventory {
+    fn counts(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for (kind, _) in self.objects.keys() {
+            *counts.entry(kind.clone()).or_default() += 1;
+        }
+        counts
+    }
+
+    fn lacks_parent_of(&self, object: &Object) -> bool {
+        object
+            .parent
+            .as_ref()
+            .is_some_and(|parent| !self.objects.contains_key(parent))
+    }
+}

@@ -1,0 +1,64 @@
+//! Large objects as rows: identifier, content, comment, and on request owner and grants.
+
+use super::image::Image;
+use super::relation::{Column, Share};
+
+/// Bytes of an object that the server holds at a time.
+const CHUNK: u32 = 4 << 20;
+
+/// The columns that [`rows`] produces.
+pub(super) fn columns(privileges: bool) -> Vec<Column> {
+    let names: &[&str] = if privileges {
+        &["oid", "content", "comment", "owner", "grants"]
+    } else {
+        &["oid", "content", "comment"]
+    };
+    names
+        .iter()
+        .map(|name| Column {
+            name: (*name).to_owned(),
+            send: None,
+            varlena: false,
+            bytea: false,
+        })
+        .collect()
+}
+
+/// The large objects of a share, as what follows FROM, under the alias `t`.
+///
+/// Content is read by `lo_get`, not from the pages of `pg_largeobject`: an ordinary role may read
+/// it, and a hole is the same as zeros. An object ends with the first chunk that is not full.
+pub(super) fn rows(share: Share, image: &Image, privileges: bool) -> String {
+    let filter = match share {
+        Share::Remainder(remainder, modulus) => {
+            format!("WHERE m.oid::bigint % {modulus} = {remainder}")
+        }
+        Share::All | Share::Blocks(..) => String::new(),
+    };
+    let digest = image.fingerprint("d.data");
+    let rights = if privileges {
+        ", pg_get_userbyid(m.lomowner) AS owner,
+           (SELECT string_agg(g.grant, ', ' ORDER BY g.grant COLLATE \"C\")
+              FROM (SELECT DISTINCT concat(x.privilege_type, ' to ', x.grantee::regrole, ' ', x.is_grantable)
+                      FROM aclexplode(m.lomacl) x WHERE x.grantee <> m.lomowner) g(\"grant\")) AS grants"
+    } else {
+        ""
+    };
+    let piece = |at: &str| {
+        format!("CROSS JOIN LATERAL (SELECT lo_get({at}, {CHUNK}) AS data OFFSET 0) d")
+    };
+    format!(
+        "(WITH RECURSIVE piece(oid, n, length, digest) AS (
+            SELECT m.oid, 0::bigint, length(d.data), {digest}
+              FROM pg_largeobject_metadata m {first} {filter}
+            UNION ALL
+            SELECT p.oid, p.n + 1, length(d.data), {digest}
+              FROM piece p {next} WHERE p.length = {CHUNK})
+          SELECT m.oid, p.content, obj_description(m.oid, 'pg_largeobject') AS comment {rights}
+            FROM (SELECT oid, string_agg(digest, '' ORDER BY n) AS content
+                    FROM piece GROUP BY oid) p
+            JOIN pg_largeobject_metadata m ON m.oid = p.oid) AS t",
+        first = piece("m.oid, 0"),
+        next = piece(&format!("p.oid, (p.n + 1) * {CHUNK}"))
+    )
+}

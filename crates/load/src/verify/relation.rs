@@ -1,0 +1,299 @@
+//! What has rows to compare: tables, and the large objects taken together as one.
+
+use std::collections::BTreeMap;
+
+use pghaul_stage::{Result, TableId};
+use pghaul_wire::quote;
+
+use super::image::Image;
+use super::large_object;
+use super::report::{Difference, Report};
+use super::snapshot::{Snapshot, boolean, maybe, number, one, text};
+
+/// Bytes that one query should read at most, where a table can be cut.
+const PIECE: u64 = 128 << 20;
+
+/// Rows that exist on both sides under the same name.
+#[derive(Debug)]
+pub(super) struct Relation {
+    /// Which table; `None` for the large objects.
+    pub(super) table: Option<TableId>,
+    /// Its columns in the source's order.
+    pub(super) columns: Vec<Column>,
+    /// The columns that identify a row; empty if none do.
+    pub(super) key: Vec<String>,
+    /// Whether the comparison includes owners and grants of large objects.
+    privileges: bool,
+    sizes: [Size; 2],
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Column {
+    /// Its name.
+    pub(super) name: String,
+    /// The function that gives its binary form, for types whose text depends on the version.
+    pub(super) send: Option<String>,
+    /// Whether its values can be long.
+    pub(super) varlena: bool,
+    /// Whether it is `bytea` or a domain over it.
+    pub(super) bytea: bool,
+}
+
+/// How much there is to read on one side.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
+    /// What it can be cut into: blocks of a table, or large objects.
+    units: u64,
+    /// Bytes, TOAST included.
+    bytes: u64,
+    /// Whether the server reads a range of units without reading the others.
+    cuttable: bool,
+}
+
+/// A share of a relation's rows on one side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Share {
+    /// All rows.
+    All,
+    /// Blocks of the heap from the first to before the second, or to the end.
+    Blocks(u64, Option<u64>),
+    /// Large objects whose identifier leaves this remainder.
+    Remainder(u64, u64),
+}
+
+/// A table as one side has it.
+#[derive(Debug)]
+pub(super) struct Table {
+    columns: Vec<Column>,
+    key: Vec<String>,
+    size: Size,
+}
+
+impl Relation {
+    /// The large objects of both sides.
+    pub(super) async fn large_objects(
+        source: &Snapshot,
+        target: &Snapshot,
+        privileges: bool,
+    ) -> Result<Self> {
+        let sizes = tokio::try_join!(large_objects_size(source), large_objects_size(target))?;
+        Ok(Self {
+            table: None,
+            columns: large_object::columns(privileges),
+            key: vec!["oid".to_owned()],
+            privileges,
+            sizes: sizes.into(),
+        })
+    }
+
+    /// How people call it.
+    pub(super) fn name(&self) -> String {
+        match &self.table {
+            Some(table) => format!("table {table}"),
+            None => "large objects".to_owned(),
+        }
+    }
+
+    /// The rows of a share, as what follows FROM, under the alias `t`.
+    pub(super) fn rows(&self, share: Share, image: &Image) -> String {
+        let Some(table) = &self.table else {
+            return large_object::rows(share, image, self.privileges);
+        };
+        let from = format!(
+            "ONLY {}.{} AS t",
+            quote::ident(&table.schema),
+            quote::ident(&table.name)
+        );
+        match share {
+            Share::Blocks(first, Some(end)) => {
+                format!("{from} WHERE t.ctid >= '({first},0)' AND t.ctid < '({end},0)'")
+            }
+            Share::Blocks(first, None) => format!("{from} WHERE t.ctid >= '({first},0)'"),
+            Share::All | Share::Remainder(..) => from,
+        }
+    }
+
+    /// Cuts the rows of one side into shares that several sessions can read, with the bytes of
+    /// each. The sides need not be cut alike, since sums add up.
+    pub(super) fn shares(&self, side: usize) -> Vec<(Share, u64)> {
+        let size = self.sizes.get(side).copied().unwrap_or_default();
+        let pieces = size.bytes.div_ceil(PIECE).min(size.units);
+        if pieces < 2 || !size.cuttable {
+            return vec![(Share::All, size.bytes)];
+        }
+        let bytes = size.bytes / pieces;
+        if self.table.is_none() {
+            return (0..pieces)
+                .map(|piece| (Share::Remainder(piece, pieces), bytes))
+                .collect();
+        }
+        let step = size.units.div_ceil(pieces);
+        (0..size.units.div_ceil(step))
+            .map(|piece| {
+                let end = (piece + 1) * step;
+                let end = (end < size.units).then_some(end);
+                (Share::Blocks(piece * step, end), bytes)
+            })
+            .collect()
+    }
+}
+
+/// The tables of one side with their columns and keys.
+///
+/// A key is the primary key, or a unique index without NULLs, predicates and expressions.
+pub(super) async fn read(snapshot: &Snapshot) -> Result<BTreeMap<TableId, Table>> {
+    // Range scans by ctid came with PostgreSQL 14.
+    let cuttable = snapshot.version() >= 140_000;
+    let key_columns = if snapshot.version() >= 110_000 {
+        "i.indnkeyatts"
+    } else {
+        "i.indnatts"
+    };
+    let mut session = snapshot.session();
+    let tables = session
+        .read(&format!(
+            "SELECT n.nspname, c.relname, pg_relation_size(c.oid) / current_setting('block_size')::bigint,
+                    pg_table_size(c.oid), k.key
+               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               LEFT JOIN LATERAL (
+                 SELECT (SELECT string_agg(a.attnum::text, ' ' ORDER BY p.n)
+                           FROM unnest(i.indkey::int2[]) WITH ORDINALITY p(attnum, n)
+                           JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = p.attnum
+                          WHERE p.n <= {key_columns}) AS key
+                   FROM pg_index i
+                  WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid
+                    AND i.indpred IS NULL AND i.indexprs IS NULL
+                    AND NOT EXISTS (SELECT FROM pg_attribute a
+                                     WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey::int2[])
+                                       AND NOT a.attnotnull)
+                  ORDER BY NOT i.indisprimary, i.indnatts, i.indexrelid LIMIT 1) k ON true
+              WHERE {TABLES}"
+        ))
+        .await?;
+    let columns = session
+        .read(&format!(
+            "SELECT n.nspname, c.relname, a.attnum, a.attname, t.typlen = -1,
+                    t.typsend = 'byteasend'::regproc,
+                    CASE WHEN t.typsend::oid = ANY (f.fluid)
+                           OR t.typsend = 'array_send'::regproc AND t.typelem < 16384
+                              AND (SELECT e.typsend::oid FROM pg_type e WHERE e.oid = t.typelem) = ANY (f.fluid)
+                         THEN t.typsend::text END
+               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+               JOIN pg_type t ON t.oid = a.atttypid
+              CROSS JOIN (SELECT array_agg(p.oid) AS fluid FROM pg_proc p
+                           WHERE p.pronamespace = 'pg_catalog'::regnamespace
+                             AND p.proname IN ('float4send', 'float8send', 'charsend',
+                                 'point_send', 'lseg_send', 'path_send', 'box_send',
+                                 'poly_send', 'line_send', 'circle_send')) f
+              WHERE {TABLES}
+              ORDER BY c.oid, a.attnum"
+        ))
+        .await?;
+
+    let mut result = BTreeMap::new();
+    let mut keys = BTreeMap::new();
+    for row in &tables {
+        let table = TableId::new(text(row, 0)?, text(row, 1)?);
+        let size = Size {
+            units: number(row, 2)?,
+            bytes: number(row, 3)?,
+            cuttable,
+        };
+        if let Some(key) = maybe(row, 4)? {
+            let key: Vec<i16> = key.split(' ').filter_map(|n| n.parse().ok()).collect();
+            keys.insert(table.clone(), key);
+        }
+        result.insert(
+            table,
+            Table {
+                columns: Vec::new(),
+                key: Vec::new(),
+                size,
+            },
+        );
+    }
+    let mut named: BTreeMap<(TableId, i16), String> = BTreeMap::new();
+    for row in &columns {
+        let id = TableId::new(text(row, 0)?, text(row, 1)?);
+        let name = text(row, 3)?.to_owned();
+        if let Some(table) = result.get_mut(&id) {
+            table.columns.push(Column {
+                name: name.clone(),
+                varlena: boolean(row, 4)?,
+                bytea: boolean(row, 5)?,
+                send: maybe(row, 6)?.map(str::to_owned),
+            });
+        }
+        if keys.contains_key(&id) {
+            named.insert((id, number(row, 2)?), name);
+        }
+    }
+    for (id, attributes) in keys {
+        if let Some(table) = result.get_mut(&id) {
+            table.key = attributes
+                .iter()
+                .filter_map(|attribute| named.remove(&(id.clone(), *attribute)))
+                .collect();
+        }
+    }
+    Ok(result)
+}
+
+/// Which relations count as tables here: those with rows of their own that belong to the user.
+const TABLES: &str = "c.relkind = 'r' AND c.relpersistence <> 't'
+    AND n.nspname NOT IN ('pghaul', 'information_schema') AND n.nspname !~ '^pg_'
+    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                       AND d.objid = c.oid AND d.deptype = 'e')";
+
+/// Puts the tables of both sides together by name; those without a partner are in the report
+/// already, as objects.
+pub(super) fn pair(
+    source: BTreeMap<TableId, Table>,
+    mut target: BTreeMap<TableId, Table>,
+    report: &mut Report,
+) -> Vec<Relation> {
+    let mut relations = Vec::new();
+    for (id, ours) in source {
+        let Some(theirs) = target.remove(&id) else {
+            report.add_unread(id);
+            continue;
+        };
+        let names = |table: &Table| {
+            let mut names: Vec<_> = table.columns.iter().map(|c| c.name.clone()).collect();
+            names.sort();
+            names
+        };
+        if names(&ours) != names(&theirs) {
+            report.differ(Difference::Unchecked {
+                of: format!("table {id}"),
+                reason: "its columns differ".to_owned(),
+            });
+            report.add_unread(id);
+            continue;
+        }
+        relations.push(Relation {
+            table: Some(id),
+            columns: ours.columns,
+            key: ours.key,
+            privileges: false,
+            sizes: [ours.size, theirs.size],
+        });
+    }
+    for id in target.into_keys() {
+        report.add_unread(id);
+    }
+    relations
+}
+
+async fn large_objects_size(snapshot: &Snapshot) -> Result<Size> {
+    let sql = "SELECT count(*), pg_table_size('pg_largeobject') FROM pg_largeobject_metadata";
+    let rows = snapshot.session().read(sql).await?;
+    let row = one(&rows)?;
+    Ok(Size {
+        units: number(row, 0)?,
+        bytes: number(row, 1)?,
+        cuttable: true,
+    })
+}

@@ -1,0 +1,72 @@
+//! Compares where sequences stand.
+
+use std::collections::BTreeMap;
+
+use pghaul_stage::{Result, TableId};
+use pghaul_wire::quote;
+
+use super::report::{Difference, Report};
+use super::snapshot::{Snapshot, boolean, number, text};
+
+/// Sequences per query; each is a relation to lock.
+const PER_QUERY: usize = 200;
+
+/// The value of every sequence and whether it was handed out.
+pub(super) async fn read(snapshot: &Snapshot) -> Result<BTreeMap<TableId, (i64, bool)>> {
+    let mut session = snapshot.session();
+    let rows = session
+        .read(
+            "SELECT n.nspname, c.relname
+               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+              WHERE c.relkind = 'S' AND c.relpersistence <> 't'
+                AND n.nspname NOT IN ('pghaul', 'information_schema') AND n.nspname !~ '^pg_'
+                AND NOT EXISTS (SELECT FROM pg_depend d
+                                 WHERE d.classid = 'pg_class'::regclass
+                                   AND d.objid = c.oid AND d.deptype = 'e')",
+        )
+        .await?;
+    let names = rows
+        .iter()
+        .map(|row| Ok(TableId::new(text(row, 0)?, text(row, 1)?)))
+        .collect::<Result<Vec<_>>>()?;
+    let mut values = BTreeMap::new();
+    for names in names.chunks(PER_QUERY) {
+        let queries: Vec<String> = names
+            .iter()
+            .enumerate()
+            .map(|(i, name)| {
+                format!(
+                    "SELECT {i}, last_value, is_called FROM {}.{}",
+                    quote::ident(&name.schema),
+                    quote::ident(&name.name)
+                )
+            })
+            .collect();
+        for row in &session.read(&queries.join(" UNION ALL ")).await? {
+            let place: usize = number(row, 0)?;
+            if let Some(name) = names.get(place) {
+                values.insert(name.clone(), (number(row, 1)?, boolean(row, 2)?));
+            }
+        }
+    }
+    Ok(values)
+}
+
+/// Reports the sequences that stand elsewhere. Those that only one side has are reported as
+/// objects.
+pub(super) fn compare(
+    source: &BTreeMap<TableId, (i64, bool)>,
+    target: &BTreeMap<TableId, (i64, bool)>,
+    report: &mut Report,
+) {
+    for (sequence, ours) in source {
+        match target.get(sequence) {
+            Some(theirs) if theirs != ours => report.differ(Difference::Sequence {
+                sequence: sequence.clone(),
+                source: *ours,
+                target: *theirs,
+            }),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! One database under one snapshot, and sessions that share it.
+
+use std::time::Duration;
+
+use pghaul_stage::{Error, Kind, Result, Side};
+use pghaul_wire::{Client, Conninfo, quote, server_error};
+use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
+
+/// How often a statement is tried when its connection or its server has a passing weakness.
+const ATTEMPTS: u32 = 4;
+
+/// Everything that changes how a value prints, how long a statement may take, or which rows it
+/// sees. Parameters that a server does not know are left out by the join.
+///
+/// `restrict_nonsystem_relation_kind` keeps a table that was swapped for a view, after we saw a
+/// table, from running the view's code.
+const PINS: &[(&str, &str)] = &[
+    ("DateStyle", "ISO, YMD"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "UTC"),
+    ("bytea_output", "hex"),
+    ("lc_monetary", "C"),
+    ("xmloption", "content"),
+    ("row_security", "off"),
+    ("quote_all_identifiers", "off"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("idle_session_timeout", "0"),
+    ("transaction_timeout", "0"),
+    ("jit", "off"),
+    ("restrict_nonsystem_relation_kind", "view,foreign-table"),
+];
+
+/// A database whose state stands still for every session of this side.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    side: Side,
+    info: Conninfo,
+    id: String,
+    version: u32,
+    encoding: String,
+    float_digits: i32,
+    holder: Client,
+}
+
+impl Snapshot {
+    /// Exports a snapshot and keeps it until this value is dropped. `given` is another session's
+    /// snapshot to use instead of the present; it need not outlive this call.
+    pub(super) async fn take(info: &Conninfo, side: Side, given: Option<&str>) -> Result<Self> {
+        let info = info.with_application_name("pghaul verify");
+        let holder = connect(&info, side, 3).await?;
+        let sql = format!(
+            "{};
+             SELECT pg_catalog.pg_export_snapshot(),
+                    pg_catalog.current_setting('server_version_num'),
+                    pg_catalog.current_setting('server_encoding')",
+            begin(given)
+        );
+        let rows = rows(&holder, &sql).await?;
+        let row = one(&rows)?;
+        Ok(Self {
+            side,
+            id: text(row, 0)?.to_owned(),
+            version: number(row, 1)?,
+            encoding: text(row, 2)?.to_owned(),
+            float_digits: 3,
+            info,
+            holder,
+        })
+    }
+
+    /// Makes floating-point numbers inside composite values print alike on both sides.
+    ///
+    /// Before PostgreSQL 12 the digits beyond the fifteenth are printed differently; columns of
+    /// such types are compared by their binary form instead, see [`image`](super::image).
+    pub(super) fn align(a: &mut Self, b: &mut Self) {
+        if a.version.min(b.version) < 120_000 && a.major() != b.major() {
+            a.float_digits = 0;
+            b.float_digits = 0;
+        }
+    }
+
+    /// A session that reads under this snapshot.
+    pub(super) fn session(&self) -> Session<'_> {
+        Session {
+            snapshot: self,
+            client: None,
+        }
+    }
+
+    /// Which side it is.
+    pub(super) fn side(&self) -> Side {
+        self.side
+    }
+
+    /// `server_version_num`.
+    pub(super) fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The major version, by the numbering since PostgreSQL 10.
+    pub(super) fn major(&self) -> u32 {
+        self.version / 10_000
+    }
+
+    /// The database's encoding.
+    pub(super) fn encoding(&self) -> &str {
+        &self.encoding
+    }
+
+    /// An error if the session that keeps the snapshot is gone, because every other failure then
+    /// is only its consequence.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.holder.is_closed() {
+            return Err(Error::new(
+                Kind::Permanent,
+                "the session that kept the snapshot was closed",
+            )
+            .at(self.side)
+            .remedy("run verify again"));
+        }
+        Ok(())
+    }
+}
+
+/// A session under a snapshot. Connects when it is first used, and again after a failure.
+#[derive(Debug)]
+pub(super) struct Session<'a> {
+    snapshot: &'a Snapshot,
+    client: Option<Client>,
+}
+
+impl Session<'_> {
+    /// The rows of one query.
+    ///
+    /// Each query has a transaction of its own under the common snapshot, so that the locks of
+    /// thousands of tables do not pile up in the server's lock table.
+    pub(super) async fn read(&mut self, query: &str) -> Result<Vec<SimpleQueryRow>> {
+        let sql = format!("{}; {query}; COMMIT", begin(Some(&self.snapshot.id)));
+        let mut attempt = 1;
+        loop {
+            match self.try_read(&sql).await {
+                Err(error) if error.is_transient() && attempt < ATTEMPTS => {
+                    self.snapshot.check()?;
+                    tokio::time::sleep(Duration::from_millis(200 << attempt)).await;
+                    attempt += 1;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_read(&mut self, sql: &str) -> Result<Vec<SimpleQueryRow>> {
+        let snapshot = self.snapshot;
+        let client = match self.client.take() {
+            Some(client) if !client.is_closed() => client,
+            _ => connect(&snapshot.info, snapshot.side, snapshot.float_digits).await?,
+        };
+        // A client whose statement failed is dropped with its broken transaction.
+        let rows = rows(&client, sql).await?;
+        self.client = Some(client);
+        Ok(rows)
+    }
+}
+
+async fn connect(info: &Conninfo, side: Side, float_digits: i32) -> Result<Client> {
+    let client = Client::connect(info, side).await?;
+    let values: Vec<String> = PINS
+        .iter()
+        .map(|(name, value)| format!("({}, {})", quote::literal(name), quote::literal(value)))
+        .collect();
+    // The search path comes first, because the operators of what follows are looked up by it.
+    let sql = format!(
+        "SET search_path = '';
+         SET extra_float_digits = {float_digits};
+         SELECT pg_catalog.set_config(s.name, p.value, false)
+           FROM (VALUES {}) AS p(name, value)
+           JOIN pg_catalog.pg_settings s ON s.name = p.name",
+        values.join(", ")
+    );
+    rows(&client, &sql).await?;
+    Ok(client)
+}
+
+fn begin(snapshot: Option<&str>) -> String {
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+    match snapshot {
+        Some(id) => format!("{begin}; SET TRANSACTION SNAPSHOT {}", quote::literal(id)),
+        None => begin.to_owned(),
+    }
+}
+
+async fn rows(client: &Client, sql: &str) -> Result<Vec<SimpleQueryRow>> {
+    let messages = client
+        .simple_query(sql)
+        .await
+        .map_err(|error| server_error(client.side(), error))?;
+    Ok(messages
+        .into_iter()
+        .filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        })
+        .collect())
+}
+
+/// The only row of an answer.
+pub(super) fn one(rows: &[SimpleQueryRow]) -> Result<&SimpleQueryRow> {
+    rows.first().ok_or_else(|| unexpected("no row"))
+}
+
+/// A field that may be NULL.
+pub(super) fn maybe(row: &SimpleQueryRow, field: usize) -> Result<Option<&str>> {
+    row.try_get(field).map_err(|_| unexpected("too few fields"))
+}
+
+/// A field that is not NULL.
+pub(super) fn text(row: &SimpleQueryRow, field: usize) -> Result<&str> {
+    maybe(row, field)?.ok_or_else(|| unexpected("NULL"))
+}
+
+/// A field that is a number.
+pub(super) fn number<T: std::str::FromStr>(row: &SimpleQueryRow, field: usize) -> Result<T> {
+    text(row, field)?
+        .parse()
+        .map_err(|_| unexpected("something that is no number"))
+}
+
+/// A field that is a boolean.
+pub(super) fn boolean(row: &SimpleQueryRow, field: usize) -> Result<bool> {
+    Ok(text(row, field)? == "t")
+}
+
+fn unexpected(what: &str) -> Error {
+    Error::new(
+        Kind::Protocol,
+        format!("the server answered a catalog query with {what}"),
+    )
+}
