@@ -84,6 +84,15 @@ fn subject(conninfo: &Conninfo) -> String {
     format!("database {}", conninfo.dbname())
 }
 
+/// `server_version_num` of the server that `conninfo` names, whether or not it has the database.
+///
+/// # Errors
+///
+/// Those of connecting to the databases every server has.
+pub async fn server_version(conninfo: &Conninfo) -> Result<u32> {
+    version(&maintenance(conninfo).await?).await
+}
+
 /// A session in a database other than the one named.
 async fn maintenance(conninfo: &Conninfo) -> Result<Client> {
     let mut first = None;
