@@ -37,7 +37,7 @@ fn no_secret_anywhere() {
     pair.source.psql(
         db,
         "CREATE ROLE mover LOGIN SUPERUSER PASSWORD 'canary-of-source';
-         CREATE ROLE both LOGIN SUPERUSER PASSWORD 'canary-for-both';
+         CREATE ROLE anyone LOGIN SUPERUSER PASSWORD 'canary-for-both';
          CREATE ROLE app LOGIN PASSWORD 'canary-of-role'",
     );
     pair.target.psql(
