@@ -49,7 +49,7 @@ pub(crate) async fn authenticate(
         bound: false,
     };
     loop {
-        match session.receive(None).await? {
+        match reply(session).await? {
             Message::AuthenticationOk => break login.check_binding()?,
             Message::AuthenticationCleartextPassword => login.cleartext(session).await?,
             Message::AuthenticationMd5Password(body) => login.md5(session, body.salt()).await?,
@@ -66,16 +66,12 @@ pub(crate) async fn authenticate(
                     "allow scram-sha-256 or a client certificate in the server's pg_hba.conf",
                 ));
             }
-            Message::ErrorResponse(body) => return Err(from_fields(session.side, body.fields())),
             _ => return Err(unexpected(session.side)),
         }
     }
-    loop {
-        match session.receive(None).await? {
-            Message::ReadyForQuery(_) => return Ok(()),
-            Message::ErrorResponse(body) => return Err(from_fields(session.side, body.fields())),
-            _ => return Err(unexpected(session.side)),
-        }
+    match reply(session).await? {
+        Message::ReadyForQuery(_) => Ok(()),
+        _ => Err(unexpected(session.side)),
     }
 }
 

@@ -239,10 +239,7 @@ impl CopyIn {
                 Poll::Ready(Err(error)) => return Err(from_io(side, error)),
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Err(lost(side)),
                 Poll::Ready(Ok(())) => {
-                    self.session
-                        .frames
-                        .space(false)
-                        .extend_from_slice(buffer.filled());
+                    self.session.frames.push(buffer.filled());
                 }
             }
             self.replies.take(&mut self.session)?;
@@ -268,7 +265,7 @@ impl CopyIn {
             while self.replies.error.is_none() && self.wait().await.is_ok_and(|ready| !ready) {}
         };
         // No answer in time is an answer: there are none.
-        let _: Result<(), _> = tokio::time::timeout(LAST_WORDS, listen).await;
+        drop(tokio::time::timeout(LAST_WORDS, listen).await);
         self.replies.error.take()
     }
 }

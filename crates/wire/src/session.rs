@@ -88,7 +88,8 @@ impl Session {
     /// Waits for more bytes, at most for the limit.
     pub(crate) async fn fill(&mut self, copying: bool, limit: Option<Duration>) -> Result<()> {
         let side = self.side;
-        let read = self.stream.read_buf(self.frames.space(copying));
+        let mut space = self.frames.space(copying);
+        let read = self.stream.read_buf(&mut space);
         let read = match limit {
             None => read.await,
             Some(limit) => match tokio::time::timeout(limit, read).await {

@@ -159,23 +159,26 @@ fn broken(error: std::io::Error) -> Error {
 }
 
 fn handshake_failed(error: std::io::Error) -> Error {
+    match refusal(&error) {
+        Some(refusal) => refusal.because(error),
+        None => broken(error),
+    }
+}
+
+/// What one side found wrong with the other, if TLS and not the network is the reason.
+pub(crate) fn refusal(error: &std::io::Error) -> Option<Error> {
     use rustls::Error::{AlertReceived, InvalidCertificate};
-    let reason = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match reason {
-        Some(InvalidCertificate(reason)) => {
+    Some(match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        InvalidCertificate(reason) => {
             let message = format!("the server's certificate is not accepted: {reason}");
             Error::new(Kind::Permanent, message)
                 .remedy("check sslrootcert, and that host is a name in the certificate")
         }
-        Some(AlertReceived(alert)) => Error::new(
+        AlertReceived(alert) => Error::new(
             Kind::Permanent,
             format!("the server refused TLS: {alert:?}"),
         )
         .remedy("check the client certificate (sslcert, sslkey)"),
-        Some(_) => Error::new(Kind::Permanent, "the TLS handshake failed"),
-        None => return broken(error),
-    }
-    .because(error)
+        _ => Error::new(Kind::Permanent, "TLS with the server failed"),
+    })
 }
