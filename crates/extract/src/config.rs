@@ -32,8 +32,8 @@ pub struct Config {
     /// The target's `server_version_num`, which decides what is safe in binary. Without it only
     /// types that every supported version reads alike are sent in binary.
     pub target_version: Option<u32>,
-    /// The only directory in which `pg_dump` is looked for. Default: `PATH` and the versioned
-    /// directories of the distributions.
+    /// The only directory in which `pg_dump` is looked for. Default: the one that
+    /// `PGHAUL_PG_BINDIR` names, otherwise `PATH` and the distributions' versioned directories.
     pub pg_bindir: Option<PathBuf>,
     /// How long to wait for a lock that somebody's DDL holds. Default one minute: while a lock
     /// request waits behind DDL, others queue behind it.

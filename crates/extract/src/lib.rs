@@ -1,79 +1,207 @@
 //! The PostgreSQL source: catalog, snapshot, part planning, COPY out.
+//!
+//! [`PgSource::open`] locks every table in `ACCESS SHARE` mode and exports a snapshot; all that
+//! follows reads under it: the catalog, pg_dump, and one COPY per slice. The rows' bytes are
+//! passed on as the server sends them.
+//!
+//! | step | file |
+//! |---|---|
+//! | what the operator chooses | `config.rs` |
+//! | who is there | `probe.rs` |
+//! | pinned settings, typed answers | `session.rs` |
+//! | locks and the exported snapshot | `snapshot.rs` |
+//! | the catalog's queries | `catalog/` |
+//! | the schema archive | `schema.rs` |
+//! | binary or text | `portable.rs` |
+//! | where to cut, what shares a part | `plan.rs` asks, `slice.rs` decides |
+//! | the COPY statements | `statement.rs` |
+//! | reading a part | `copy.rs` |
+//! | what changed since an earlier snapshot | `changed.rs` |
+//! | when all rows are copied already | `settled.rs` |
 
+mod catalog;
 mod changed;
 mod config;
+mod copy;
+mod plan;
+mod portable;
 mod probe;
+mod schema;
+mod session;
+mod settled;
+mod slice;
+mod snapshot;
+mod statement;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use pghaul_stage::{
-    Batches, Catalog, Error, Format, Kind, Mark, Observer, Part, Plan, Result, SequenceValue,
-    Source,
+    Batches, Catalog, Error, Event, Format, Kind, Mark, Observer, Part, Plan, Result,
+    SequenceValue, Severity, Side, Source, Step,
 };
-use pghaul_wire::Conninfo;
+use pghaul_wire::{Client, Conninfo};
+use tokio::sync::OnceCell;
 
+use catalog::Inventory;
 pub use changed::Changed;
 pub use config::{Config, CopyFormat, Split};
+use copy::Pool;
 pub use probe::{Probe, probe};
+pub use settled::Settled;
+use snapshot::Snapshot;
 
 /// A PostgreSQL database, read under one exported snapshot.
 ///
 /// While it is open, every table is locked in `ACCESS SHARE` mode, so nothing can rewrite or
 /// drop one; [`PgSource::close`] ends that.
 pub struct PgSource {
+    info: Conninfo,
+    config: Config,
     observer: Arc<dyn Observer>,
+    server: Probe,
+    snapshot_id: String,
+    /// `None` once closed. Streams hold it too, so it outlasts every reader.
+    snapshot: Mutex<Option<Arc<Snapshot>>>,
+    pool: Arc<Pool>,
+    inventory: OnceCell<Inventory>,
+    archive: OnceCell<Bytes>,
+    plan: OnceCell<Plan>,
 }
 
 impl PgSource {
-    /// Connects, takes the snapshot and the locks.
+    /// Connects, locks every table and takes the snapshot.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Input`] for a configuration that cannot work; otherwise what the server said,
+    /// with a remedy for missing privileges, locks held by others, and a lock table too small.
     pub async fn open(
         info: Conninfo,
         config: Config,
         observer: Arc<dyn Observer>,
     ) -> Result<PgSource> {
         config.validate()?;
-        let _ = info;
-        let source = Self { observer };
-        source.not_built()?;
-        Ok(source)
+        let info = info.with_application_name("pghaul");
+        let holder = Client::connect(&info, Side::Source).await?;
+        let server = probe::ask(&holder).await?;
+        if server.version < 100_000 {
+            return Err(Error::input(format!(
+                "the source's version is {}, and only PostgreSQL 10 and newer are supported",
+                server.version
+            ))
+            .at(Side::Source));
+        }
+        let snapshot = Snapshot::take(holder, server.version, &config).await?;
+        tracing::info!(
+            snapshot = snapshot.id(),
+            visible = snapshot.visible(),
+            "snapshot taken"
+        );
+        Ok(Self {
+            info,
+            config,
+            observer,
+            server,
+            snapshot_id: snapshot.id().to_owned(),
+            snapshot: Mutex::new(Some(Arc::new(snapshot))),
+            pool: Arc::default(),
+            inventory: OnceCell::new(),
+            archive: OnceCell::new(),
+            plan: OnceCell::new(),
+        })
     }
 
     /// The server's version as in `server_version_num`.
     pub fn server_version(&self) -> u32 {
-        0
+        self.server.version
     }
 
     /// `system_identifier` of the server's control file; 0 where it cannot be read.
     pub fn system(&self) -> u64 {
-        0
+        self.server.system.unwrap_or(0)
     }
 
     /// The object identifier of the database.
     pub fn database_oid(&self) -> u32 {
-        0
+        self.server.database_oid
     }
 
     /// The exported snapshot's identifier, for other sessions that want to see the same.
     pub fn snapshot_id(&self) -> &str {
-        ""
+        &self.snapshot_id
     }
 
-    /// Ends the snapshot and releases all locks, once the last reader is gone. Rows cannot be
-    /// read afterwards; [`Source::sequences`] still works.
+    /// Ends the snapshot and releases all locks, or leaves that to the last reader if there
+    /// still is one. Rows cannot be read afterwards; [`Source::sequences`] still works.
     pub async fn close(&self) -> Result<()> {
-        self.not_built()
+        let snapshot = self
+            .snapshot
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        self.pool.clear();
+        match snapshot.and_then(Arc::into_inner) {
+            Some(snapshot) => snapshot.release().await,
+            None => Ok(()),
+        }
     }
 
-    fn not_built<T>(&self) -> Result<T> {
-        let _ = &self.observer;
-        Err(Error::new(Kind::Permanent, "not built yet"))
+    fn snapshot(&self) -> Result<Arc<Snapshot>> {
+        let held = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().map(Arc::clone).ok_or_else(|| {
+            Error::new(Kind::Permanent, "the snapshot has been given back already").at(Side::Source)
+        })
+    }
+
+    async fn inventory(&self) -> Result<&Inventory> {
+        self.inventory
+            .get_or_try_init(async || {
+                let client = self.snapshot()?.session(&self.info).await?;
+                Inventory::read(&client, &self.server).await
+            })
+            .await
+    }
+
+    async fn archive(&self) -> Result<&Bytes> {
+        self.archive
+            .get_or_try_init(async || {
+                let bindir = self.config.pg_bindir.as_deref();
+                let program = schema::find(self.server.version, bindir).await?;
+                let snapshot = self.snapshot()?;
+                schema::dump(&program, &self.info, snapshot.id(), self.config.lock_wait)
+                    .await
+                    .map_err(|error| snapshot.check().err().unwrap_or(error))
+            })
+            .await
+    }
+
+    fn warn_of_missing_passwords(&self, catalog: &Catalog) {
+        let missing = catalog
+            .roles
+            .iter()
+            .filter(|role| role.login && !role.password_readable);
+        let count = missing.count();
+        if count > 0 {
+            self.observer.observe(&Event::Notice {
+                severity: Severity::Warning,
+                message: &format!(
+                    "the source does not let this role read pg_authid: {count} roles that can \
+                     log in arrive without their passwords"
+                ),
+            });
+        }
     }
 }
 
 impl std::fmt::Debug for PgSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PgSource").finish_non_exhaustive()
+        f.debug_struct("PgSource")
+            .field("server", &self.server)
+            .field("snapshot", &self.snapshot_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -84,22 +212,77 @@ impl Source for PgSource {
     }
 
     async fn catalog(&self) -> Result<Catalog> {
-        self.not_built()
+        let (step, subject, table) = (Step::Catalog, "", None);
+        self.observer.observe(&Event::StepStarted {
+            step,
+            subject,
+            table,
+        });
+        let started = Instant::now();
+        let (inventory, archive) = tokio::try_join!(self.inventory(), self.archive())?;
+        let catalog = Catalog {
+            archive: archive.clone(),
+            ..inventory.catalog.clone()
+        };
+        self.warn_of_missing_passwords(&catalog);
+        let elapsed = started.elapsed();
+        self.observer.observe(&Event::StepDone {
+            step,
+            subject,
+            table,
+            elapsed,
+        });
+        Ok(catalog)
     }
 
     async fn plan(&self) -> Result<Plan> {
-        self.not_built()
+        let plan = self.plan.get_or_try_init(async || {
+            let inventory = self.inventory().await?;
+            let snapshot = self.snapshot()?;
+            let client = snapshot.session(&self.info).await?;
+            Ok::<_, Error>(Plan {
+                start: snapshot.start(),
+                visible: snapshot.visible().to_owned(),
+                parts: plan::plan(&client, inventory, &self.config).await?,
+            })
+        });
+        plan.await.cloned()
     }
 
-    async fn read(&self, _part: &Part, _format: Format) -> Result<Batches> {
-        self.not_built()
+    async fn read(&self, part: &Part, format: Format) -> Result<Batches> {
+        if format != Format::Copy {
+            return Err(Error::new(
+                Kind::Input,
+                format!("this source does not produce {format:?}"),
+            )
+            .at(Side::Source));
+        }
+        let snapshot = self.snapshot()?;
+        let inventory = self.inventory().await?;
+        copy::read(
+            &self.info,
+            Arc::clone(&self.pool),
+            snapshot,
+            inventory,
+            part,
+        )
+        .await
     }
 
+    /// Nothing is kept for a second reading: the snapshot serves any number of them.
     async fn confirm(&self, _part: &Part, _durable: Mark) -> Result<()> {
         Ok(())
     }
 
     async fn sequences(&self) -> Result<Vec<SequenceValue>> {
-        self.not_built()
+        let inventory = self.inventory().await?;
+        let client = Client::connect(&self.info, Side::Source).await?;
+        session::execute(
+            &client,
+            "the values of sequences",
+            &session::begin(self.server.version),
+        )
+        .await?;
+        catalog::sequences::values(&client, &inventory.catalog.sequences).await
     }
 }

@@ -1,7 +1,9 @@
 //! A first look at a server, before anything is decided.
 
-use pghaul_stage::{Error, Kind, Result, Side};
-use pghaul_wire::Conninfo;
+use pghaul_stage::{Result, Side};
+use pghaul_wire::{Client, Conninfo, server_error};
+
+use crate::session::field;
 
 /// What a server says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +22,49 @@ pub struct Probe {
     pub encoding: String,
 }
 
+impl Probe {
+    /// Whether both are one and the same database, as far as their roles may know.
+    pub fn same_database(&self, other: &Probe) -> bool {
+        self.system.is_some()
+            && self.system == other.system
+            && self.database_oid == other.database_oid
+    }
+}
+
 /// Connects, asks, disconnects. `side` says whose errors these are.
 pub async fn probe(info: &Conninfo, side: Side) -> Result<Probe> {
-    let _ = info;
-    Err(Error::new(Kind::Permanent, "not built yet").at(side))
+    let client = Client::connect(info, side).await?;
+    ask(&client).await
+}
+
+/// Asks a session that has no transaction open: a refused question must not break one.
+pub(crate) async fn ask(client: &Client) -> Result<Probe> {
+    let failed = |error| server_error(client.side(), error).on("the server's identity");
+    let row = client
+        .query_one(
+            "SELECT pg_catalog.current_setting('server_version_num')::int4, \
+                    d.oid, d.datname, pg_catalog.pg_is_in_recovery(), \
+                    pg_catalog.pg_encoding_to_char(d.encoding), \
+                    pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') \
+               FROM pg_catalog.pg_database d \
+              WHERE d.datname = pg_catalog.current_database()",
+            &[],
+        )
+        .await
+        .map_err(failed)?;
+    let system = if field::<bool>(&row, 5)? {
+        let sql = "SELECT system_identifier FROM pg_catalog.pg_control_system()";
+        let row = client.query_one(sql, &[]).await.map_err(failed)?;
+        Some(field::<i64>(&row, 0)?.cast_unsigned())
+    } else {
+        None
+    };
+    Ok(Probe {
+        version: field::<i32>(&row, 0)?.unsigned_abs(),
+        system,
+        database_oid: field(&row, 1)?,
+        database: field(&row, 2)?,
+        in_recovery: field(&row, 3)?,
+        encoding: field(&row, 4)?,
+    })
 }

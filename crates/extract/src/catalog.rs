@@ -1,0 +1,81 @@
+//! What the source database is and holds, read in a few set-based queries.
+
+mod database;
+mod indexes;
+pub(crate) mod large_objects;
+mod roles;
+pub(crate) mod sequences;
+pub(crate) mod tables;
+mod types;
+
+use std::collections::HashMap;
+
+use pghaul_stage::{Catalog, Result, Server, TableId};
+use pghaul_wire::Client;
+
+use crate::portable::Types;
+use crate::probe::Probe;
+
+pub(crate) use large_objects::LargeObjects;
+pub(crate) use tables::Facts;
+
+/// The catalog without the schema archive, and what planning needs besides.
+#[derive(Debug)]
+pub(crate) struct Inventory {
+    /// What goes to the target.
+    pub(crate) catalog: Catalog,
+    /// More about each table, in the order of the catalog's tables.
+    pub(crate) facts: Vec<Facts>,
+    /// Every type that a column uses, directly or within another type.
+    pub(crate) types: Types,
+    /// About large objects.
+    pub(crate) large_objects: LargeObjects,
+    /// Bytes of a block.
+    pub(crate) block_size: u64,
+    by_name: HashMap<TableId, usize>,
+}
+
+impl Inventory {
+    /// Reads everything in a session that sees the snapshot.
+    pub(crate) async fn read(client: &Client, server: &Probe) -> Result<Inventory> {
+        let (tables, facts) = tables::read(client, server.version).await?;
+        let types = types::read(client, server.version).await?;
+        let large_objects = large_objects::read(client).await?;
+        let (roles, role_settings) = roles::read(client).await?;
+        let catalog = Catalog {
+            server: Server {
+                system: server.system.unwrap_or(0),
+                version: server.version,
+            },
+            database: database::read(client, server).await?,
+            indexes: indexes::read(client).await?,
+            sequences: sequences::read(client).await?,
+            large_objects: large_objects.count,
+            roles,
+            memberships: roles::memberships(client, server.version).await?,
+            role_settings,
+            tables,
+            ..Catalog::default()
+        };
+        let by_name = catalog
+            .tables
+            .iter()
+            .map(|table| table.id.clone())
+            .zip(0..)
+            .collect();
+        Ok(Self {
+            block_size: tables::block_size(client).await?,
+            catalog,
+            facts,
+            types,
+            large_objects,
+            by_name,
+        })
+    }
+
+    /// The table of this name, with its facts.
+    pub(crate) fn table(&self, id: &TableId) -> Option<(&pghaul_stage::Table, &Facts)> {
+        let index = *self.by_name.get(id)?;
+        self.catalog.tables.get(index).zip(self.facts.get(index))
+    }
+}

@@ -1,0 +1,51 @@
+//! Indexes, and which of them a constraint can adopt.
+
+use pghaul_stage::{Index, Result, TableId};
+use pghaul_wire::Client;
+
+use super::tables::{FROM, copied};
+use crate::session::{field, rows, size};
+
+/// Every valid index of the tables.
+///
+/// A constraint can adopt a btree index over plain columns in default order; what else
+/// `ADD CONSTRAINT … USING INDEX` asks for (default operator classes and collations) every
+/// constraint's index has already.
+///
+/// Source: PostgreSQL's manual, ALTER TABLE.
+pub(crate) async fn read(client: &Client) -> Result<Vec<Index>> {
+    let sql = format!(
+        "SELECT i.indexrelid, ic.relname, n.nspname, c.relname, \
+                pg_catalog.pg_get_indexdef(i.indexrelid), con.oid, con.contype::text, \
+                coalesce(am.amname = 'btree' AND con.contype IN ('p', 'u') \
+                         AND i.indexprs IS NULL AND i.indpred IS NULL \
+                         AND NOT 0 <> ANY (i.indoption::int2[]), false), \
+                coalesce(pg_catalog.pg_relation_size(i.indexrelid), 0) \
+           FROM {FROM} \
+           JOIN pg_catalog.pg_index i ON i.indrelid = c.oid \
+           JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid \
+           JOIN pg_catalog.pg_am am ON am.oid = ic.relam \
+           LEFT JOIN pg_catalog.pg_constraint con \
+                  ON con.conindid = i.indexrelid AND con.conrelid = i.indrelid \
+                 AND con.contype IN ('p', 'u', 'x') \
+          WHERE {} AND i.indisvalid AND i.indisready \
+          ORDER BY n.nspname, c.relname, ic.relname",
+        copied('r')
+    );
+    rows(client, "the catalog of indexes", &sql)
+        .await?
+        .iter()
+        .map(|row| {
+            Ok(Index {
+                oid: field(row, 0)?,
+                name: field(row, 1)?,
+                table: TableId::new(field::<&str>(row, 2)?, field::<&str>(row, 3)?),
+                definition: field(row, 4)?,
+                constraint: field(row, 5)?,
+                constraint_type: field::<Option<&str>>(row, 6)?.and_then(|t| t.chars().next()),
+                separable: field(row, 7)?,
+                bytes: size(row, 8)?,
+            })
+        })
+        .collect()
+}

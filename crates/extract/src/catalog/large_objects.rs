@@ -1,0 +1,49 @@
+//! Large objects: how many, how big, and whether their pages can be read directly.
+
+use pghaul_stage::Result;
+use pghaul_wire::Client;
+
+use crate::session::{field, row, size};
+
+/// What is known of all large objects together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LargeObjects {
+    /// How many there are.
+    pub(crate) count: u64,
+    /// Bytes of the table that holds their pages.
+    pub(crate) bytes: u64,
+    /// Whether that table can be read; otherwise each object has to be opened.
+    pub(crate) readable: bool,
+}
+
+/// Counts them.
+pub(crate) async fn read(client: &Client) -> Result<LargeObjects> {
+    let answer = row(
+        client,
+        "the catalog of large objects",
+        "SELECT count(*), pg_catalog.pg_relation_size('pg_catalog.pg_largeobject'), \
+                pg_catalog.has_table_privilege('pg_catalog.pg_largeobject', 'SELECT') \
+           FROM pg_catalog.pg_largeobject_metadata",
+    )
+    .await?;
+    Ok(LargeObjects {
+        count: size(&answer, 0)?,
+        bytes: size(&answer, 1)?,
+        readable: field(&answer, 2)?,
+    })
+}
+
+/// Identifiers that cut all large objects into `parts` runs of about equal count.
+pub(crate) async fn bounds(client: &Client, parts: u32) -> Result<Vec<u32>> {
+    let sql = format!(
+        "SELECT min(oid::int8) FROM \
+           (SELECT oid, pg_catalog.ntile({parts}) OVER (ORDER BY oid) AS run \
+              FROM pg_catalog.pg_largeobject_metadata) o \
+          GROUP BY run ORDER BY 1 OFFSET 1"
+    );
+    crate::session::rows(client, "the ranges of large objects", &sql)
+        .await?
+        .iter()
+        .map(|row| Ok(u32::try_from(field::<i64>(row, 0)?).unwrap_or(u32::MAX)))
+        .collect()
+}

@@ -1,0 +1,132 @@
+//! Tables that hold rows, their columns and sizes.
+
+use std::collections::HashMap;
+
+use pghaul_stage::{Column, Result, Table, TableId};
+use pghaul_wire::Client;
+
+use crate::session::{field, row, rows, size};
+
+/// The relations that [`copied`] is about.
+pub(crate) const FROM: &str =
+    "pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace";
+
+/// The condition for relations of a kind that belong to the migration: not the server's own,
+/// not an extension's (which creates them again on the target), not temporary, not ours.
+pub(crate) fn copied(relkind: char) -> String {
+    format!(
+        "c.relkind = '{relkind}' AND c.relpersistence <> 't' \
+         AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pghaul') \
+         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
+                          WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+                            AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e')"
+    )
+}
+
+/// What planning needs to know of a table besides its catalog entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// The types of its columns, in the order of the columns.
+    pub(crate) types: Vec<u32>,
+    /// Whether its rows lie in numbered blocks as the heap access method lays them out.
+    pub(crate) heap: bool,
+}
+
+/// All tables, ordered by name, and their facts in the same order.
+pub(crate) async fn read(client: &Client, version: u32) -> Result<(Vec<Table>, Vec<Facts>)> {
+    // Before 12 there were no access methods for tables, and `relam` is 0.
+    let sql = format!(
+        "SELECT c.oid, n.nspname, c.relname, c.relfilenode, c.reltuples::float8, c.relpages, \
+                coalesce(pg_catalog.pg_relation_size(c.oid), 0), \
+                coalesce(pg_catalog.pg_relation_size(nullif(c.reltoastrelid, 0)), 0), \
+                EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid), \
+                coalesce(am.amname = 'heap', true), \
+                pg_catalog.current_setting('block_size')::int8 \
+           FROM {FROM} LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam \
+          WHERE {} ORDER BY n.nspname, c.relname",
+        copied('r')
+    );
+    let answer = rows(client, "the catalog of tables", &sql).await?;
+    let mut tables = Vec::with_capacity(answer.len());
+    let mut facts = Vec::with_capacity(answer.len());
+    let mut index = HashMap::with_capacity(answer.len());
+    for row in &answer {
+        let oid: u32 = field(row, 0)?;
+        let heap = size(row, 6)?;
+        index.insert(oid, tables.len());
+        tables.push(Table {
+            id: TableId::new(field::<&str>(row, 1)?, field::<&str>(row, 2)?),
+            oid,
+            filenode: field(row, 3)?,
+            columns: Vec::new(),
+            rows: estimate(
+                field(row, 4)?,
+                field(row, 5)?,
+                heap / size(row, 10)?.max(1),
+                heap,
+            ),
+            heap,
+            toast: size(row, 7)?,
+            child: field(row, 8)?,
+        });
+        facts.push(Facts {
+            types: Vec::new(),
+            heap: field(row, 9)?,
+        });
+    }
+
+    let stored = if version >= 120_000 {
+        "AND a.attgenerated = ''"
+    } else {
+        ""
+    };
+    let sql = format!(
+        "SELECT a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid \
+           FROM {FROM} JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid \
+          WHERE {} AND a.attnum > 0 AND NOT a.attisdropped {stored} \
+          ORDER BY a.attrelid, a.attnum",
+        copied('r')
+    );
+    for row in &rows(client, "the catalog of columns", &sql).await? {
+        let Some(index) = index.get(&field::<u32>(row, 0)?) else {
+            continue;
+        };
+        if let (Some(table), Some(facts)) = (tables.get_mut(*index), facts.get_mut(*index)) {
+            table.columns.push(Column {
+                name: field(row, 1)?,
+                type_name: field(row, 2)?,
+            });
+            facts.types.push(field(row, 3)?);
+        }
+    }
+    Ok((tables, facts))
+}
+
+/// Bytes of a block.
+pub(crate) async fn block_size(client: &Client) -> Result<u64> {
+    let sql = "SELECT pg_catalog.current_setting('block_size')::int8";
+    size(&row(client, "the block size", sql).await?, 0)
+}
+
+/// Rows by the density that the last VACUUM or ANALYZE found; without one, at a hundred bytes
+/// a row, so that progress has something to count against.
+fn estimate(tuples: f64, pages: i32, blocks: u64, heap: u64) -> u64 {
+    if tuples > 0.0 && pages > 0 {
+        (tuples / f64::from(pages) * blocks as f64).round() as u64
+    } else {
+        heap / 100
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::estimate;
+
+    #[test]
+    fn rows_follow_the_table_as_it_grows() {
+        assert_eq!(estimate(1000.0, 10, 10, 81_920), 1000);
+        assert_eq!(estimate(1000.0, 10, 20, 163_840), 2000);
+        assert_eq!(estimate(-1.0, 0, 10, 81_920), 819);
+        assert_eq!(estimate(0.0, 0, 0, 0), 0);
+    }
+}

@@ -1,0 +1,289 @@
+//! Runs pg_dump: the schema without data, as an archive in memory.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pghaul_stage::{Error, Kind, Result, Side};
+use pghaul_wire::Conninfo;
+use secrecy::ExposeSecret;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
+
+/// The largest archive that is taken: a schema with a hundred thousand tables has a tenth of it.
+const LARGEST_ARCHIVE: u64 = 1024 * 1024 * 1024;
+
+/// How much of its complaints is kept.
+const LARGEST_COMPLAINT: u64 = 64 * 1024;
+
+/// How long pg_dump may take: minutes for a hundred thousand tables.
+const DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// How long a program may take to say its version.
+const VERSION_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Variables passed on to pg_dump besides the connection's own. Everything else, above all
+/// other `PG*` variables, could lead it elsewhere.
+const PASSED_ON: &[&str] = &[
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "TMPDIR",
+];
+
+/// A pg_dump that was found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Program {
+    /// Major and minor version.
+    version: (u32, u32),
+    path: PathBuf,
+}
+
+/// Dumps the schema as this snapshot sees it.
+pub(crate) async fn dump(
+    program: &Program,
+    info: &Conninfo,
+    snapshot: &str,
+    lock_wait: Duration,
+) -> Result<Bytes> {
+    let failed = |message: String| {
+        Error::new(Kind::Permanent, message)
+            .at(Side::Source)
+            .on(format!("{}", program.path.display()))
+    };
+    let mut child = Command::new(&program.path)
+        .args(["--format=custom", "--compress=0", "--no-password"])
+        .args(["--section=pre-data", "--section=post-data"])
+        // Large objects are copied by ourselves, and what an earlier migration left is not part
+        // of the database.
+        .args(["-B", "--exclude-schema=pghaul"])
+        .arg(format!("--snapshot={snapshot}"))
+        .arg(format!("--lock-wait-timeout={}", lock_wait.as_millis()))
+        .env_clear()
+        .envs(PASSED_ON.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))))
+        .envs(info.libpq_env().iter().map(|(name, value)| (*name, value.expose_secret())))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| failed("cannot be started".into()).because(error))?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let work = async { tokio::try_join!(archive(stdout), complaint(stderr), child.wait(),) };
+    let (archive, complaints, status) = tokio::time::timeout(DEADLINE, work)
+        .await
+        .map_err(|_| failed(format!("did not end within {} s", DEADLINE.as_secs())))?
+        .map_err(|error| failed("its output could not be read".into()).because(error))?;
+    let complaints = String::from_utf8_lossy(&complaints);
+    if !status.success() {
+        return Err(failed(format!(
+            "failed: {}",
+            complaints.trim().replace('\n', "; ")
+        )));
+    }
+    if !complaints.trim().is_empty() {
+        tracing::warn!(message = complaints.trim(), "pg_dump");
+    }
+    if !archive.starts_with(b"PGDMP") {
+        return Err(failed("did not write an archive".into()));
+    }
+    Ok(Bytes::from(archive))
+}
+
+async fn archive(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(pipe) = pipe {
+        pipe.take(LARGEST_ARCHIVE + 1)
+            .read_to_end(&mut bytes)
+            .await?;
+    }
+    if bytes.len() as u64 > LARGEST_ARCHIVE {
+        return Err(std::io::Error::other(format!(
+            "more than {LARGEST_ARCHIVE} bytes"
+        )));
+    }
+    Ok(bytes)
+}
+
+/// Keeps the beginning and reads on, so that the program is never blocked.
+async fn complaint(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        (&mut pipe)
+            .take(LARGEST_COMPLAINT)
+            .read_to_end(&mut bytes)
+            .await?;
+        tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await?;
+    }
+    Ok(bytes)
+}
+
+/// The newest pg_dump that can read a server of this version: one of the same or a newer major
+/// version.
+pub(crate) async fn find(server: u32, bindir: Option<&Path>) -> Result<Program> {
+    let named = bindir.map(Path::as_os_str).map(OsString::from);
+    let directories = match named.or_else(|| std::env::var_os("PGHAUL_PG_BINDIR")) {
+        Some(directory) => vec![PathBuf::from(directory)],
+        None => directories(std::env::var_os("PATH")),
+    };
+    let mut found = BTreeSet::new();
+    for directory in directories {
+        let path = directory.join("pg_dump");
+        if let Some(version) = version(&path).await {
+            found.insert(Program { version, path });
+        }
+    }
+    choose(server, found)
+}
+
+fn choose(server: u32, found: BTreeSet<Program>) -> Result<Program> {
+    let needed = server / 10_000;
+    let listed: Vec<String> = found
+        .iter()
+        .map(
+            |Program {
+                 version: (major, minor),
+                 path,
+             }| { format!("{major}.{minor} ({})", path.display()) },
+        )
+        .collect();
+    // Debian's /usr/bin/pg_dump picks a version by rules of its own, so between equals the
+    // versioned directory wins; it happens to come later in the alphabet.
+    match found.into_iter().next_back() {
+        Some(newest) if newest.version.0 >= needed => Ok(newest),
+        _ => {
+            let found = match listed.as_slice() {
+                [] => "none was found".to_owned(),
+                listed => format!("found only {}", listed.join(", ")),
+            };
+            Err(Error::new(
+                Kind::Input,
+                format!("the source is PostgreSQL {needed}, which needs pg_dump {needed} or newer; {found}"),
+            )
+            .at(Side::Source)
+            .on("pg_dump")
+            .remedy(format!(
+                "install the client programs of PostgreSQL {needed} or newer (for example \
+                 postgresql-client-{needed}), or name their directory in PGHAUL_PG_BINDIR"
+            )))
+        }
+    }
+}
+
+/// `PATH`, and where distributions keep several versions side by side.
+fn directories(path: Option<OsString>) -> Vec<PathBuf> {
+    let mut all: Vec<PathBuf> = path
+        .iter()
+        .flat_map(std::env::split_paths)
+        .filter(|dir| dir.is_absolute())
+        .collect();
+    let inside = |parent: &str| {
+        let entries = std::fs::read_dir(parent).into_iter().flatten();
+        entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .collect::<Vec<_>>()
+    };
+    all.extend(
+        inside("/usr/lib/postgresql")
+            .into_iter()
+            .map(|version| version.join("bin")),
+    );
+    let pgdg = |path: &PathBuf| {
+        path.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("pgsql-"))
+    };
+    all.extend(
+        inside("/usr")
+            .into_iter()
+            .filter(pgdg)
+            .map(|version| version.join("bin")),
+    );
+    all
+}
+
+/// What a program says of itself; `None` if it is no pg_dump.
+async fn version(path: &Path) -> Option<(u32, u32)> {
+    if !path.is_file() {
+        return None;
+    }
+    let run = Command::new(path)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(VERSION_DEADLINE, run)
+        .await
+        .ok()?
+        .ok()?;
+    parse_version(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// `pg_dump (PostgreSQL) 15.18 (Debian …)`, or `18beta1` in place of the number.
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let number = text.strip_prefix("pg_dump (PostgreSQL) ")?;
+    let digits = |text: &str| -> Option<u32> {
+        text.split(|c: char| !c.is_ascii_digit())
+            .next()?
+            .parse()
+            .ok()
+    };
+    let minor = number
+        .split_whitespace()
+        .next()?
+        .split_once('.')
+        .and_then(|(_, rest)| digits(rest));
+    Some((digits(number)?, minor.unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(major: u32, minor: u32, path: &str) -> Program {
+        Program {
+            version: (major, minor),
+            path: path.into(),
+        }
+    }
+
+    #[test]
+    fn versions_are_read_from_what_programs_say() {
+        let read = parse_version;
+        assert_eq!(
+            read("pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"),
+            Some((15, 18))
+        );
+        assert_eq!(read("pg_dump (PostgreSQL) 18beta1"), Some((18, 0)));
+        assert_eq!(read("pg_dump (PostgreSQL) 10.23\n"), Some((10, 23)));
+        assert_eq!(read("pg_dump: command not found"), None);
+    }
+
+    #[test]
+    fn the_newest_is_chosen_and_a_versioned_directory_between_equals() {
+        let found = BTreeSet::from([
+            program(15, 18, "/usr/bin/pg_dump"),
+            program(17, 2, "/usr/bin/pg_dump"),
+            program(17, 2, "/usr/lib/postgresql/17/bin/pg_dump"),
+        ]);
+        let chosen = choose(140_011, found).unwrap();
+        assert_eq!(chosen, program(17, 2, "/usr/lib/postgresql/17/bin/pg_dump"));
+    }
+
+    #[test]
+    fn an_old_one_is_refused_with_what_was_found_and_what_is_needed() {
+        let error = choose(160_002, BTreeSet::from([program(15, 18, "/x/pg_dump")])).unwrap_err();
+        assert_eq!(error.kind(), Kind::Input);
+        assert!(
+            error.message().contains("needs pg_dump 16 or newer"),
+            "{error}"
+        );
+        assert!(error.message().contains("15.18 (/x/pg_dump)"), "{error}");
+        let error = choose(160_002, BTreeSet::new()).unwrap_err();
+        assert!(error.message().contains("none was found"), "{error}");
+    }
+}

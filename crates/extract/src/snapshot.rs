@@ -1,0 +1,291 @@
+//! The exported snapshot, and the session that keeps it and the tables' locks.
+
+use std::collections::HashSet;
+
+use pghaul_stage::{Error, Kind, Lsn, Result, Side, TableId};
+use pghaul_wire::quote::{ident, literal};
+use pghaul_wire::{Client, Conninfo};
+
+use crate::Config;
+use crate::catalog::tables;
+use crate::session::{begin, execute, field, row, rows};
+
+/// Tables named in one LOCK statement: few round trips, and no statement of many megabytes.
+const LOCKS_PER_STATEMENT: usize = 1000;
+
+/// An exported snapshot. It lasts until the last owner drops it or its session breaks.
+pub(crate) struct Snapshot {
+    holder: Client,
+    version: u32,
+    id: String,
+    visible: String,
+    start: Lsn,
+}
+
+/// Why an attempt at a snapshot has to be repeated.
+enum Outcome {
+    Taken {
+        id: String,
+        visible: String,
+        start: Lsn,
+    },
+    /// A table was dropped or rewritten meanwhile; these are the tables as seen last.
+    Disturbed { table: String },
+}
+
+impl Snapshot {
+    /// Locks all tables, then exports a snapshot of what they hold.
+    ///
+    /// TRUNCATE, and everything else that rewrites a table, is not MVCC-safe: to a snapshot
+    /// taken before, the table would look empty. So locks come first and the snapshot second.
+    /// A table created between the two is locked afterwards; whether one was rewritten in that
+    /// gap shows in its file number, and then all is done again.
+    pub(crate) async fn take(holder: Client, version: u32, config: &Config) -> Result<Snapshot> {
+        let mut disturbed = String::new();
+        for _ in 0..config.snapshot_attempts {
+            match attempt(&holder, version, config).await? {
+                Outcome::Taken { id, visible, start } => {
+                    return Ok(Self {
+                        holder,
+                        version,
+                        id,
+                        visible,
+                        start,
+                    });
+                }
+                Outcome::Disturbed { table } => {
+                    tracing::info!(%table, "table changed under the snapshot, taking another");
+                    execute(&holder, "the snapshot", "ROLLBACK").await?;
+                    disturbed = table;
+                }
+            }
+        }
+        Err(Error::new(
+            Kind::Transient,
+            format!(
+                "tables kept being dropped, truncated or rewritten while the snapshot was taken, \
+                 {} times",
+                config.snapshot_attempts
+            ),
+        )
+        .at(Side::Source)
+        .on(format!("table {disturbed}"))
+        .remedy("pause the job that does this until the copy has begun, and start again"))
+    }
+
+    /// The identifier under which other sessions import it.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Which transactions it sees, as `xmin:xmax:xip,…`.
+    pub(crate) fn visible(&self) -> &str {
+        &self.visible
+    }
+
+    /// The position after which nothing is part of it.
+    pub(crate) fn start(&self) -> Lsn {
+        self.start
+    }
+
+    /// The statements that open a transaction under this snapshot.
+    pub(crate) fn import(&self) -> String {
+        format!(
+            "{} SET TRANSACTION SNAPSHOT {};",
+            begin(self.version),
+            literal(&self.id)
+        )
+    }
+
+    /// Fails if the session that keeps it has ended.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.holder.is_closed() {
+            Err(lost())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// An error of importing it: whatever says that it does not exist means that it is lost.
+    ///
+    /// The code differs between versions: 22023 up to 16, 42704 since, and 55000 if the
+    /// session ended in the moment of importing.
+    pub(crate) fn import_failed(&self, error: Error) -> Error {
+        match error.code() {
+            Some("22023" | "42704" | "55000") => lost().because(error),
+            _ if self.holder.is_closed() => lost().because(error),
+            _ => error,
+        }
+    }
+
+    /// A session that sees this snapshot, for catalog queries.
+    pub(crate) async fn session(&self, info: &Conninfo) -> Result<Client> {
+        self.check()?;
+        let client = Client::connect(info, Side::Source).await?;
+        execute(&client, "the snapshot", &self.import())
+            .await
+            .map_err(|error| self.import_failed(error))?;
+        Ok(client)
+    }
+
+    /// Ends it in an orderly way.
+    pub(crate) async fn release(self) -> Result<()> {
+        execute(&self.holder, "the snapshot", "COMMIT").await
+    }
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("id", &self.id)
+            .field("visible", &self.visible)
+            .finish_non_exhaustive()
+    }
+}
+
+fn lost() -> Error {
+    Error::new(
+        Kind::Permanent,
+        "the session that held the snapshot has ended, and with it the state being copied",
+    )
+    .at(Side::Source)
+    .remedy(
+        "see the source server's log for why it ended, then run again with --resume: what was \
+         copied is kept if the source has not changed since",
+    )
+}
+
+async fn attempt(holder: &Client, version: u32, config: &Config) -> Result<Outcome> {
+    let what = "the snapshot";
+    execute(holder, what, &begin(version)).await?;
+    let listed = list(holder).await?;
+    // The listing took a snapshot, so a new transaction must lock before it looks.
+    let wait = format!(
+        "SET LOCAL lock_timeout = {};",
+        config.lock_wait.as_millis().max(1)
+    );
+    execute(holder, what, &format!("COMMIT; {} {wait}", begin(version))).await?;
+    if let Some(table) = lock(holder, &listed).await? {
+        return Ok(Outcome::Disturbed { table });
+    }
+
+    let recovery: bool = field(
+        &row(holder, what, "SELECT pg_catalog.pg_is_in_recovery()").await?,
+        0,
+    )?;
+    let position = if recovery {
+        "pg_catalog.pg_last_wal_replay_lsn()"
+    } else {
+        "pg_catalog.pg_current_wal_insert_lsn()"
+    };
+    let exported = row(
+        holder,
+        what,
+        &format!(
+            "SELECT pg_catalog.pg_export_snapshot(), \
+                    pg_catalog.txid_current_snapshot()::text, {position}::text"
+        ),
+    )
+    .await?;
+
+    let locked: HashSet<&TableId> = listed.iter().collect();
+    let seen = list(holder).await?;
+    let late: Vec<TableId> = seen
+        .into_iter()
+        .filter(|table| !locked.contains(table))
+        .collect();
+    if let Some(table) = lock(holder, &late).await? {
+        return Ok(Outcome::Disturbed { table });
+    }
+    if let Some(table) = disturbed(holder).await? {
+        return Ok(Outcome::Disturbed { table });
+    }
+    execute(holder, what, "SET LOCAL lock_timeout = 0").await?;
+    Ok(Outcome::Taken {
+        id: field(&exported, 0)?,
+        visible: field(&exported, 1)?,
+        start: field::<String>(&exported, 2)?.parse()?,
+    })
+}
+
+/// The tables that will be read, as the transaction sees them.
+async fn list(holder: &Client) -> Result<Vec<TableId>> {
+    let sql = format!(
+        "SELECT n.nspname, c.relname FROM {} WHERE {} ORDER BY c.oid",
+        tables::FROM,
+        tables::copied('r'),
+    );
+    rows(holder, "the list of tables", &sql)
+        .await?
+        .iter()
+        .map(|row| Ok(TableId::new(field::<&str>(row, 0)?, field::<&str>(row, 1)?)))
+        .collect()
+}
+
+/// Locks tables against everything that rewrites or drops them; a table that is gone already
+/// is returned.
+async fn lock(holder: &Client, tables: &[TableId]) -> Result<Option<String>> {
+    for chunk in tables.chunks(LOCKS_PER_STATEMENT) {
+        let names: Vec<String> = chunk
+            .iter()
+            .map(|table| format!("ONLY {}.{}", ident(&table.schema), ident(&table.name)))
+            .collect();
+        let sql = format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
+        if let Err(error) = execute(holder, "locking the tables", &sql).await {
+            return match error.code() {
+                // Undefined table or schema, or another kind of relation under that name.
+                Some("42P01" | "3F000" | "42809") => Ok(Some(error.message().to_owned())),
+                _ => Err(lock_failed(error)),
+            };
+        }
+    }
+    Ok(None)
+}
+
+fn lock_failed(error: Error) -> Error {
+    match error.code() {
+        Some("42501") => error.remedy(
+            "grant the role SELECT on every table and USAGE on every schema, or membership in \
+             pg_read_all_data",
+        ),
+        Some("53200") => Error::new(
+            Kind::Permanent,
+            "the server has no room for a lock on every table",
+        )
+        .at(Side::Source)
+        .sqlstate("53200")
+        .remedy("raise max_locks_per_transaction on the source and restart it")
+        .because(error),
+        Some("55P03") => error.remedy(
+            "another session holds an exclusive lock on a table (see pg_locks): let it finish, \
+             or wait longer with --lock-wait",
+        ),
+        _ => error,
+    }
+}
+
+/// A table of the snapshot that is not locked, or whose file is not the one it had in the
+/// snapshot.
+///
+/// `pg_class` is read under the snapshot, while `pg_relation_filenode` answers with the present
+/// state; `pg_locks` proves that the lock is on this table and not on another one that had
+/// meanwhile taken its name.
+async fn disturbed(holder: &Client) -> Result<Option<String>> {
+    let sql = format!(
+        "SELECT n.nspname, c.relname FROM {} \
+           LEFT JOIN (SELECT DISTINCT l.relation FROM pg_catalog.pg_locks l \
+                       WHERE l.pid = pg_catalog.pg_backend_pid() AND l.granted \
+                         AND l.locktype = 'relation' AND l.mode = 'AccessShareLock') l \
+                  ON l.relation = c.oid \
+          WHERE {} AND (l.relation IS NULL \
+                OR c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid)) \
+          LIMIT 1",
+        tables::FROM,
+        tables::copied('r'),
+    );
+    rows(holder, "the check for rewritten tables", &sql)
+        .await?
+        .first()
+        .map(|row| Ok(TableId::new(field::<&str>(row, 0)?, field::<&str>(row, 1)?).to_string()))
+        .transpose()
+}
