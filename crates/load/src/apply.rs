@@ -1,1 +1,321 @@
-//! Runs units of DDL, each with its step in the ledger.
+//! Runs units of DDL, each committed together with its step in the ledger.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pghaul_stage::{Error, Event, Observer, Result, Severity};
+use pghaul_wire::Client;
+use pghaul_wire::quote::ident;
+
+use crate::entry::Unit;
+use crate::ledger::Ledger;
+use crate::session::failed;
+use crate::statement;
+
+/// How many units share a transaction. Every object takes locks until the commit, and the
+/// server's lock table is finite.
+const CHUNK: usize = 300;
+
+/// How often work is tried when its failures may pass.
+const ATTEMPTS: u32 = 9;
+
+/// The pause after the first failure; it doubles with each further one.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// No pause is longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// The code of "cannot run inside a transaction block".
+const OUTSIDE_ONLY: &str = "25001";
+
+/// The code of "permission denied" and "must be owner".
+const FORBIDDEN: &str = "42501";
+
+/// One session that runs units, opened when first needed and again after it was lost.
+pub(crate) struct Apply {
+    ledger: Arc<Ledger>,
+    observer: Arc<dyn Observer>,
+    settings: String,
+    client: Option<Client>,
+}
+
+impl Apply {
+    /// Runs units in sessions on which `settings` have been executed.
+    pub(crate) fn new(ledger: Arc<Ledger>, observer: Arc<dyn Observer>, settings: String) -> Self {
+        Self {
+            ledger,
+            observer,
+            settings,
+            client: None,
+        }
+    }
+
+    /// Runs the units that are not recorded as done, in order and in as few round trips as
+    /// possible.
+    ///
+    /// # Errors
+    ///
+    /// Names the unit that failed; those before it are committed.
+    pub(crate) async fn run(&mut self, units: &[Unit]) -> Result<()> {
+        for chunk in units.chunks(CHUNK) {
+            self.together(chunk, "").await?;
+        }
+        Ok(())
+    }
+
+    /// Runs units in one transaction, after `settings` of that transaction; if that fails, each
+    /// in its own.
+    pub(crate) async fn together(&mut self, units: &[Unit], settings: &str) -> Result<()> {
+        let begun = Instant::now();
+        for unit in units {
+            self.report(unit, None);
+        }
+        let mut pending: Vec<&Unit> = units.iter().collect();
+        let mut attempt = 1;
+        loop {
+            let error = match self.attempt(&pending, settings).await {
+                Ok(()) => break,
+                Err(error) => error,
+            };
+            // The ledger knows what the error does not say: a commit whose reply was lost.
+            let known = pending.len();
+            if self.client.as_ref().is_none_or(|client| client.is_closed()) {
+                self.client = None;
+            }
+            if error.is_transient() || error.code().is_some() {
+                match self.ledger.steps().await {
+                    Ok(done) => pending.retain(|unit| !done.contains(&unit.step)),
+                    Err(other) if other.is_transient() => {}
+                    Err(other) => return Err(other),
+                }
+            }
+            if pending.is_empty() {
+                break;
+            }
+            if pending.len() == known && (!error.is_transient() || attempt >= ATTEMPTS) {
+                return Err(error);
+            }
+            if error.is_transient() {
+                tracing::warn!(%error, attempt, "will be tried again");
+                tokio::time::sleep(LONGEST_PAUSE.min(PAUSE * 2u32.pow(attempt - 1))).await;
+                self.client = None;
+                attempt += 1;
+            }
+        }
+        let share = begun.elapsed() / u32::try_from(units.len().max(1)).unwrap_or(u32::MAX);
+        for unit in units {
+            self.report(unit, Some(share));
+        }
+        Ok(())
+    }
+
+    async fn attempt(&mut self, units: &[&Unit], settings: &str) -> Result<()> {
+        if units.is_empty() {
+            return Ok(());
+        }
+        match self.commit(units, settings).await {
+            Err(error) if !error.is_transient() && error.code().is_some() => {}
+            outcome => return outcome,
+        }
+        // One of them cannot be: alone, it can be named, and the others be done.
+        for unit in units {
+            if let Err(error) = self.commit(&[unit], settings).await {
+                self.alone(unit, settings, error)
+                    .await
+                    .map_err(|error| error.on(&unit.subject))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a unit that failed with this error, in whatever other way it may be run.
+    async fn alone(&mut self, unit: &Unit, settings: &str, error: Error) -> Result<()> {
+        let code = error.code().unwrap_or_default().to_owned();
+        if code == OUTSIDE_ONLY {
+            self.execute(&unit.sql).await?;
+            let rest = Unit {
+                sql: String::new(),
+                ..unit.clone()
+            };
+            return self.commit(&[&rest], settings).await;
+        }
+        if code == FORBIDDEN && unit.owner.is_some() {
+            let unowned = Unit {
+                owner: None,
+                ..unit.clone()
+            };
+            if self.commit(&[&unowned], settings).await.is_ok() {
+                self.warn(&format!(
+                    "{}: could not change its owner: {error}",
+                    unit.subject
+                ));
+                return Ok(());
+            }
+        }
+        if !unit.tolerated.contains(&code.as_str()) {
+            return Err(error);
+        }
+        let pieces = statement::split(&unit.sql);
+        if pieces
+            .iter()
+            .filter(|piece| !piece.trim().is_empty())
+            .count()
+            < 2
+        {
+            self.warn(&format!("{} was not restored: {error}", unit.subject));
+            return Ok(());
+        }
+        let mut script = Vec::new();
+        for piece in pieces.iter().filter(|piece| !piece.trim().is_empty()) {
+            match self
+                .execute(&format!("BEGIN;\n{}\n{piece}\n;ROLLBACK;", script.concat()))
+                .await
+            {
+                Ok(()) => {}
+                Err(error)
+                    if error
+                        .code()
+                        .is_some_and(|code| unit.tolerated.contains(&code)) =>
+                {
+                    self.warn(&format!("{} was restored in part: {error}", unit.subject));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            // Later statements may depend on the session that earlier ones set up.
+            script.push(format!("{piece}\n"));
+        }
+        let rest = Unit {
+            sql: script.concat(),
+            ..unit.clone()
+        };
+        self.commit(&[&rest], settings).await
+    }
+
+    /// Runs units in one transaction with their steps.
+    async fn commit(&mut self, units: &[&Unit], settings: &str) -> Result<()> {
+        let script = script(units, settings, |step| self.ledger.step_sql(step));
+        self.execute(&script).await
+    }
+
+    async fn execute(&mut self, script: &str) -> Result<()> {
+        let client = match self.client.take().filter(|client| !client.is_closed()) {
+            Some(client) => self.client.insert(client),
+            None => {
+                let client = self.ledger.session().await?;
+                client.batch_execute(&self.settings).await.map_err(failed)?;
+                self.client.insert(client)
+            }
+        };
+        let Err(error) = client.batch_execute(script).await else {
+            return Ok(());
+        };
+        // The session may be inside the failed transaction; if it cannot leave, it is over.
+        if client.batch_execute("ROLLBACK").await.is_err() {
+            self.client = None;
+        }
+        Err(failed(error))
+    }
+
+    fn report(&self, unit: &Unit, elapsed: Option<Duration>) {
+        let Some(report) = &unit.report else { return };
+        let (step, subject, table) = (report.step, report.subject.as_str(), Some(&report.table));
+        self.observer.observe(&match elapsed {
+            None => Event::StepStarted {
+                step,
+                subject,
+                table,
+            },
+            Some(elapsed) => Event::StepDone {
+                step,
+                subject,
+                table,
+                elapsed,
+            },
+        });
+    }
+
+    fn warn(&self, message: &str) {
+        self.observer.observe(&Event::Notice {
+            severity: Severity::Warning,
+            message,
+        });
+    }
+}
+
+/// One transaction: each unit under the defaults it expects, then the steps. The steps come
+/// last because they hold the migration's row.
+fn script(units: &[&Unit], settings: &str, step_sql: impl Fn(&str) -> String) -> String {
+    let mut script = format!("BEGIN;\n{settings}\n");
+    let (mut tablespace, mut access_method) = (None, None);
+    for unit in units {
+        if unit.tablespace.is_some() && unit.tablespace != tablespace {
+            tablespace.clone_from(&unit.tablespace);
+            script += &setting("default_tablespace", tablespace.as_deref());
+        }
+        if unit.access_method.is_some() && unit.access_method != access_method {
+            access_method.clone_from(&unit.access_method);
+            script += &setting("default_table_access_method", access_method.as_deref());
+        }
+        script += &unit.sql;
+        script += "\n;\n";
+        if let Some(owner) = &unit.owner {
+            script += owner;
+            script += "\n";
+        }
+    }
+    for unit in units {
+        script += &step_sql(&unit.step);
+        script += ";\n";
+    }
+    script + "COMMIT;"
+}
+
+fn setting(name: &str, value: Option<&str>) -> String {
+    match value.unwrap_or_default() {
+        "" => format!("SET LOCAL {name} = '';\n"),
+        value => format!("SET LOCAL {name} = {};\n", ident(value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_set_where_they_change_and_steps_come_last() {
+        let unit = |step: &str, tablespace: Option<&str>| Unit {
+            step: step.into(),
+            sql: format!("do {step};"),
+            tablespace: tablespace.map(Into::into),
+            ..Unit::default()
+        };
+        let units = [
+            unit("1", Some("")),
+            unit("2", None),
+            unit("3", Some("a\"b")),
+            unit("4", Some("a\"b")),
+        ];
+        let units: Vec<&Unit> = units.iter().collect();
+        let script = script(&units, "SET LOCAL x = 1;", |step| format!("record {step}"));
+        let lines: Vec<&str> = script.lines().filter(|line| *line != ";").collect();
+        assert_eq!(
+            lines,
+            [
+                "BEGIN;",
+                "SET LOCAL x = 1;",
+                "SET LOCAL default_tablespace = '';",
+                "do 1;",
+                "do 2;",
+                "SET LOCAL default_tablespace = \"a\"\"b\";",
+                "do 3;",
+                "do 4;",
+                "record 1;",
+                "record 2;",
+                "record 3;",
+                "record 4;",
+                "COMMIT;",
+            ]
+        );
+    }
+}

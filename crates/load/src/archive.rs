@@ -133,7 +133,12 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(bytes: &'a [u8]) -> Result<Self> {
-        let mut reader = Reader { rest: bytes, version: (0, 0), int_size: 0, offset_size: 0 };
+        let mut reader = Reader {
+            rest: bytes,
+            version: (0, 0),
+            int_size: 0,
+            offset_size: 0,
+        };
         if reader.take(5).ok() != Some(b"PGDMP") {
             return Err(broken("it does not begin as one"));
         }
@@ -190,15 +195,24 @@ impl<'a> Reader<'a> {
         self.string()?;
         let schema = self.text()?;
         let tablespace = self.string()?;
-        let access_method =
-            if self.version >= WITH_ACCESS_METHOD { self.string()? } else { None };
-        let relkind = if self.version >= WITH_RELKIND { self.relkind()? } else { None };
+        let access_method = if self.version >= WITH_ACCESS_METHOD {
+            self.string()?
+        } else {
+            None
+        };
+        let relkind = if self.version >= WITH_RELKIND {
+            self.relkind()?
+        } else {
+            None
+        };
         let owner = self.text()?;
         // Whether the table has object identifiers, which no version does any more.
         self.string()?;
         let mut dependencies = Vec::new();
         while let Some(text) = self.string()? {
-            let id = text.parse().map_err(|_| broken("a dependency is not a number"))?;
+            let id = text
+                .parse()
+                .map_err(|_| broken("a dependency is not a number"))?;
             dependencies.push(id);
         }
         // Where its rows are.
@@ -223,14 +237,19 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let (taken, rest) =
-            self.rest.split_at_checked(count).ok_or_else(|| broken("it is cut off"))?;
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(count)
+            .ok_or_else(|| broken("it is cut off"))?;
         self.rest = rest;
         Ok(taken)
     }
 
     fn byte(&mut self) -> Result<u8> {
-        self.take(1)?.first().copied().ok_or_else(|| broken("it is cut off"))
+        self.take(1)?
+            .first()
+            .copied()
+            .ok_or_else(|| broken("it is cut off"))
     }
 
     /// A sign byte, then the magnitude with its least significant byte first.
@@ -253,7 +272,9 @@ impl<'a> Reader<'a> {
     fn number(&mut self) -> Result<u32> {
         match self.string()? {
             None => Ok(0),
-            Some(text) => text.parse().map_err(|_| broken("an object identifier is no number")),
+            Some(text) => text
+                .parse()
+                .map_err(|_| broken("an object identifier is no number")),
         }
     }
 
@@ -270,9 +291,11 @@ impl<'a> Reader<'a> {
         let bytes = self.take(length)?;
         match std::str::from_utf8(bytes) {
             Ok(text) => Ok(Some(text.to_owned())),
-            Err(cause) => Err(Error::input("the schema archive holds text that is not UTF-8")
-                .remedy("dump the schema with --encoding=UTF8")
-                .because(cause)),
+            Err(cause) => Err(
+                Error::input("the schema archive holds text that is not UTF-8")
+                    .remedy("dump the schema with --encoding=UTF8")
+                    .because(cause),
+            ),
         }
     }
 
@@ -282,7 +305,10 @@ impl<'a> Reader<'a> {
 }
 
 fn broken(how: &'static str) -> Error {
-    Error::new(Kind::Input, format!("the schema is not a readable pg_dump archive: {how}"))
+    Error::new(
+        Kind::Input,
+        format!("the schema is not a readable pg_dump archive: {how}"),
+    )
 }
 
 #[cfg(test)]
@@ -300,7 +326,10 @@ mod tests {
             out.extend(value.unsigned_abs().to_le_bytes());
         };
         let string = |out: &mut Vec<u8>, text: Option<&str>| {
-            int(out, text.map_or(-1, |text| i32::try_from(text.len()).unwrap()));
+            int(
+                out,
+                text.map_or(-1, |text| i32::try_from(text.len()).unwrap()),
+            );
             out.extend(text.unwrap_or_default().bytes());
         };
         if version >= 15 {

@@ -1,1 +1,301 @@
-//! What an archive entry is, and the statements it stands for.
+//! When an archive entry is restored, and the statements it stands for.
+
+use pghaul_stage::{Step, TableId};
+use pghaul_wire::quote::ident;
+
+use crate::archive::{Entry, Section};
+use crate::owner;
+use crate::present::Present;
+use crate::statement;
+
+/// When an entry is restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Never: it is rows, or belongs to the database as a whole, and others see to it.
+    Elsewhere,
+    /// Before the rows.
+    PreData,
+    /// An index.
+    Index,
+    /// A primary key, a unique or an exclusion constraint.
+    Constraint,
+    /// A statistics object, which must stand before its table is analyzed.
+    Statistics,
+    /// A foreign key.
+    ForeignKey,
+    /// Anything else after the rows.
+    PostData,
+    /// Privileges: after all objects, because they may take away the right to make one.
+    Privileges,
+    /// The rows of a materialized view: after the privileges that its query needs.
+    Refresh,
+    /// What would interfere with everything before.
+    Last,
+}
+
+/// The phase of every entry of an archive.
+pub(crate) fn phases(entries: &[Entry]) -> Vec<Phase> {
+    let mut section = Section::PreData;
+    let phase = |entry: &Entry| {
+        if entry.section != Section::None {
+            section = entry.section;
+        }
+        phase(entry, section)
+    };
+    entries.iter().map(phase).collect()
+}
+
+fn phase(entry: &Entry, section: Section) -> Phase {
+    match entry.desc.as_str() {
+        "ENCODING" | "STDSTRINGS" | "SEARCHPATH" | "DATABASE" | "DATABASE PROPERTIES" => {
+            Phase::Elsewhere
+        }
+        "TABLE DATA" | "SEQUENCE SET" | "BLOB" | "BLOBS" | "BLOB METADATA" | "BLOB COMMENTS"
+        | "STATISTICS DATA" => Phase::Elsewhere,
+        "ACL" | "COMMENT" | "SECURITY LABEL"
+            if ["DATABASE ", "LARGE OBJECT"]
+                .iter()
+                .any(|of| entry.tag.starts_with(of)) =>
+        {
+            Phase::Elsewhere
+        }
+        "ACL" | "DEFAULT ACL" => Phase::Privileges,
+        "MATERIALIZED VIEW DATA" => Phase::Refresh,
+        "EVENT TRIGGER" => Phase::Last,
+        "COMMENT" | "SECURITY LABEL" if entry.tag.starts_with("EVENT TRIGGER ") => Phase::Last,
+        _ if section != Section::PostData => Phase::PreData,
+        "INDEX" => Phase::Index,
+        "CONSTRAINT" => Phase::Constraint,
+        "STATISTICS" => Phase::Statistics,
+        "FK CONSTRAINT" => Phase::ForeignKey,
+        _ => Phase::PostData,
+    }
+}
+
+/// What commits together with its step in the ledger.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Unit {
+    /// Its name in the ledger.
+    pub(crate) step: String,
+    /// For people: what it makes.
+    pub(crate) subject: String,
+    /// The statements.
+    pub(crate) sql: String,
+    /// The statement that sets the owner, and the owner.
+    pub(crate) owner: Option<String>,
+    /// The default tablespace that the statements expect, if they expect one.
+    pub(crate) tablespace: Option<String>,
+    /// The default table access method that they expect, if they expect one.
+    pub(crate) access_method: Option<String>,
+    /// What an observer is told; `None` if it is not worth an event of its own.
+    pub(crate) report: Option<Report>,
+    /// Error codes after which a warning is enough.
+    pub(crate) tolerated: &'static [&'static str],
+}
+
+/// What an observer is told of a unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// The kind of step.
+    pub(crate) step: Step,
+    /// What it makes, without its kind.
+    pub(crate) subject: String,
+    /// The table it belongs to.
+    pub(crate) table: TableId,
+}
+
+/// May not; does not exist (a role that is granted something).
+const PRIVILEGES: &[&str] = &["42501", "42704"];
+
+/// May not.
+const FORBIDDEN: &[&str] = &["42501"];
+
+/// May not; no such provider.
+const LABEL: &[&str] = &["42501", "22023", "0A000"];
+
+impl Unit {
+    /// All of an entry.
+    pub(crate) fn of(entry: &Entry, present: &Present) -> Unit {
+        let partitioned = entry.relkind == Some('p');
+        let mut sql = entry.definition.clone();
+        if let (true, Some(method)) = (partitioned, &entry.access_method) {
+            let (schema, table) = (ident(&entry.schema), ident(&entry.tag));
+            sql += &format!(
+                "\nALTER TABLE {schema}.{table} SET ACCESS METHOD {};",
+                ident(method)
+            );
+        }
+        Unit {
+            step: format!("entry {}", entry.id),
+            subject: entry.subject(),
+            sql,
+            owner: owner::alter(entry).filter(|_| present.owners.contains(&entry.owner)),
+            tablespace: tablespace(entry, present),
+            access_method: entry.access_method.clone().filter(|_| !partitioned),
+            report: None,
+            tolerated: match entry.desc.as_str() {
+                "ACL" | "DEFAULT ACL" => PRIVILEGES,
+                "SECURITY LABEL" => LABEL,
+                "COMMENT" | "EVENT TRIGGER" | "SUBSCRIPTION" | "USER MAPPING" => FORBIDDEN,
+                _ => &[],
+            },
+        }
+    }
+
+    /// The statement that builds an entry's index, without what follows it. `definition`
+    /// replaces the entry's own first statement.
+    pub(crate) fn index(entry: &Entry, definition: Option<&str>, present: &Present) -> Unit {
+        let own = statement::split(&entry.definition)
+            .first()
+            .copied()
+            .unwrap_or_default();
+        Unit {
+            step: format!("index {}", entry.id),
+            subject: entry.subject(),
+            sql: definition.unwrap_or(own).to_owned(),
+            tablespace: tablespace(entry, present),
+            ..Unit::default()
+        }
+    }
+
+    /// What makes an entry of its index that stands already: the constraint that uses it, and
+    /// the entry's further statements. `constraint` names it and its table, or is `None` for
+    /// an index that is no constraint.
+    pub(crate) fn completion(entry: &Entry, constraint: Option<Using<'_>>) -> Unit {
+        let pieces = statement::split(&entry.definition);
+        let (first, rest) = pieces.split_first().map_or(("", &[][..]), |(a, b)| (*a, b));
+        let using = constraint.map_or(String::new(), |using| using.sql(statement::tail(first)));
+        Unit {
+            step: format!("entry {}", entry.id),
+            subject: entry.subject(),
+            sql: using + &rest.concat(),
+            ..Unit::default()
+        }
+    }
+
+    /// The same, reported to the observer as this step.
+    #[must_use]
+    pub(crate) fn reported(mut self, step: Step, subject: &str, table: &TableId) -> Unit {
+        self.report = Some(Report {
+            step,
+            subject: subject.to_owned(),
+            table: table.clone(),
+        });
+        self
+    }
+}
+
+/// A constraint that is made of an index that stands already.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Using<'a> {
+    /// The table.
+    pub(crate) table: &'a TableId,
+    /// The index; the constraint has the same name.
+    pub(crate) index: &'a str,
+    /// Whether it is the primary key.
+    pub(crate) primary: bool,
+}
+
+impl Using<'_> {
+    /// Source: PostgreSQL's manual, ALTER TABLE, `ADD table_constraint_using_index`.
+    fn sql(self, deferrable: &str) -> String {
+        let (schema, table) = (ident(&self.table.schema), ident(&self.table.name));
+        let kind = if self.primary {
+            "PRIMARY KEY"
+        } else {
+            "UNIQUE"
+        };
+        let name = ident(self.index);
+        format!(
+            "ALTER TABLE ONLY {schema}.{table} ADD CONSTRAINT {name} {kind} USING INDEX {name} \
+             {deferrable};\n"
+        )
+    }
+}
+
+/// A tablespace that the target does not have is replaced by the database's own.
+fn tablespace(entry: &Entry, present: &Present) -> Option<String> {
+    let wanted = entry.tablespace.as_ref()?;
+    let there = present.tablespaces.contains(wanted);
+    Some(if there { wanted.clone() } else { String::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(desc: &str, tag: &str, section: Section) -> Entry {
+        Entry {
+            id: 5,
+            desc: desc.into(),
+            tag: tag.into(),
+            section,
+            ..Entry::default()
+        }
+    }
+
+    #[test]
+    fn an_entry_without_a_section_goes_with_the_one_before() {
+        let entries = [
+            entry("TABLE", "t", Section::PreData),
+            entry("COMMENT", "TABLE t", Section::None),
+            entry("ACL", "TABLE t", Section::None),
+            entry("TRIGGER", "t on_t", Section::PostData),
+            entry("COMMENT", "TRIGGER on_t ON t", Section::None),
+            entry("EVENT TRIGGER", "e", Section::PostData),
+            entry("COMMENT", "EVENT TRIGGER e", Section::None),
+            entry("ACL", "DATABASE d", Section::None),
+        ];
+        assert_eq!(
+            phases(&entries),
+            [
+                Phase::PreData,
+                Phase::PreData,
+                Phase::Privileges,
+                Phase::PostData,
+                Phase::PostData,
+                Phase::Last,
+                Phase::Last,
+                Phase::Elsewhere,
+            ]
+        );
+    }
+
+    #[test]
+    fn a_constraint_uses_its_index_and_keeps_what_follows() {
+        let entry = Entry {
+            definition:
+                "ALTER TABLE ONLY s.t\n    ADD CONSTRAINT \"k;\" UNIQUE (a) DEFERRABLE;\n\n\
+                         ALTER TABLE s.t CLUSTER ON \"k;\";\n"
+                    .into(),
+            ..entry("CONSTRAINT", "t k;", Section::PostData)
+        };
+        let table = TableId::new("s", "t");
+        let using = Using {
+            table: &table,
+            index: "k;",
+            primary: false,
+        };
+        let unit = Unit::completion(&entry, Some(using));
+        assert_eq!(
+            unit.sql,
+            "ALTER TABLE ONLY \"s\".\"t\" ADD CONSTRAINT \"k;\" UNIQUE USING INDEX \"k;\" \
+             DEFERRABLE;\n\n\nALTER TABLE s.t CLUSTER ON \"k;\";\n"
+        );
+    }
+
+    #[test]
+    fn a_missing_tablespace_is_replaced() {
+        let mut entry = entry("TABLE", "t", Section::PreData);
+        entry.tablespace = Some("fast".into());
+        let mut present = Present::default();
+        assert_eq!(Unit::of(&entry, &present).tablespace.as_deref(), Some(""));
+        present.tablespaces.insert("fast".into());
+        assert_eq!(
+            Unit::of(&entry, &present).tablespace.as_deref(),
+            Some("fast")
+        );
+        entry.tablespace = None;
+        assert_eq!(Unit::of(&entry, &present).tablespace, None);
+    }
+}

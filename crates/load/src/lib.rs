@@ -4,9 +4,11 @@
 //! database (`ledger`); nothing is kept anywhere else.
 
 mod acl;
+mod agenda;
 mod analyze;
 mod apply;
 mod archive;
+mod build;
 mod cleanup;
 mod config;
 mod copy;
@@ -18,9 +20,9 @@ mod inspect;
 mod large_object;
 mod ledger;
 mod owner;
-mod post_data;
 mod pool;
-mod pre_data;
+mod post_data;
+mod present;
 mod properties;
 mod restore;
 mod role;
@@ -34,8 +36,13 @@ mod vacant;
 mod verify;
 mod writer;
 
+pub use cleanup::{Leftover, Migration, Trace, leftovers, remove};
 pub use config::{Config, Freeze};
-pub use database::{create, drop_database};
+pub use database::{create, drop_database, server_version};
 pub use inspect::{Occupied, State, inspect};
 pub use ledger::{Durable, Saved};
 pub use target::PgTarget;
+pub use verify::{
+    Algorithm, Count, Difference, LargeObjectReport, Report, RowDifference, RowState, TableReport,
+    VerifyOptions, verify,
+};

@@ -29,8 +29,14 @@ const NAMED: [&str; 19] = [
 
 /// Kinds whose objects need arguments or an access method to be named, which the statement
 /// that drops them has.
-const DECORATED: [&str; 6] =
-    ["AGGREGATE", "FUNCTION", "OPERATOR", "OPERATOR CLASS", "OPERATOR FAMILY", "PROCEDURE"];
+const DECORATED: [&str; 6] = [
+    "AGGREGATE",
+    "FUNCTION",
+    "OPERATOR",
+    "OPERATOR CLASS",
+    "OPERATOR FAMILY",
+    "PROCEDURE",
+];
 
 /// The statement that makes the entry's owner the owner of its object; `None` for objects
 /// without an owner of their own.
@@ -80,7 +86,13 @@ mod tests {
             r#"ALTER SCHEMA "s" OWNER TO "o""x";"#
         );
         assert_eq!(
-            alter(&entry("FUNCTION", "s", "f(integer)", "DROP FUNCTION s.f(x integer);\n")).unwrap(),
+            alter(&entry(
+                "FUNCTION",
+                "s",
+                "f(integer)",
+                "DROP FUNCTION s.f(x integer);\n"
+            ))
+            .unwrap(),
             r#"ALTER FUNCTION s.f(x integer) OWNER TO "o""x";"#
         );
     }

@@ -1,1 +1,196 @@
-//! What follows the rows: indexes, constraints and the rest of the schema.
+//! Does jobs on tables in the background: several sessions, each with one job at a time.
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pghaul_stage::{Error, Kind, Observer, Result, Side};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::apply::Apply;
+use crate::build::Build;
+use crate::config::Config;
+use crate::ledger::Ledger;
+
+/// Lets the only job there is use the server's parallel workers; several share the processors
+/// among themselves.
+const ALONE: &str = "SET LOCAL max_parallel_maintenance_workers TO DEFAULT;";
+
+/// Jobs and the sessions that do them. Dropped, it stops them.
+pub(crate) struct PostData {
+    shared: Arc<Shared>,
+    ledger: Arc<Ledger>,
+    observer: Arc<dyn Observer>,
+    settings: String,
+    sessions: usize,
+    workers: Mutex<JoinSet<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    build: Build,
+    /// Whether no further jobs are expected for now.
+    complete: bool,
+    outcome: Outcome,
+}
+
+#[derive(Default)]
+enum Outcome {
+    #[default]
+    Good,
+    Failed(Error),
+    /// Failed, and the error has been handed out.
+    Reported,
+}
+
+impl PostData {
+    /// Starts nothing yet.
+    pub(crate) fn new(ledger: Arc<Ledger>, observer: Arc<dyn Observer>, config: &Config) -> Self {
+        Self {
+            shared: Arc::default(),
+            ledger,
+            observer,
+            settings: format!(
+                "SET maintenance_work_mem = '{}MB'; SET max_parallel_maintenance_workers = 0",
+                config.maintenance_work_mem
+            ),
+            sessions: config.index_jobs,
+            workers: Mutex::default(),
+        }
+    }
+
+    /// A session of the kind that does the jobs.
+    pub(crate) fn session(&self) -> Apply {
+        let (ledger, observer) = (Arc::clone(&self.ledger), Arc::clone(&self.observer));
+        Apply::new(ledger, observer, self.settings.clone())
+    }
+
+    /// Adds jobs and returns at once.
+    ///
+    /// # Errors
+    ///
+    /// If a job has failed before.
+    pub(crate) fn add(&self, jobs: impl FnOnce(&mut Build)) -> Result<()> {
+        let mut state = self.shared.lock();
+        state.check()?;
+        state.complete = false;
+        jobs(&mut state.build);
+        let wanted = state.build.schedule.unfinished().min(self.sessions);
+        drop(state);
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        while workers.len() < wanted {
+            workers.spawn(work(Arc::clone(&self.shared), self.session()));
+        }
+        drop(workers);
+        self.shared.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// Waits until every job is done.
+    ///
+    /// # Errors
+    ///
+    /// The first job's that fails; the others stop after what they are doing.
+    pub(crate) async fn wait(&self) -> Result<()> {
+        self.shared
+            .when(|state| {
+                state.complete = true;
+                match state.check() {
+                    Ok(()) => (state.build.schedule.unfinished() == 0).then_some(Ok(())),
+                    Err(error) => Some(Err(error)),
+                }
+            })
+            .await
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `ask` has an answer.
+    async fn when<T>(&self, mut ask: impl FnMut(&mut State) -> Option<T>) -> T {
+        loop {
+            // Registered before the question, so that no change in between is missed.
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if let Some(answer) = ask(&mut self.lock()) {
+                return answer;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl State {
+    fn check(&mut self) -> Result<()> {
+        match std::mem::replace(&mut self.outcome, Outcome::Reported) {
+            Outcome::Good => {
+                self.outcome = Outcome::Good;
+                Ok(())
+            }
+            Outcome::Failed(error) => Err(error),
+            Outcome::Reported => Err(Error::new(
+                Kind::Cancelled,
+                "an index or a constraint has failed before",
+            )
+            .at(Side::Target)),
+        }
+    }
+
+    fn fail(&mut self, error: Error) {
+        if matches!(self.outcome, Outcome::Good) {
+            self.outcome = Outcome::Failed(error);
+        }
+    }
+}
+
+/// Does jobs until one fails.
+async fn work(shared: Arc<Shared>, mut session: Apply) {
+    let _watch = Watch(Arc::clone(&shared));
+    loop {
+        let next = shared.when(|state| match state.outcome {
+            Outcome::Good => {
+                let (job, units) = state.build.schedule.start()?;
+                let alone = state.complete && state.build.schedule.unfinished() == 1;
+                Some(Some((job, units, alone)))
+            }
+            _ => Some(None),
+        });
+        let Some((job, units, alone)) = next.await else {
+            break;
+        };
+        let outcome = session
+            .together(&units, if alone { ALONE } else { "" })
+            .await;
+        let mut state = shared.lock();
+        state.build.schedule.finish(job);
+        if let Err(error) = outcome {
+            state.fail(error);
+        }
+        drop(state);
+        shared.changed.notify_waiters();
+    }
+}
+
+/// Makes a panic of a worker known, so that nobody waits for its job for ever.
+struct Watch(Arc<Shared>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lock().fail(Error::new(
+                Kind::Permanent,
+                "a worker on indexes has panicked",
+            ));
+            self.0.changed.notify_waiters();
+        }
+    }
+}

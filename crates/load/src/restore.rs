@@ -1,52 +1,181 @@
 //! Restores the schema: roles and what rows need before them, everything else after them.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use pghaul_stage::{Catalog, Observer, Result, SequenceValue, TableId};
-use pghaul_wire::Conninfo;
+use pghaul_stage::{Catalog, Event, Observer, Result, SequenceValue, Severity, Step, TableId};
+use tokio::sync::OnceCell;
 
+use crate::agenda::Agenda;
+use crate::apply::Apply;
 use crate::archive::Archive;
+use crate::build::Ground;
 use crate::config::Config;
 use crate::ledger::Ledger;
+use crate::post_data::PostData;
+use crate::present::{Families, Present};
+use crate::role::Roles;
+use crate::sequence;
 
 /// The restoring of one schema archive into one database.
 pub(crate) struct Restore {
-    archive: Archive,
-    conninfo: Conninfo,
+    archive: Arc<Archive>,
+    agenda: Arc<Agenda>,
+    roles: Roles,
     ledger: Arc<Ledger>,
     observer: Arc<dyn Observer>,
+    post_data: PostData,
+    /// What the target has, once the pre-data stands.
+    ground: OnceCell<Ground>,
 }
 
 impl Restore {
     /// Reads the archive and sorts its entries; sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// Kind input if the catalog's archive cannot be read.
     pub(crate) fn new(
-        conninfo: Conninfo,
-        _config: &Config,
+        config: &Config,
         ledger: Arc<Ledger>,
         catalog: &Catalog,
         observer: Arc<dyn Observer>,
     ) -> Result<Restore> {
-        let archive = Archive::parse(&catalog.archive)?;
-        Ok(Restore { archive, conninfo, ledger, observer })
+        let archive = match catalog.archive.as_ref() {
+            [] => Archive {
+                entries: Vec::new(),
+            },
+            bytes => Archive::parse(bytes)?,
+        };
+        let post_data = PostData::new(Arc::clone(&ledger), Arc::clone(&observer), config);
+        Ok(Restore {
+            agenda: Arc::new(Agenda::new(&archive, catalog)),
+            archive: Arc::new(archive),
+            roles: Roles::of(catalog),
+            ledger,
+            observer,
+            post_data,
+            ground: OnceCell::new(),
+        })
     }
 
     /// Creates the roles that the target does not have. Harmless when done before.
     pub(crate) async fn roles(&self) -> Result<()> {
+        let begun = self.begin(Step::Roles);
+        self.roles
+            .create(&self.ledger, self.observer.as_ref())
+            .await?;
+        self.end(Step::Roles, begun);
         Ok(())
     }
 
     /// Restores what rows need. Harmless when done before.
     pub(crate) async fn pre_data(&self) -> Result<()> {
+        let begun = self.begin(Step::PreData);
+        let ground = self.survey().await?;
+        ground.present.warn(&self.archive, self.observer.as_ref());
+        if self
+            .archive
+            .entries
+            .iter()
+            .any(|entry| entry.desc == "STATISTICS DATA")
+        {
+            let message = "the archive's planner statistics are not used: they are collected anew";
+            self.observer.observe(&Event::Notice {
+                severity: Severity::Info,
+                message,
+            });
+        }
+        let (ledger, observer) = (Arc::clone(&self.ledger), Arc::clone(&self.observer));
+        let units = ground.units(&self.agenda.pre_data);
+        Apply::new(ledger, observer, String::new())
+            .run(&units)
+            .await?;
+        self.end(Step::PreData, begun);
         Ok(())
     }
 
     /// Starts the indexes and constraints of tables whose rows are durable, in the background.
-    pub(crate) async fn tables_loaded(&self, _tables: &[TableId]) -> Result<()> {
-        Ok(())
+    ///
+    /// # Errors
+    ///
+    /// If something that was started earlier has failed.
+    pub(crate) async fn tables_loaded(&self, tables: &[TableId]) -> Result<()> {
+        let ground = self.ground().await?;
+        self.post_data.add(|build| build.load(ground, tables))
     }
 
     /// Waits for what was started, then restores the rest.
-    pub(crate) async fn complete(&self, _sequences: &[SequenceValue]) -> Result<()> {
+    pub(crate) async fn complete(&self, sequences: &[SequenceValue]) -> Result<()> {
+        let ground = self.ground().await?;
+        self.post_data
+            .add(|build| build.load(ground, self.agenda.tables.keys()))?;
+        self.post_data.wait().await?;
+
+        let mut session = self.post_data.session();
+        let begun = self.begin(Step::PostData);
+        session.run(&ground.units(&self.agenda.rest)).await?;
+        self.post_data.add(|build| {
+            for key in &self.agenda.late_foreign_keys {
+                build.connect(ground, key, &[]);
+            }
+        })?;
+        self.post_data.wait().await?;
+        session
+            .run(&ground.units(&self.agenda.after_foreign_keys))
+            .await?;
+        session.run(&ground.units(&self.agenda.privileges)).await?;
+        self.end(Step::PostData, begun);
+
+        self.post_data.add(|build| {
+            build.refresh(ground);
+            for table in &ground.families.heads {
+                build.analyze(ground, table, 0, &[]);
+            }
+        })?;
+        self.post_data.wait().await?;
+        session.run(&ground.units(&self.agenda.last)).await?;
+
+        let begun = self.begin(Step::Sequences);
+        session
+            .run(&sequence::units(sequences, self.ledger.epoch()))
+            .await?;
+        self.end(Step::Sequences, begun);
         Ok(())
+    }
+
+    /// What the target has after the pre-data, asked once.
+    async fn ground(&self) -> Result<&Ground> {
+        self.ground.get_or_try_init(|| self.survey()).await
+    }
+
+    async fn survey(&self) -> Result<Ground> {
+        let client = self.ledger.session().await?;
+        Ok(Ground {
+            archive: Arc::clone(&self.archive),
+            agenda: Arc::clone(&self.agenda),
+            present: Present::read(&client).await?,
+            families: Families::read(&client).await?,
+            done: self.ledger.steps().await?,
+        })
+    }
+
+    fn begin(&self, step: Step) -> Instant {
+        self.observer.observe(&Event::StepStarted {
+            step,
+            subject: "",
+            table: None,
+        });
+        Instant::now()
+    }
+
+    fn end(&self, step: Step, begun: Instant) {
+        let elapsed = begun.elapsed();
+        self.observer.observe(&Event::StepDone {
+            step,
+            subject: "",
+            table: None,
+            elapsed,
+        });
     }
 }

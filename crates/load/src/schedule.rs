@@ -1,1 +1,291 @@
-//! Which work on tables is ready, and which is not.
+//! Which jobs on tables are ready, and which one goes first.
+//!
+//! Pure: states and transitions. A job becomes ready when every job before it is done, and
+//! starts when nobody holds its tables in a conflicting way; therefore jobs never wait for
+//! one another inside the server, and cannot deadlock there.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+
+use pghaul_stage::TableId;
+
+/// Names a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct JobId(usize);
+
+/// How urgent a job is; the later ones go first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rank {
+    /// Planner statistics.
+    #[default]
+    Analyze,
+    /// A foreign key, or a materialized view's rows.
+    Check,
+    /// An index.
+    Build,
+    /// What turns finished indexes into constraints; short, and others wait for it.
+    Finish,
+}
+
+/// What the schedule needs to know of a job.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Terms {
+    /// How urgent it is.
+    pub(crate) rank: Rank,
+    /// How much work it is, in bytes; the largest goes first among equally urgent ones.
+    pub(crate) size: u64,
+    /// Tables it needs as they are: several such jobs may run at once.
+    pub(crate) shares: Vec<TableId>,
+    /// Tables that it alone may work on.
+    pub(crate) takes: Vec<TableId>,
+}
+
+/// Jobs with the work `W`, and where they stand.
+#[derive(Debug)]
+pub(crate) struct Schedule<W> {
+    jobs: Vec<Job<W>>,
+    ready: BTreeSet<(Reverse<Rank>, Reverse<u64>, JobId)>,
+    held: HashMap<TableId, Hold>,
+    unfinished: usize,
+}
+
+#[derive(Debug)]
+struct Job<W> {
+    work: Option<W>,
+    terms: Terms,
+    waits_for: usize,
+    followers: Vec<JobId>,
+    done: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    Shared(usize),
+    Taken,
+}
+
+impl<W> Default for Schedule<W> {
+    fn default() -> Self {
+        Self {
+            jobs: Vec::new(),
+            ready: BTreeSet::new(),
+            held: HashMap::new(),
+            unfinished: 0,
+        }
+    }
+}
+
+impl<W> Schedule<W> {
+    /// Adds a job that starts after these others.
+    pub(crate) fn add(&mut self, work: W, terms: Terms, after: &[JobId]) -> JobId {
+        let id = JobId(self.jobs.len());
+        let mut waits_for = 0;
+        for before in after {
+            if let Some(job) = self.jobs.get_mut(before.0).filter(|job| !job.done) {
+                job.followers.push(id);
+                waits_for += 1;
+            }
+        }
+        let job = Job {
+            work: Some(work),
+            terms,
+            waits_for,
+            followers: Vec::new(),
+            done: false,
+        };
+        self.jobs.push(job);
+        self.unfinished += 1;
+        if waits_for == 0 {
+            self.enqueue(id);
+        }
+        id
+    }
+
+    /// Starts the most urgent job whose tables are free.
+    pub(crate) fn start(&mut self) -> Option<(JobId, W)> {
+        let free = |(_, _, id): &&(Reverse<Rank>, Reverse<u64>, JobId)| {
+            self.jobs.get(id.0).is_some_and(|job| {
+                job.terms
+                    .shares
+                    .iter()
+                    .all(|table| self.held.get(table) != Some(&Hold::Taken))
+                    && job
+                        .terms
+                        .takes
+                        .iter()
+                        .all(|table| !self.held.contains_key(table))
+            })
+        };
+        let key = *self.ready.iter().find(free)?;
+        self.ready.remove(&key);
+        let (_, _, id) = key;
+        let job = self.jobs.get_mut(id.0)?;
+        for table in &job.terms.shares {
+            match self.held.entry(table.clone()).or_insert(Hold::Shared(0)) {
+                Hold::Shared(count) => *count += 1,
+                Hold::Taken => {}
+            }
+        }
+        for table in &job.terms.takes {
+            self.held.insert(table.clone(), Hold::Taken);
+        }
+        Some((id, job.work.take()?))
+    }
+
+    /// Ends a job, so that those after it can start.
+    pub(crate) fn finish(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(id.0).filter(|job| !job.done) else {
+            return;
+        };
+        job.done = true;
+        let followers = std::mem::take(&mut job.followers);
+        let terms = std::mem::take(&mut job.terms);
+        for table in terms.shares {
+            match self.held.get_mut(&table) {
+                Some(Hold::Shared(count)) if *count > 1 => *count -= 1,
+                _ => drop(self.held.remove(&table)),
+            }
+        }
+        for table in terms.takes {
+            self.held.remove(&table);
+        }
+        self.unfinished -= 1;
+        for follower in followers {
+            let Some(job) = self.jobs.get_mut(follower.0) else {
+                continue;
+            };
+            job.waits_for -= 1;
+            if job.waits_for == 0 {
+                self.enqueue(follower);
+            }
+        }
+    }
+
+    /// Jobs that are not done.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.unfinished
+    }
+
+    fn enqueue(&mut self, id: JobId) {
+        if let Some(job) = self.jobs.get(id.0) {
+            self.ready
+                .insert((Reverse(job.terms.rank), Reverse(job.terms.size), id));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn table(name: u8) -> TableId {
+        TableId::new("s", name.to_string())
+    }
+
+    fn terms(rank: Rank, size: u64, shares: &[u8], takes: &[u8]) -> Terms {
+        let tables = |names: &[u8]| names.iter().copied().map(table).collect();
+        Terms {
+            rank,
+            size,
+            shares: tables(shares),
+            takes: tables(takes),
+        }
+    }
+
+    #[test]
+    fn indexes_of_a_table_run_together_and_its_completion_after_them() {
+        let mut schedule = Schedule::default();
+        let small = schedule.add("small", terms(Rank::Build, 1, &[1], &[]), &[]);
+        let large = schedule.add("large", terms(Rank::Build, 9, &[1], &[]), &[]);
+        schedule.add("finish", terms(Rank::Finish, 0, &[], &[1]), &[small, large]);
+        assert_eq!(schedule.start(), Some((large, "large")));
+        assert_eq!(schedule.start(), Some((small, "small")));
+        assert_eq!(schedule.start(), None);
+        schedule.finish(large);
+        assert_eq!(schedule.start(), None);
+        schedule.finish(small);
+        assert_eq!(schedule.start().map(|(_, work)| work), Some("finish"));
+        assert_eq!(schedule.unfinished(), 1);
+    }
+
+    #[test]
+    fn foreign_keys_that_share_a_table_take_turns() {
+        let mut schedule = Schedule::default();
+        let first = schedule.add(1, terms(Rank::Check, 3, &[], &[1, 2]), &[]);
+        schedule.add(2, terms(Rank::Check, 2, &[], &[2, 3]), &[]);
+        let third = schedule.add(3, terms(Rank::Check, 1, &[], &[3, 4]), &[]);
+        assert_eq!(schedule.start(), Some((first, 1)));
+        assert_eq!(
+            schedule.start(),
+            Some((third, 3)),
+            "an unrelated one overtakes"
+        );
+        assert_eq!(schedule.start(), None);
+        schedule.finish(third);
+        assert_eq!(schedule.start(), None);
+        schedule.finish(first);
+        assert_eq!(schedule.start().map(|(_, work)| work), Some(2));
+    }
+
+    #[test]
+    fn a_job_after_one_that_is_done_is_ready() {
+        let mut schedule = Schedule::default();
+        let first = schedule.add(1, Terms::default(), &[]);
+        schedule.start();
+        schedule.finish(first);
+        schedule.finish(first);
+        schedule.add(2, Terms::default(), &[first]);
+        assert_eq!(schedule.start().map(|(_, work)| work), Some(2));
+    }
+
+    proptest! {
+        /// Whatever the order in which jobs end: all run, none before its predecessors, and
+        /// never two at once on a table that one of them takes.
+        #[test]
+        fn every_job_runs_once_and_none_conflict(
+            jobs in prop::collection::vec(
+                (0u64..4, prop::collection::vec(0u8..4, 0..3), prop::collection::vec(4u8..8, 0..3),
+                 prop::collection::vec(any::<prop::sample::Index>(), 0..3)), 1..20),
+            ends in prop::collection::vec(any::<prop::sample::Index>(), 64),
+            width in 1usize..4,
+        ) {
+            let mut schedule = Schedule::default();
+            let mut ids = Vec::new();
+            let mut before = Vec::new();
+            for (number, (size, shares, takes, after)) in jobs.iter().enumerate() {
+                // Tables 0 to 3 are shared by some and taken by others.
+                let (mut shares, mut takes) = (shares.clone(), takes.clone());
+                if number % 3 == 0 { std::mem::swap(&mut shares, &mut takes); }
+                takes.sort_unstable(); takes.dedup();
+                let after: Vec<JobId> =
+                    if ids.is_empty() { vec![] } else { after.iter().map(|i| *i.get(&ids)).collect() };
+                ids.push(schedule.add(number, terms(Rank::Build, *size, &shares, &takes), &after));
+                before.push((after, shares, takes));
+            }
+            let mut running: Vec<JobId> = Vec::new();
+            let mut done: Vec<JobId> = Vec::new();
+            let mut ends = ends.iter().cycle();
+            while schedule.unfinished() > 0 {
+                while running.len() < width {
+                    let Some((id, number)) = schedule.start() else { break };
+                    let (after, shares, takes) = &before[number];
+                    prop_assert!(after.iter().all(|id| done.contains(id)));
+                    for other in &running {
+                        let (_, other_shares, other_takes) = &before[other.0];
+                        prop_assert!(!takes.iter().any(|t| other_shares.contains(t) || other_takes.contains(t)));
+                        prop_assert!(!shares.iter().any(|t| other_takes.contains(t)));
+                    }
+                    running.push(id);
+                }
+                prop_assert!(!running.is_empty(), "nothing can start");
+                let end = ends.next().map_or(0, |at| at.index(running.len()));
+                let id = running.swap_remove(end);
+                schedule.finish(id);
+                done.push(id);
+            }
+            prop_assert_eq!(done.len(), jobs.len());
+        }
+    }
+}

@@ -35,7 +35,10 @@ pub(crate) fn split(text: &str) -> Vec<&str> {
 /// What follows the last parenthesis of a statement that is outside of quotes and comments,
 /// without its semicolon.
 pub(crate) fn tail(statement: &str) -> &str {
-    let mut scanner = Scanner { text: statement, at: 0 };
+    let mut scanner = Scanner {
+        text: statement,
+        at: 0,
+    };
     let (mut from, mut to) = (0, statement.len());
     while let Some(token) = scanner.next() {
         match token {
@@ -95,9 +98,10 @@ impl<'a> Scanner<'a> {
         let (length, token) = match first {
             '\'' => (quoted(rest, '\'', false), Token::Other),
             '"' => (quoted(rest, '"', false), Token::Other),
-            '-' if rest.starts_with("--") => {
-                (rest.find('\n').map_or(rest.len(), |end| end + 1), Token::Other)
-            }
+            '-' if rest.starts_with("--") => (
+                rest.find('\n').map_or(rest.len(), |end| end + 1),
+                Token::Other,
+            ),
             '/' if rest.starts_with("/*") => (comment(rest), Token::Other),
             '$' => (dollar(rest).unwrap_or(1), Token::Other),
             'e' | 'E' if rest.get(1..2) == Some("'") => {
@@ -107,9 +111,11 @@ impl<'a> Scanner<'a> {
                 let end = rest.find(|c: char| !is_word(c)).unwrap_or(rest.len());
                 (end, Token::Word(rest.get(..end)?))
             }
-            _ if first.is_ascii_digit() => {
-                (rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()), Token::Other)
-            }
+            _ if first.is_ascii_digit() => (
+                rest.find(|c: char| !c.is_ascii_digit())
+                    .unwrap_or(rest.len()),
+                Token::Other,
+            ),
             _ => (first.len_utf8(), Token::Symbol(first)),
         };
         self.at += length;
@@ -162,7 +168,10 @@ fn dollar(text: &str) -> Option<usize> {
         return None;
     }
     let body = text.get(tag.len()..)?;
-    Some(body.find(tag).map_or(text.len(), |end| tag.len() + end + tag.len()))
+    Some(
+        body.find(tag)
+            .map_or(text.len(), |end| tag.len() + end + tag.len()),
+    )
 }
 
 #[cfg(test)]
@@ -186,8 +195,14 @@ mod tests {
             ("SELECT a$b$; $b$ ; x", 2),
             ("SELECT 1 -- ;\n; x", 2),
             ("SELECT /* ; /* ; */ ; */ 1; x", 2),
-            ("CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2); x", 2),
-            ("CREATE FUNCTION f() BEGIN ATOMIC SELECT 1; SELECT CASE WHEN a THEN 1 END; END; x", 2),
+            (
+                "CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2); x",
+                2,
+            ),
+            (
+                "CREATE FUNCTION f() BEGIN ATOMIC SELECT 1; SELECT CASE WHEN a THEN 1 END; END; x",
+                2,
+            ),
             ("BEGIN; SELECT 1; COMMIT;", 3),
             ("SELECT end; SELECT 2", 2),
             ("SELECT 1;\n\n", 2),
@@ -201,9 +216,18 @@ mod tests {
     #[test]
     fn the_tail_of_a_constraint_is_its_deferrable_clause() {
         let cases = [
-            ("ALTER TABLE t ADD CONSTRAINT c UNIQUE (a) DEFERRABLE INITIALLY DEFERRED;\n", "DEFERRABLE INITIALLY DEFERRED"),
-            ("ALTER TABLE t ADD CONSTRAINT c PRIMARY KEY (a) WITH (fillfactor='80');", ""),
-            ("ALTER TABLE t ADD CONSTRAINT \"c)\" PRIMARY KEY (\"x) y\") DEFERRABLE", "DEFERRABLE"),
+            (
+                "ALTER TABLE t ADD CONSTRAINT c UNIQUE (a) DEFERRABLE INITIALLY DEFERRED;\n",
+                "DEFERRABLE INITIALLY DEFERRED",
+            ),
+            (
+                "ALTER TABLE t ADD CONSTRAINT c PRIMARY KEY (a) WITH (fillfactor='80');",
+                "",
+            ),
+            (
+                "ALTER TABLE t ADD CONSTRAINT \"c)\" PRIMARY KEY (\"x) y\") DEFERRABLE",
+                "DEFERRABLE",
+            ),
         ];
         for (statement, expected) in cases {
             assert_eq!(tail(statement), expected, "{statement}");

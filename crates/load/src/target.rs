@@ -131,7 +131,6 @@ impl PgTarget {
             })
             .await?;
         let restore = Restore::new(
-            self.conninfo.clone(),
             &self.config,
             Arc::clone(ledger),
             catalog,

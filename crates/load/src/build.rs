@@ -1,0 +1,297 @@
+//! Turns loaded tables into jobs: indexes, then constraints, then statistics, then foreign keys.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use pghaul_stage::{Step, TableId};
+
+use crate::agenda::{Agenda, ForeignKey, IndexWork, TableWork};
+use crate::analyze;
+use crate::archive::{Archive, Entry};
+use crate::entry::{Unit, Using};
+use crate::present::{Families, Present};
+use crate::schedule::{JobId, Rank, Schedule, Terms};
+
+/// Tables smaller than this share a job, because round trips and commits would cost more than
+/// what one builds.
+const SMALL: u64 = 1 << 20;
+
+/// How many small tables share a job.
+const GROUP: usize = 50;
+
+/// What never changes while jobs are made.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    /// What is to be done.
+    pub(crate) archive: Arc<Archive>,
+    /// When.
+    pub(crate) agenda: Arc<Agenda>,
+    /// What the target has.
+    pub(crate) present: Present,
+    /// How its tables hang together.
+    pub(crate) families: Families,
+    /// Steps that an earlier run did.
+    pub(crate) done: HashSet<String>,
+}
+
+/// The jobs that have been made.
+#[derive(Debug, Default)]
+pub(crate) struct Build {
+    /// With their order.
+    pub(crate) schedule: Schedule<Vec<Unit>>,
+    /// The job after which a table's indexes and constraints stand.
+    loaded: HashMap<TableId, JobId>,
+    /// Foreign keys that have a job, by entry.
+    connected: HashSet<usize>,
+}
+
+impl Ground {
+    fn entry(&self, at: usize) -> Option<&Entry> {
+        self.archive.entries.get(at)
+    }
+
+    /// The units of entries, in order, without those that are done.
+    pub(crate) fn units(&self, positions: &[usize]) -> Vec<Unit> {
+        let entries = positions.iter().filter_map(|at| self.entry(*at));
+        self.pending(entries.map(|entry| Unit::of(entry, &self.present)))
+    }
+
+    /// The units that are not done.
+    pub(crate) fn pending(&self, units: impl IntoIterator<Item = Unit>) -> Vec<Unit> {
+        units
+            .into_iter()
+            .filter(|unit| !self.done.contains(&unit.step))
+            .collect()
+    }
+
+    /// An index or constraint as its entry says.
+    fn whole(&self, table: &TableId, work: &IndexWork) -> Option<Unit> {
+        let step = if work.constraint {
+            Step::Constraint
+        } else {
+            Step::Index
+        };
+        let unit = Unit::of(self.entry(work.entry)?, &self.present);
+        Some(unit.reported(step, &name(table, &work.index.name), table))
+    }
+
+    /// An index whose constraint, or whose entry's further statements, follow apart from it.
+    fn parts(&self, table: &TableId, work: &IndexWork) -> Option<(Unit, Unit)> {
+        let entry = self.entry(work.entry)?;
+        let kind = work.index.constraint_type;
+        let (definition, using) = match (work.constraint, kind) {
+            (true, Some('p' | 'u')) if work.index.separable => {
+                let using = Using {
+                    table,
+                    index: &work.index.name,
+                    primary: kind == Some('p'),
+                };
+                (Some(work.index.definition.as_str()), Some(using))
+            }
+            (true, _) => return None,
+            (false, _) => (None, None),
+        };
+        let subject = name(table, &work.index.name);
+        let index =
+            Unit::index(entry, definition, &self.present).reported(Step::Index, &subject, table);
+        let mut completion = Unit::completion(entry, using);
+        if work.constraint {
+            completion = completion.reported(Step::Constraint, &subject, table);
+        }
+        Some((index, completion))
+    }
+}
+
+impl Build {
+    /// Adds the jobs of tables whose rows are durable.
+    pub(crate) fn load<'a>(
+        &mut self,
+        ground: &Ground,
+        tables: impl IntoIterator<Item = &'a TableId>,
+    ) {
+        let mut fresh: Vec<(&TableId, &TableWork)> = tables
+            .into_iter()
+            .filter(|table| !self.loaded.contains_key(*table))
+            .filter_map(|table| ground.agenda.tables.get_key_value(table))
+            .collect();
+        fresh.sort_unstable_by_key(|(table, _)| *table);
+        fresh.dedup_by_key(|(table, _)| *table);
+        let (small, large): (Vec<_>, Vec<_>) =
+            fresh.into_iter().partition(|(_, work)| work.bytes < SMALL);
+        for group in small.chunks(GROUP) {
+            self.group(ground, group);
+        }
+        for (table, work) in large {
+            self.table(ground, table, work);
+        }
+        for key in &ground.agenda.foreign_keys {
+            self.foreign_key(ground, key);
+        }
+    }
+
+    /// Everything of several small tables in one job.
+    fn group(&mut self, ground: &Ground, tables: &[(&TableId, &TableWork)]) {
+        let mut units = Vec::new();
+        let mut terms = Terms {
+            rank: Rank::Build,
+            ..Terms::default()
+        };
+        for (table, work) in tables {
+            units.extend(
+                work.indexes
+                    .iter()
+                    .filter_map(|index| ground.whole(table, index)),
+            );
+            units.extend(ground.units(&work.statistics));
+            if !ground.families.postponed.contains(*table) {
+                units.push(analyze::unit(table));
+            }
+            terms.takes.push((*table).clone());
+            terms.size += work.bytes;
+        }
+        let job = self.schedule.add(ground.pending(units), terms, &[]);
+        for (table, _) in tables {
+            self.loaded.insert((*table).clone(), job);
+        }
+    }
+
+    /// The indexes of a large table side by side, then what needs them.
+    fn table(&mut self, ground: &Ground, table: &TableId, work: &TableWork) {
+        let alone = || vec![table.clone()];
+        let (mut jobs, mut finish) = (Vec::new(), Vec::new());
+        for index in &work.indexes {
+            let size = index.index.bytes;
+            let build = Terms {
+                rank: Rank::Build,
+                size,
+                ..Terms::default()
+            };
+            let (unit, terms) = if let Some((unit, completion)) = ground.parts(table, index) {
+                finish.push(completion);
+                (
+                    unit,
+                    Terms {
+                        shares: alone(),
+                        ..build
+                    },
+                )
+            } else if let Some(unit) = ground.whole(table, index) {
+                (
+                    unit,
+                    Terms {
+                        takes: alone(),
+                        ..build
+                    },
+                )
+            } else {
+                continue;
+            };
+            let units = ground.pending([unit]);
+            if !units.is_empty() {
+                jobs.push(self.schedule.add(units, terms, &[]));
+            }
+        }
+        finish.extend(ground.units(&work.statistics));
+        let terms = Terms {
+            rank: Rank::Finish,
+            takes: alone(),
+            ..Terms::default()
+        };
+        let finished = self.schedule.add(ground.pending(finish), terms, &jobs);
+        self.loaded.insert(table.clone(), finished);
+        if !ground.families.postponed.contains(table) {
+            self.analyze(ground, table, work.bytes, &[finished]);
+        }
+    }
+
+    /// A foreign key whose tables all have their indexes, or a job that makes them.
+    fn foreign_key(&mut self, ground: &Ground, key: &ForeignKey) {
+        let after: Vec<JobId> = key
+            .tables
+            .iter()
+            .filter_map(|table| self.loaded.get(table).copied())
+            .collect();
+        if after.len() == key.tables.len() {
+            self.connect(ground, key, &after);
+        }
+    }
+
+    /// Adds a foreign key's job.
+    pub(crate) fn connect(&mut self, ground: &Ground, key: &ForeignKey, after: &[JobId]) {
+        if !self.connected.insert(key.entry) {
+            return;
+        }
+        let Some(entry) = ground.entry(key.entry) else {
+            return;
+        };
+        // The tag is the table's name and the key's, with a space between.
+        let own = |table: &&TableId| {
+            table.schema == entry.schema
+                && entry
+                    .tag
+                    .strip_prefix(&table.name)
+                    .is_some_and(|key| key.starts_with(' '))
+        };
+        let mut unit = Unit::of(entry, &ground.present);
+        if let Some(table) = key
+            .tables
+            .iter()
+            .filter(own)
+            .max_by_key(|table| table.name.len())
+        {
+            let subject = entry.tag.get(table.name.len() + 1..).unwrap_or_default();
+            unit = unit.reported(Step::ForeignKey, &name(table, subject), table);
+        }
+        let bytes = |table| ground.agenda.tables.get(table).map_or(0, |work| work.bytes);
+        let terms = Terms {
+            rank: Rank::Check,
+            size: key.tables.iter().map(bytes).sum(),
+            shares: Vec::new(),
+            takes: key.tables.clone(),
+        };
+        self.schedule.add(ground.pending([unit]), terms, after);
+    }
+
+    /// Adds a statistics run.
+    pub(crate) fn analyze(&mut self, ground: &Ground, table: &TableId, size: u64, after: &[JobId]) {
+        let terms = Terms {
+            rank: Rank::Analyze,
+            size,
+            shares: Vec::new(),
+            takes: vec![table.clone()],
+        };
+        self.schedule
+            .add(ground.pending([analyze::unit(table)]), terms, after);
+    }
+
+    /// Adds the jobs that fill materialized views, in the order in which they build on one
+    /// another, and collect their statistics.
+    pub(crate) fn refresh(&mut self, ground: &Ground) {
+        let mut jobs: Vec<JobId> = Vec::new();
+        for refresh in &ground.agenda.refreshes {
+            let view = &refresh.view;
+            let after: Vec<JobId> = refresh
+                .after
+                .iter()
+                .filter_map(|at| jobs.get(*at).copied())
+                .collect();
+            let unit = ground.entry(refresh.entry).map(|entry| Unit {
+                step: format!("refresh {}", entry.id),
+                ..Unit::of(entry, &ground.present).reported(Step::Refresh, &view.to_string(), view)
+            });
+            let terms = Terms {
+                rank: Rank::Check,
+                takes: vec![view.clone()],
+                ..Terms::default()
+            };
+            let job = self.schedule.add(ground.pending(unit), terms, &after);
+            jobs.push(job);
+            self.analyze(ground, view, 0, &[job]);
+        }
+    }
+}
+
+/// For people: an object that is named within its table's schema.
+fn name(table: &TableId, object: &str) -> String {
+    TableId::new(&table.schema, object).to_string()
+}

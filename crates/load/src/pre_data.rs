@@ -1,1 +1,0 @@
-//! What rows need: types, functions, tables.

@@ -1,0 +1,109 @@
+//! What the target has, as far as archive entries and statistics depend on it.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use pghaul_stage::{Event, Observer, Result, Severity, TableId};
+use pghaul_wire::Client;
+
+use crate::archive::Archive;
+use crate::session::failed;
+
+/// Roles that the session may make owners; a superuser may all of them.
+const OWNERS: &str = "SELECT rolname FROM pg_catalog.pg_roles
+    WHERE pg_catalog.pg_has_role(oid,
+        CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000
+             THEN 'SET' ELSE 'MEMBER' END)";
+
+/// Tables that are partitions or have children, and whether they are the former.
+const FAMILIES: &str = "SELECT n.nspname, c.relname, c.relispartition
+    FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pghaul')
+      AND (c.relispartition OR c.relkind = 'p'
+           OR EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = c.oid))";
+
+/// What the target has.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Present {
+    /// Roles that may be made owners.
+    pub(crate) owners: HashSet<String>,
+    /// Tablespaces.
+    pub(crate) tablespaces: HashSet<String>,
+}
+
+impl Present {
+    /// Asks the target.
+    pub(crate) async fn read(client: &Client) -> Result<Present> {
+        let owners = client.query(OWNERS, &[]).await.map_err(failed)?;
+        let tablespaces = "SELECT spcname FROM pg_catalog.pg_tablespace";
+        let tablespaces = client.query(tablespaces, &[]).await.map_err(failed)?;
+        Ok(Present {
+            owners: owners.iter().map(|row| row.get(0)).collect(),
+            tablespaces: tablespaces.iter().map(|row| row.get(0)).collect(),
+        })
+    }
+
+    /// Says which owners and tablespaces of the archive the target cannot provide.
+    pub(crate) fn warn(&self, archive: &Archive, observer: &dyn Observer) {
+        let mut owners: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut tablespaces: BTreeMap<&str, usize> = BTreeMap::new();
+        for entry in &archive.entries {
+            if !entry.owner.is_empty()
+                && !self.owners.contains(&entry.owner)
+                && crate::owner::alter(entry).is_some()
+            {
+                *owners.entry(&entry.owner).or_default() += 1;
+            }
+            if let Some(name) = entry.tablespace.as_deref().filter(|name| !name.is_empty())
+                && !self.tablespaces.contains(name)
+            {
+                *tablespaces.entry(name).or_default() += 1;
+            }
+        }
+        let warn = |message: String| {
+            let message = message.as_str();
+            observer.observe(&Event::Notice {
+                severity: Severity::Warning,
+                message,
+            });
+        };
+        for (owner, count) in owners {
+            warn(format!(
+                "{count} objects of role {owner:?} will belong to the loading role: the target \
+                 has no such role, or does not let the loading role act for it"
+            ));
+        }
+        for (tablespace, count) in tablespaces {
+            warn(format!(
+                "{count} objects will be in the database's default tablespace: the target has no \
+                 tablespace {tablespace:?}"
+            ));
+        }
+    }
+}
+
+/// Tables whose statistics cannot be collected one table at a time.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Families {
+    /// Tables that are covered by the statistics run of an ancestor, or that must wait for
+    /// their children's rows.
+    pub(crate) postponed: HashSet<TableId>,
+    /// Those to analyze when all rows are there; partitions go with their root.
+    pub(crate) heads: BTreeSet<TableId>,
+}
+
+impl Families {
+    /// Asks the target.
+    pub(crate) async fn read(client: &Client) -> Result<Families> {
+        let mut families = Families::default();
+        for row in client.query(FAMILIES, &[]).await.map_err(failed)? {
+            let table = TableId::new(row.get::<_, String>(0), row.get::<_, String>(1));
+            if !row.get::<_, bool>(2) {
+                families.heads.insert(table.clone());
+            }
+            families.postponed.insert(table);
+        }
+        Ok(families)
+    }
+}
