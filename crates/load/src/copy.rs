@@ -20,8 +20,6 @@ pub(crate) struct Script {
     pub(crate) copy: String,
     /// The encoding of each COPY's stream.
     pub(crate) streams: Vec<Encoding>,
-    /// Whether the streams are in another character set than our sessions.
-    pub(crate) foreign: bool,
 }
 
 /// A table's name in SQL.
@@ -75,18 +73,15 @@ pub(crate) fn script<'a>(
         }
     };
     // In the same message as COPY, which the server has read as a whole by then, names included.
-    let foreign = !charset.is_empty() && charset != "UTF8";
-    if foreign {
-        copies.insert(
-            0,
-            format!("SET LOCAL client_encoding = {}", quote::literal(charset)),
-        );
+    if !charset.is_empty() && charset != "UTF8" {
+        let charset = quote::literal(charset);
+        copies.insert(0, format!("SET LOCAL client_encoding = {charset}"));
+        copies.push("SET LOCAL client_encoding = 'UTF8'".to_owned());
     }
     Ok(Script {
         before,
         copy: copies.join("; "),
         streams,
-        foreign,
     })
 }
 
@@ -194,7 +189,8 @@ mod tests {
         assert_eq!(
             script.copy,
             "SET LOCAL client_encoding = 'LATIN1'; \
-             COPY \"s\".\"t\" FROM STDIN (FORMAT binary); COPY \"s\".\"t\" FROM STDIN (FORMAT binary)"
+             COPY \"s\".\"t\" FROM STDIN (FORMAT binary); COPY \"s\".\"t\" FROM STDIN (FORMAT binary); \
+             SET LOCAL client_encoding = 'UTF8'"
         );
         assert_eq!(script.before, "");
         assert_eq!(script.streams.len(), 2);

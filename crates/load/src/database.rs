@@ -72,10 +72,17 @@ pub async fn drop_database(conninfo: &Conninfo) -> Result<()> {
         ]
     };
     for statement in statements {
-        client
-            .batch_execute(&statement)
-            .await
-            .map_err(|error| failed(error).on(subject(conninfo)))?;
+        client.batch_execute(&statement).await.map_err(|error| {
+            let error = failed(error).on(subject(conninfo));
+            match error.code() {
+                Some("55006") => error.remedy(
+                    "end its sessions and prepared transactions, drop its subscriptions and \
+                     replication slots, then run again",
+                ),
+                Some("42501") => error.remedy("connect as the database's owner"),
+                _ => error,
+            }
+        })?;
     }
     Ok(())
 }

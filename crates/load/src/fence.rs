@@ -1,23 +1,24 @@
 //! Ends the sessions of workers that lost their part or their migration.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pghaul_stage::{Error, Kind, Result, Side};
+use pghaul_stage::{Error, Kind, PartId, Result, Side};
 use pghaul_wire::{Client, quote};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use crate::ledger::Ledger;
 use crate::session::{application_name, failed};
 
 /// How often a terminated session is looked for.
 const POLL: Duration = Duration::from_millis(50);
 
-/// The server processes behind this run's own writing sessions. Sessions of the same migration
-/// that are not among them were left behind.
+/// The server processes behind this run's own writing sessions, with the part each one writes.
+/// Sessions of the same migration that are not among them were left behind.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Live(Arc<Mutex<HashSet<i32>>>);
+pub(crate) struct Live(Arc<Mutex<HashMap<i32, Option<PartId>>>>);
 
 /// A writing session's entry in [`Live`], for as long as this value lives.
 #[derive(Debug)]
@@ -29,39 +30,50 @@ pub(crate) struct Registration {
 impl Live {
     /// Enters a session.
     pub(crate) fn register(&self, pid: i32) -> Registration {
-        self.pids().insert(pid);
+        self.sessions().insert(pid, None);
         Registration {
             live: self.clone(),
             pid,
         }
     }
 
-    fn pids(&self) -> MutexGuard<'_, HashSet<i32>> {
+    fn sessions(&self) -> MutexGuard<'_, HashMap<i32, Option<PartId>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The processes as an array literal.
-    fn array(&self) -> String {
-        let pids: Vec<String> = self.pids().iter().map(i32::to_string).collect();
+    /// The processes that do not write this part, as an array literal.
+    fn others(&self, part: PartId) -> String {
+        let sessions = self.sessions();
+        let others = sessions.iter().filter(|(_, writes)| **writes != Some(part));
+        let pids: Vec<String> = others.map(|(pid, _)| pid.to_string()).collect();
         format!("'{{{}}}'::int4[]", pids.join(","))
+    }
+}
+
+impl Registration {
+    /// Says which part the session writes now.
+    pub(crate) fn writes(&self, part: Option<PartId>) {
+        self.live.sessions().insert(self.pid, part);
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.live.pids().remove(&self.pid);
+        self.live.sessions().remove(&self.pid);
     }
 }
 
-/// Terminates sessions of this migration that hold rows of `pghaul.progress` and are not ours;
-/// says how many there were. Does nothing once another run has taken over.
+/// Terminates sessions of this migration that hold rows of `pghaul.progress`, unless they are
+/// ours and write other parts than this one; says how many there were. Does nothing once
+/// another run has taken over.
 pub(crate) async fn release(
     client: &Client,
-    migration: Uuid,
-    epoch: i64,
+    ledger: &Ledger,
+    part: PartId,
     live: &Live,
     patience: Duration,
 ) -> Result<usize> {
+    let (migration, epoch) = (ledger.migration(), ledger.epoch());
     let stale = format!(
         "a.application_name = {name}
          AND a.datname = pg_catalog.current_database()
@@ -72,7 +84,7 @@ pub(crate) async fn release(
          AND EXISTS (SELECT FROM pghaul.migration
                      WHERE id = '{migration}' AND epoch = {epoch})",
         name = quote::literal(&application_name(Some(migration))),
-        live = live.array(),
+        live = live.others(part),
     );
     terminate(client, &stale, patience).await
 }

@@ -40,6 +40,14 @@ pub(crate) async fn forget(
         ids.join(",")
     );
     transaction.batch_execute(&delete).await.map_err(failed)?;
+    // Their statistics are out of date with the rows; all other steps follow a table's last part.
+    let steps: Vec<String> = names.iter().map(|name| format!("analyze {name}")).collect();
+    let delete =
+        format!("DELETE FROM pghaul.step WHERE migration = '{migration}' AND step = ANY ($1)");
+    transaction
+        .execute(&delete, &[&steps])
+        .await
+        .map_err(failed)?;
     ledger.replace(&transaction, plan, catalog).await?;
     transaction
         .batch_execute(&ledger.fence_sql())

@@ -83,13 +83,12 @@ const IN_SCHEMAS: [(&str, &str, &str); 13] = [
 ];
 
 /// Catalogs of objects that are in no schema.
-const GLOBAL: [(&str, &str); 13] = [
+const GLOBAL: [(&str, &str); 12] = [
     (
         "pg_namespace",
         "c.nspname <> 'pghaul' AND c.nspname !~ '^pg_(toast|temp)'",
     ),
     ("pg_extension", "true"),
-    ("pg_largeobject_metadata", "true"),
     ("pg_publication", "true"),
     (
         "pg_subscription",
@@ -108,10 +107,13 @@ const GLOBAL: [(&str, &str); 13] = [
 
 async fn occupied(client: &Client) -> Result<Occupied> {
     // Only superusers may read all of pg_subscription, but everybody these columns.
-    let mut parts = Vec::new();
+    // A large object may have been given any number.
+    let objects = "SELECT 'pg_catalog.pg_largeobject'::pg_catalog.regclass AS classid, oid
+                   FROM pg_catalog.pg_largeobject_metadata";
+    let mut parts = vec![objects.to_owned()];
     for (catalog, schema, condition) in IN_SCHEMAS {
         parts.push(format!(
-            "SELECT 'pg_catalog.{catalog}'::pg_catalog.regclass AS classid, c.oid
+            "SELECT 'pg_catalog.{catalog}'::pg_catalog.regclass, c.oid
              FROM pg_catalog.{catalog} AS c
              JOIN pg_catalog.pg_namespace AS n ON n.oid = c.{schema}
              WHERE c.oid >= {FIRST_NORMAL} AND {condition}
@@ -125,7 +127,10 @@ async fn occupied(client: &Client) -> Result<Occupied> {
         ));
     }
     let query = format!(
-        "WITH o AS ({})
+        "WITH a AS ({}),
+         o AS (SELECT classid, oid FROM a WHERE NOT EXISTS (
+             SELECT FROM pg_catalog.pg_depend AS d
+             WHERE d.classid = a.classid AND d.objid = a.oid AND d.deptype = 'e'))
          SELECT (SELECT count(*) FROM o), pg_catalog.pg_describe_object(s.classid, s.oid, 0)
          FROM (SELECT classid, oid FROM o ORDER BY classid, oid LIMIT {SAMPLE}) AS s",
         parts.join("\nUNION ALL\n")

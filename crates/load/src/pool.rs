@@ -66,7 +66,8 @@ impl Pool {
 
     /// Takes a session back.
     pub(crate) fn put(&self, session: Session) {
-        if session.lane.is_healthy() && !session.lane.in_transaction() {
+        if session.lane.is_healthy() {
+            session.registration.writes(None);
             self.idle
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)

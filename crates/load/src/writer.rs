@@ -34,7 +34,6 @@ pub(crate) struct PartWriter {
     part: PartId,
     subject: String,
     large_objects: bool,
-    foreign: bool,
     stream: Stream,
     registration: Registration,
     slices: Vec<Slice>,
@@ -67,7 +66,7 @@ impl PartWriter {
             Stream::None(lane)
         } else {
             let copy = lane.copy_in(&script.copy).await;
-            Stream::Copy(copy.map_err(|error| discreet(error).on(&*subject))?)
+            Stream::Copy(copy.map_err(|error| error.on(&*subject))?)
         };
         let slices = script
             .streams
@@ -83,7 +82,6 @@ impl PartWriter {
             part: part.id,
             subject,
             large_objects: matches!(part.work, Work::LargeObjects { .. }),
-            foreign: script.foreign,
             stream,
             registration,
             slices,
@@ -109,7 +107,7 @@ impl PartWriter {
         self.bytes += bytes.len() as u64;
         self.mark = batch.mark;
         if let (Stream::Copy(copy), false) = (&mut self.stream, bytes.is_empty()) {
-            copy.send(bytes).await.map_err(discreet)?;
+            copy.send(bytes).await?;
         }
         Ok(())
     }
@@ -123,11 +121,9 @@ impl PartWriter {
             if let Some(slice) = self.slices.get(self.current) {
                 // A table without rows may come without a byte, which binary COPY refuses.
                 if !slice.begun && slice.encoding == Encoding::Binary {
-                    copy.send(Bytes::from_static(EMPTY))
-                        .await
-                        .map_err(discreet)?;
+                    copy.send(Bytes::from_static(EMPTY)).await?;
                 }
-                copy.done().await.map_err(discreet)?;
+                copy.done().await?;
             }
             self.current += 1;
         }
@@ -139,14 +135,11 @@ impl PartWriter {
         let mut lane = match self.stream {
             Stream::None(lane) => lane,
             Stream::Copy(copy) => {
-                let (lane, counts) = copy.finish().await.map_err(discreet)?;
+                let (lane, counts) = copy.finish().await?;
                 compare(&self.slices, &counts)?;
                 lane
             }
         };
-        if self.foreign {
-            lane.execute("SET LOCAL client_encoding = 'UTF8'").await?;
-        }
         if self.large_objects {
             large_object::create(&mut lane, &*self.desk.observer).await?;
         }
@@ -207,7 +200,10 @@ async fn begin(desk: &Desk, part: PartId, before: &str) -> Result<Session> {
     let mut attempt = 0;
     loop {
         let error = match session.lane.execute(&statements).await {
-            Ok(tags) if tags.iter().any(|tag| tag == "INSERT 0 1") => return Ok(session),
+            Ok(tags) if tags.iter().any(|tag| tag == "INSERT 0 1") => {
+                session.registration.writes(Some(part));
+                return Ok(session);
+            }
             Ok(_) => {
                 return Err(
                     Error::new(Kind::Fenced, "another run has taken over this migration")
@@ -225,7 +221,7 @@ async fn begin(desk: &Desk, part: PartId, before: &str) -> Result<Session> {
             Some("55P03") if attempt < ATTEMPTS => {
                 attempt += 1;
                 session.lane.execute("ROLLBACK").await?;
-                release(desk, error).await?;
+                release(desk, part, error).await?;
             }
             // The server may have ended an idle session long ago.
             _ if used && error.is_transient() => {
@@ -238,20 +234,14 @@ async fn begin(desk: &Desk, part: PartId, before: &str) -> Result<Session> {
 }
 
 /// Ends the stale session that holds a part's record.
-async fn release(desk: &Desk, error: Error) -> Result<()> {
+async fn release(desk: &Desk, part: PartId, error: Error) -> Result<()> {
     let client = desk.ledger.session().await?;
     client
         .batch_execute(&desk.ledger.fence_sql())
         .await
         .map_err(crate::session::failed)?;
-    let ended = fence::release(
-        &client,
-        desk.ledger.migration(),
-        desk.ledger.epoch(),
-        desk.pool.live(),
-        desk.config.fence_timeout,
-    )
-    .await?;
+    let patience = desk.config.fence_timeout;
+    let ended = fence::release(&client, &desk.ledger, part, desk.pool.live(), patience).await?;
     tracing::info!(ended, "ended stale sessions");
     if ended > 0 { Ok(()) } else { Err(error) }
 }
@@ -288,16 +278,4 @@ fn compare(slices: &[Slice], stored: &[u64]) -> Result<()> {
         ),
     )
     .at(Side::Target))
-}
-
-/// An error of COPY without the value that a data exception quotes in its message.
-fn discreet(error: Error) -> Error {
-    match error.code() {
-        Some(code) if code.starts_with("22") => {
-            Error::new(error.kind(), "the server cannot take a value of this table")
-                .at(Side::Target)
-                .sqlstate(code)
-        }
-        _ => error,
-    }
 }
