@@ -1,3 +1,112 @@
-//! The `pghaul` command.
+//! The `pghaul` command: parse, run, exit code.
 
-fn main() {}
+mod args;
+mod cleanup;
+mod connections;
+mod migrate;
+mod output;
+mod report;
+mod signal;
+mod start;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use pghaul_stage::{Error, Kind, Result};
+use serde_json::json;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Cli, Command, Form};
+
+/// How a command ended, besides failing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// All is well.
+    Done,
+    /// Source and target were compared and differ.
+    Differs,
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            drop(error.print());
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    start_logging(cli.verbose);
+    let (form, result) = match &cli.command {
+        Command::Migrate(args) => (args.output.output, with_runtime(|| migrate::run(args))),
+        Command::Verify(args) => (args.output.output, with_runtime(|| verify::run(args))),
+        Command::Cleanup(args) => (args.output.output, with_runtime(|| cleanup::run(args))),
+    };
+    match result {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Differs) => ExitCode::from(3),
+        Err(error) => {
+            report(&error, form);
+            ExitCode::from(match error.kind() {
+                Kind::Input => 2,
+                Kind::Mismatch => 3,
+                _ => 1,
+            })
+        }
+    }
+}
+
+/// Runs a command on a plain thread next to the shared runtime. Only such threads may block.
+fn with_runtime(command: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Error::new(Kind::Permanent, "cannot start the runtime").because(error)
+        })?;
+    let guard = runtime.enter();
+    let outcome = command();
+    drop(guard);
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    outcome
+}
+
+fn start_logging(verbose: u8) {
+    let default = match verbose {
+        0 => "pghaul=warn,pghaul_wire=warn,pghaul_extract=warn,pghaul_relay=warn,pghaul_load=warn",
+        1 => "warn,pghaul=info,pghaul_wire=info,pghaul_extract=info,pghaul_relay=info,pghaul_load=info",
+        _ => "info,pghaul=debug,pghaul_wire=debug,pghaul_extract=debug,pghaul_relay=debug,pghaul_load=debug",
+    };
+    let filter = EnvFilter::try_from_env("PGHAUL_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+/// Says what went wrong, why, and what to do.
+fn report(error: &Error, form: Form) {
+    let mut causes = Vec::new();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        causes.push(inner.to_string());
+        cause = inner.source();
+    }
+    if form == Form::Json {
+        output::print_json(&json!({
+            "event": "error",
+            "kind": format!("{:?}", error.kind()).to_lowercase(),
+            "side": error.side().map(|side| side.to_string()),
+            "subject": error.subject(),
+            "message": error.message(),
+            "sqlstate": error.code(),
+            "causes": causes,
+            "remedy": error.hint(),
+        }));
+    }
+    eprintln!("pghaul: {error}");
+    for cause in causes {
+        eprintln!("  because: {cause}");
+    }
+    if let Some(remedy) = error.hint() {
+        eprintln!("  remedy: {remedy}");
+    }
+}

@@ -1,0 +1,197 @@
+//! Flags as the user typed them; nothing is resolved here.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const CONNECTIONS: &str = "\
+Connections:
+  PGHAUL_SOURCE and PGHAUL_TARGET hold the connection strings, as libpq reads
+  them: postgres://user@host/db?sslmode=verify-full or host=… dbname=….
+  --source and --target override them. Passwords come from these variables,
+  PGPASSFILE, ~/.pgpass or a service file, never from the command line.
+
+Exit codes:
+  0 done   1 failed   2 wrong use   3 source and target differ";
+
+/// Moves PostgreSQL databases: roles, schema, rows, sequences, large objects.
+#[derive(Debug, Parser)]
+#[command(name = "pghaul", version, max_term_width = 100, after_help = CONNECTIONS)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Log more to standard error; twice for everything. PGHAUL_LOG sets a filter instead
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Move a database: roles, schema, rows, indexes, constraints, sequences, large objects
+    #[command(after_help = CONNECTIONS)]
+    Migrate(Migrate),
+    /// Compare two databases: every row by checksum, sequences, large objects, objects
+    #[command(after_help = CONNECTIONS)]
+    Verify(Verify),
+    /// Remove what pghaul created on both sides
+    #[command(after_help = CONNECTIONS)]
+    Cleanup(Cleanup),
+}
+
+/// Where to connect.
+#[derive(Debug, Args)]
+pub(crate) struct Connections {
+    /// Connection string of the source, without a password [default: PGHAUL_SOURCE]
+    #[arg(long, value_name = "DSN")]
+    pub(crate) source: Option<String>,
+
+    /// Connection string of the target, without a password [default: PGHAUL_TARGET]
+    #[arg(long, value_name = "DSN")]
+    pub(crate) target: Option<String>,
+}
+
+/// How to print.
+#[derive(Debug, Args)]
+pub(crate) struct Output {
+    /// Text for people, or JSON lines: events, then a summary
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = Form::Text)]
+    pub(crate) output: Form,
+}
+
+/// Forms of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// Progress bars on a terminal, plain lines otherwise, then tables.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Encodings of COPY the user may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CopyFormat {
+    /// Binary for each table whose types allow it, text for the others.
+    Auto,
+    /// Binary for all; an error if a table's types do not allow it.
+    Binary,
+    /// Text for all.
+    Text,
+}
+
+/// `pghaul migrate`.
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    #[command(flatten)]
+    pub(crate) connections: Connections,
+
+    #[command(flatten)]
+    pub(crate) output: Output,
+
+    /// Parts copied at the same time [default: processors of this host, 2 to 8]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) jobs: Option<u16>,
+
+    /// Indexes built at the same time [default: as --jobs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) index_jobs: Option<u16>,
+
+    /// Drop the target database first if it exists, with everything in it
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) overwrite: bool,
+
+    /// Continue an interrupted migration: finished parts are not read again
+    #[arg(long)]
+    pub(crate) resume: bool,
+
+    /// With --resume, if the source changed since: copy changed and unfinished tables anew
+    #[arg(long, requires = "resume")]
+    pub(crate) allow_new_snapshot: bool,
+
+    /// Compare source and target afterwards, as `pghaul verify` does
+    #[arg(long)]
+    pub(crate) verify: bool,
+
+    /// How COPY encodes rows
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = CopyFormat::Auto)]
+    pub(crate) copy_format: CopyFormat,
+
+    /// Cut tables larger than this into parts, for example 500MB [default: by size and jobs]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) split_larger_than: Option<u64>,
+}
+
+/// `pghaul verify`.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) connections: Connections,
+
+    #[command(flatten)]
+    pub(crate) output: Output,
+
+    /// Tables compared at the same time [default: processors of this host, 2 to 8]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) jobs: Option<u16>,
+
+    /// Differing rows to print for each table
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) rows: usize,
+}
+
+/// `pghaul cleanup`.
+#[derive(Debug, Args)]
+pub(crate) struct Cleanup {
+    #[command(flatten)]
+    pub(crate) connections: Connections,
+
+    #[command(flatten)]
+    pub(crate) output: Output,
+
+    /// Only list what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Also remove the record of an unfinished migration, which then cannot be resumed
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// A size in bytes, with an optional unit in powers of 1024, as PostgreSQL writes them.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        _ => return Err(format!("{unit:?} is no unit; use kB, MB, GB or TB")),
+    };
+    let number: u64 = number.parse().map_err(|_| "write a size such as 500MB".to_owned())?;
+    number.checked_shl(shift).filter(|bytes| bytes >> shift == number).ok_or("too large".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::{Cli, parse_size};
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("500MB"), Ok(500 << 20));
+        assert_eq!(parse_size("1 GiB"), Ok(1 << 30));
+        assert_eq!(parse_size("77"), Ok(77));
+        assert!(parse_size("x").is_err());
+        assert!(parse_size("5 parsecs").is_err());
+        assert!(parse_size("99999999999TB").is_err());
+    }
+}

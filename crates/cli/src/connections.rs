@@ -1,0 +1,66 @@
+//! Which servers the user means: flags first, then the environment; never a password in argv.
+
+use std::env;
+
+use pghaul_stage::{Error, Result, Side};
+use pghaul_wire::Conninfo;
+
+use crate::args::Connections;
+
+impl Connections {
+    /// Parses the source's connection string.
+    pub(crate) fn source(&self) -> Result<Conninfo> {
+        resolve(Side::Source, self.source.as_deref())
+    }
+
+    /// Parses the target's connection string.
+    pub(crate) fn target(&self) -> Result<Conninfo> {
+        resolve(Side::Target, self.target.as_deref())
+    }
+
+    /// Parses the source's connection string if there is one.
+    pub(crate) fn source_if_given(&self) -> Result<Option<Conninfo>> {
+        given(Side::Source, self.source.as_deref()).map(|_| self.source()).transpose()
+    }
+
+    /// Parses the target's connection string if there is one.
+    pub(crate) fn target_if_given(&self) -> Result<Option<Conninfo>> {
+        given(Side::Target, self.target.as_deref()).map(|_| self.target()).transpose()
+    }
+}
+
+fn variable(side: Side) -> &'static str {
+    if side == Side::Target { "PGHAUL_TARGET" } else { "PGHAUL_SOURCE" }
+}
+
+/// The text that counts: the flag, else the variable.
+fn given(side: Side, flag: Option<&str>) -> Option<String> {
+    flag.map(str::to_owned).or_else(|| env::var(variable(side)).ok()).filter(|dsn| !dsn.is_empty())
+}
+
+fn resolve(side: Side, flag: Option<&str>) -> Result<Conninfo> {
+    let variable = variable(side);
+    if flag.is_some_and(Conninfo::has_password_in) {
+        return Err(Error::input(format!("--{side} holds a password, which every user of this host can read in the process list"))
+            .remedy(format!("give the connection string in the environment variable {variable}, or leave the password to PGPASSFILE or ~/.pgpass")));
+    }
+    let text = given(side, flag).ok_or_else(|| {
+        Error::input(format!("no {side} is given"))
+            .remedy(format!("set {variable} or --{side} to a connection string such as postgres://user@host/database"))
+    })?;
+    Conninfo::parse(&text).map_err(|error| error.at(side))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_argv_is_refused_with_the_remedy() {
+        for dsn in ["postgres://u:hunter2@h/d", "host=h password=hunter2", "postgres://h/d?password=hunter2"] {
+            let error = resolve(Side::Source, Some(dsn)).unwrap_err();
+            assert!(error.hint().unwrap().contains("PGHAUL_SOURCE"), "{error}");
+            assert!(!format!("{error:?}").contains("hunter2"));
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Events as JSON lines on standard output, one object a line, each with its `event`.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use pghaul_stage::{Event, Observer, PartId};
+use serde_json::{Value, json};
+
+/// How often a running part reports its progress at most.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// Writes each event as one line of JSON.
+#[derive(Debug, Default)]
+pub(super) struct JsonLines {
+    running: Mutex<HashMap<PartId, Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    rows: u64,
+    bytes: u64,
+    said: Instant,
+}
+
+/// Prints one object as a line.
+pub(crate) fn print(value: &Value) {
+    super::say(&value.to_string());
+}
+
+impl JsonLines {
+    /// The line for an event; `None` where progress was told a moment ago.
+    fn line(&self, event: &Event<'_>) -> Option<Value> {
+        let mut running = self.running.lock().ok()?;
+        Some(match event {
+            Event::Planned { parts, durable } => json!({
+                "event": "planned",
+                "parts": parts.len(),
+                "durable_parts": durable.len(),
+                "rows_estimate": parts.iter().map(|part| part.rows).sum::<u64>(),
+                "bytes_estimate": parts.iter().map(|part| part.bytes).sum::<u64>(),
+            }),
+            Event::PartStarted { part, attempt } => {
+                running.insert(part.id, Running { rows: 0, bytes: 0, said: Instant::now() });
+                json!({
+                    "event": "part_started", "part": part.id, "subject": part.to_string(),
+                    "attempt": attempt,
+                })
+            }
+            Event::PartProgress { part, rows, bytes, .. } => {
+                let run = running.get_mut(part)?;
+                run.rows += rows;
+                run.bytes += bytes;
+                if run.said.elapsed() < PROGRESS_EVERY {
+                    return None;
+                }
+                run.said = Instant::now();
+                json!({
+                    "event": "part_progress", "part": part, "rows": run.rows, "bytes": run.bytes,
+                })
+            }
+            Event::PartRetried { part, error, pause } => json!({
+                "event": "part_retried", "part": part.id, "subject": part.to_string(),
+                "error": error.to_string(), "sqlstate": error.code(),
+                "pause_seconds": pause.as_secs_f64(),
+            }),
+            Event::PartDone { part, rows, bytes, elapsed } => {
+                running.remove(&part.id);
+                json!({
+                    "event": "part_done", "part": part.id, "subject": part.to_string(),
+                    "rows": rows, "bytes": bytes, "seconds": elapsed.as_secs_f64(),
+                })
+            }
+            Event::StepStarted { step, subject, table } => json!({
+                "event": "step_started", "step": step, "subject": subject, "table": table,
+            }),
+            Event::StepDone { step, subject, table, elapsed } => json!({
+                "event": "step_done", "step": step, "subject": subject, "table": table,
+                "seconds": elapsed.as_secs_f64(),
+            }),
+            Event::Notice { severity, message } => json!({
+                "event": "notice", "severity": severity, "message": message,
+            }),
+            _ => return None,
+        })
+    }
+}
+
+impl Observer for JsonLines {
+    fn observe(&self, event: &Event<'_>) {
+        if let Some(line) = self.line(event) {
+            print(&line);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What is printed at the end: a table per table, the time of each step, the differences.
+
+use std::time::Duration;
+
+use pghaul_load::Report;
+use pghaul_relay::{Progress, StepReport, Summary, TableReport};
+use pghaul_stage::Catalog;
+use serde_json::json;
+
+use crate::args::Form;
+use crate::output::{bytes, count, duration, print_json, rate, say};
+
+/// Tables listed one by one; the smallest beyond that share a line.
+const TABLES: usize = 40;
+
+/// Differences printed one by one.
+const DIFFERENCES: usize = 50;
+
+/// A migration that ended.
+pub(crate) struct Migration<'a> {
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) progress: &'a Progress,
+    pub(crate) summary: &'a Summary,
+    pub(crate) comparison: Option<&'a Report>,
+    pub(crate) elapsed: Duration,
+}
+
+/// Prints the report of a migration.
+pub(crate) fn print(form: Form, migration: &Migration<'_>) {
+    if form == Form::Json {
+        print_json(&json!({
+            "event": "summary",
+            "database": migration.catalog.database.name,
+            "source_version": migration.catalog.server.version,
+            "tables": migration.progress.tables(),
+            "steps": migration.progress.steps(),
+            "copy": migration.summary,
+            "seconds": migration.elapsed.as_secs_f64(),
+        }));
+    } else {
+        for line in tables(migration.progress.tables()) {
+            say(&line);
+        }
+        say("");
+        for line in steps(&migration.progress.steps(), migration.summary) {
+            say(&line);
+        }
+        say("");
+        say(&total(migration));
+    }
+    if let Some(comparison) = migration.comparison {
+        print_comparison(form, comparison);
+    }
+}
+
+/// Prints the result of a comparison.
+pub(crate) fn print_comparison(form: Form, report: &Report) {
+    if form == Form::Json {
+        return print_json(&json!({
+            "event": "comparison", "match": report.is_match(), "report": report,
+        }));
+    }
+    for difference in report.differences.iter().take(DIFFERENCES) {
+        say(&format!("differs: {difference}"));
+    }
+    if let Some(more) = report.differences.len().checked_sub(DIFFERENCES).filter(|more| *more > 0) {
+        say(&format!("differs: {} more; --output json lists all", count(more as u64)));
+    }
+    let rows: u64 = report.tables.iter().filter_map(|table| table.source_rows).sum();
+    let objects: u64 = report.objects.iter().map(|kind| kind.source).sum();
+    say(&format!(
+        "compared {} rows in {} tables, {} large objects and {} other objects in {}: {}",
+        count(rows),
+        count(report.tables.len() as u64),
+        count(report.large_objects.source),
+        count(objects),
+        duration(report.elapsed),
+        match report.differences.len() {
+            0 => "source and target are the same".to_owned(),
+            1 => "1 difference".to_owned(),
+            many => format!("{} differences", count(many as u64)),
+        }
+    ));
+}
+
+fn total(migration: &Migration<'_>) -> String {
+    let summary = migration.summary;
+    let mut line = format!(
+        "migrated {} rows, {} in {} ({} rows/s, {}/s while copying)",
+        count(summary.rows),
+        bytes(summary.bytes),
+        duration(migration.elapsed),
+        count(rate(summary.rows, summary.copying)),
+        bytes(rate(summary.bytes, summary.copying)),
+    );
+    if summary.skipped > 0 {
+        line += &format!("; {} parts were durable before", count(summary.skipped));
+    }
+    if summary.retries > 0 {
+        line += &format!("; {} retries", count(summary.retries));
+    }
+    line
+}
+
+/// The largest tables one by one, the others together.
+fn tables(mut tables: Vec<TableReport>) -> Vec<String> {
+    tables.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.table.cmp(&b.table)));
+    let small = tables.split_off(tables.len().min(TABLES));
+    let mut rows = vec![["table", "rows", "bytes", "copy", "index", "format", "parts"]
+        .map(str::to_owned)];
+    rows.extend(tables.iter().map(|table| {
+        let name = table.table.as_ref().map(ToString::to_string);
+        row(name.unwrap_or_else(|| "large objects".to_owned()), table)
+    }));
+    if !small.is_empty() {
+        let mut sum = TableReport::default();
+        for table in &small {
+            sum.rows += table.rows;
+            sum.bytes += table.bytes;
+            sum.parts += table.parts;
+            sum.copying += table.copying;
+            sum.indexing += table.indexing;
+        }
+        rows.push(row(format!("{} smaller tables", count(small.len() as u64)), &sum));
+    }
+    align(&rows)
+}
+
+fn row(name: String, table: &TableReport) -> [String; 7] {
+    [
+        name,
+        count(table.rows),
+        bytes(table.bytes),
+        duration(table.copying),
+        duration(table.indexing),
+        table.encoding.map_or_else(|| "-".to_owned(), |encoding| encoding.to_string()),
+        count(table.parts),
+    ]
+}
+
+fn steps(steps: &[StepReport], summary: &Summary) -> Vec<String> {
+    let mut rows = vec![["step", "times", "time"].map(str::to_owned)];
+    rows.push(["copy".to_owned(), count(summary.parts), duration(summary.copying)]);
+    rows.extend(
+        steps.iter().map(|step| [step.step.to_string(), count(step.count), duration(step.elapsed)]),
+    );
+    align(&rows)
+}
+
+/// Columns as wide as their widest cell; the first to the left, the others to the right.
+fn align<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    rows.iter()
+        .map(|row| {
+            let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
+                if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+            });
+            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::align;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [["table", "rows"], ["é", "12,345"]].map(|row| row.map(str::to_owned));
+        assert_eq!(align(&rows), ["table    rows", "é      12,345"]);
+    }
+}

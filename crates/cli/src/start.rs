@@ -1,0 +1,231 @@
+//! How a migration begins: anew, over what is there, or where an earlier run stopped.
+
+use std::sync::Arc;
+
+use pghaul_extract::{Changed, PgSource, Probe, Settled, probe};
+use pghaul_load::{Occupied, PgTarget, Saved, State, inspect};
+use pghaul_stage::{Error, Event, Kind, PartId, Plan, Result, Severity, Side, Source, Step, TableId};
+
+use crate::migrate::{Ends, Request, Rows};
+
+/// How many names an error lists.
+const NAMES: usize = 5;
+
+impl Request<'_> {
+    /// Opens both ends; `None` if the migration was complete already.
+    pub(crate) async fn start(&self) -> Result<Option<Ends>> {
+        let source = probe(&self.source, Side::Source).await?;
+        let (state, version) = self.look_at_target(&source).await?;
+        match state {
+            State::Migration(saved) if self.args.resume => self.resume(*saved, &source, version).await,
+            State::Migration(saved) if !self.args.overwrite => Err(self.unfinished(&saved)),
+            State::Occupied(occupied) if !self.args.overwrite => Err(self.occupied(&occupied)),
+            State::Absent => self.begin(version, true).await.map(Some),
+            State::Empty => self.begin(version, false).await.map(Some),
+            _ => {
+                self.warn(&format!(
+                    "dropping the target database {} with everything in it, as --overwrite asks",
+                    self.target.dbname()
+                ));
+                pghaul_load::drop_database(&self.target).await?;
+                self.begin(version, true).await.map(Some)
+            }
+        }
+    }
+
+    /// What the target holds, and its server's version; refuses what cannot be a target.
+    async fn look_at_target(&self, source: &Probe) -> Result<(State, u32)> {
+        let state = inspect(&self.target).await?;
+        let version = match &state {
+            State::Absent => pghaul_load::server_version(&self.target).await?,
+            _ => {
+                let target = probe(&self.target, Side::Target).await?;
+                if target.same_database(source) {
+                    return Err(Error::input("source and target are the same database")
+                        .remedy("name another server or another database as the target"));
+                }
+                target.version
+            }
+        };
+        if version / 10_000 < source.version / 10_000 {
+            return Err(Error::input(format!(
+                "the target is PostgreSQL {}, older than the source's {}",
+                version / 10_000,
+                source.version / 10_000
+            ))
+            .at(Side::Target)
+            .remedy("migrate to the same or a newer major version"));
+        }
+        Ok((state, version))
+    }
+
+    async fn begin(&self, target_version: u32, create: bool) -> Result<Ends> {
+        if self.args.resume {
+            self.note("the target holds no migration to resume; starting from the beginning");
+        }
+        let source = self.open_source(target_version).await?;
+        let catalog = source.catalog().await?;
+        let plan = source.plan().await?;
+        if create {
+            self.step(Step::Database, pghaul_load::create(&self.target, &catalog.database)).await?;
+        }
+        let target =
+            PgTarget::fresh(self.target.clone(), self.load_config(), Arc::clone(&self.observer))?;
+        Ok(Ends { source: Rows::Open(source), target: Arc::new(target), catalog, plan })
+    }
+
+    async fn resume(&self, mut saved: Saved, source: &Probe, version: u32) -> Result<Option<Ends>> {
+        if saved.complete {
+            return Ok(None);
+        }
+        same_source(&saved, source)?;
+        let target = PgTarget::resume(
+            self.target.clone(),
+            self.load_config(),
+            Arc::clone(&self.observer),
+            &saved,
+        )
+        .await?;
+        let unfinished = saved.plan.parts.iter().any(|part| !saved.durable.contains_key(&part.id));
+        let rows = if unfinished {
+            let source = self.open_source(version).await?;
+            self.reconcile(&source, &target, &mut saved).await?;
+            Rows::Open(source)
+        } else {
+            self.note("every row is on the target already; the source's tables are not read again");
+            let settled = Settled::new(&self.source, saved.catalog.clone(), saved.plan.clone());
+            Rows::Settled(Arc::new(settled))
+        };
+        let Saved { catalog, plan, .. } = saved;
+        Ok(Some(Ends { source: rows, target: Arc::new(target), catalog, plan }))
+    }
+
+    /// Makes sure that parts read under a new snapshot and those that are durable are one
+    /// consistent state, or, if the user allowed it, makes it so.
+    async fn reconcile(
+        &self,
+        source: &PgSource,
+        target: &PgTarget,
+        saved: &mut Saved,
+    ) -> Result<()> {
+        let schema = source.schema_changes(&saved.catalog).await?;
+        if !schema.is_empty() {
+            return Err(changed("the source's tables are not what they were", &schema)
+                .remedy("start again with --overwrite"));
+        }
+        let durable: Vec<(PartId, u64)> =
+            saved.durable.iter().map(|(part, done)| (*part, done.rows)).collect();
+        let rows = source.changed_since(&saved.plan, &saved.catalog, &durable).await?;
+        if !rows.is_empty() && !self.args.allow_new_snapshot {
+            return Err(changed(
+                "the snapshot is gone, and the source has changed since in what was copied",
+                &rows,
+            )
+            .remedy(
+                "run `pghaul migrate --resume --allow-new-snapshot` to copy the changed and the \
+                 unfinished tables again, or start again with --overwrite",
+            ));
+        }
+        let tables: Vec<TableId> = rows.iter().filter_map(|row| row.table.clone()).collect();
+        let large_objects = rows.iter().any(|row| row.table.is_none());
+        if !rows.is_empty() {
+            self.warn(&format!(
+                "a new snapshot is used; these changed since and are copied again: {}",
+                list(&rows)
+            ));
+        }
+        // The schema stays the archived one, whose entries are partly done. Sizes and file
+        // numbers are the new snapshot's, and so are the roles, whose passwords are not stored.
+        let (catalog, plan) = (source.catalog().await?, source.plan().await?);
+        saved.catalog.tables = catalog.tables;
+        saved.catalog.roles = catalog.roles;
+        saved.plan = Plan { parts: std::mem::take(&mut saved.plan.parts), ..plan };
+        target.forget(&tables, large_objects, &saved.plan, &saved.catalog).await
+    }
+
+    async fn open_source(&self, target_version: u32) -> Result<Arc<PgSource>> {
+        let config = self.extract_config(target_version);
+        let open = PgSource::open(self.source.clone(), config, Arc::clone(&self.observer));
+        open.await.map(Arc::new)
+    }
+
+    /// Reports a step that happens once.
+    async fn step<T>(&self, step: Step, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let began = std::time::Instant::now();
+        self.observer.observe(&Event::StepStarted { step, subject: "", table: None });
+        let done = work.await?;
+        let elapsed = began.elapsed();
+        self.observer.observe(&Event::StepDone { step, subject: "", table: None, elapsed });
+        Ok(done)
+    }
+
+    fn warn(&self, message: &str) {
+        self.observer.observe(&Event::Notice { severity: Severity::Warning, message });
+    }
+
+    fn occupied(&self, occupied: &Occupied) -> Error {
+        let more = occupied.count.saturating_sub(occupied.sample.len() as u64);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Error::input(format!("it already holds objects: {}{more}", occupied.sample.join(", ")))
+            .at(Side::Target)
+            .on(format!("database {}", self.target.dbname()))
+            .remedy("name an empty or absent database, or let --overwrite drop this one")
+    }
+
+    fn unfinished(&self, saved: &Saved) -> Error {
+        let remedy = if saved.complete {
+            "it is complete; `pghaul verify` compares both sides, and --overwrite would start again"
+        } else {
+            "go on with --resume, or start again with --overwrite"
+        };
+        Error::input(format!("it holds the migration that began at {}", saved.created_at))
+            .at(Side::Target)
+            .on(format!("database {}", self.target.dbname()))
+            .remedy(remedy)
+    }
+}
+
+fn same_source(saved: &Saved, source: &Probe) -> Result<()> {
+    let before = &saved.catalog;
+    let same_system = match (before.server.system, source.system) {
+        (0, _) | (_, None) => true,
+        (before, Some(now)) => before == now,
+    };
+    if same_system && before.database.oid == source.database_oid {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Identity,
+        format!(
+            "this is not the database the migration began with: expected {} (oid {}) of system \
+             {}, found {} (oid {}) of system {}",
+            before.database.name,
+            before.database.oid,
+            before.server.system,
+            source.database,
+            source.database_oid,
+            source.system.unwrap_or(0)
+        ),
+    )
+    .at(Side::Source)
+    .remedy("name the original source, or start again with --overwrite"))
+}
+
+fn changed(message: &str, what: &[Changed]) -> Error {
+    Error::new(Kind::Identity, format!("{message}: {}", list(what))).at(Side::Source)
+}
+
+fn list(what: &[Changed]) -> String {
+    let mut names: Vec<String> = what
+        .iter()
+        .take(NAMES)
+        .map(|one| match &one.table {
+            Some(table) => format!("{table}: {}", one.why),
+            None => format!("large objects: {}", one.why),
+        })
+        .collect();
+    if what.len() > NAMES {
+        names.push(format!("and {} more", what.len() - NAMES));
+    }
+    names.join("; ")
+}
