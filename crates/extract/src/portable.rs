@@ -39,6 +39,8 @@ const TEXT_ONLY: &[&str] = &[
     // Sent without dimensions when they are empty, and refused like that.
     "pg_catalog.int2vector",
     "pg_catalog.oidvector",
+    // An empty query is sent, and refused.
+    "pg_catalog.tsquery",
     // Its receive function has a stricter idea of order than the one that builds the value.
     "pg_catalog.tsvector",
 ];
