@@ -27,7 +27,7 @@ async fn a_huge_field_does_not_grow_the_process() {
     // The other tests grow this process, so a second one with this test alone is measured.
     let Ok(text) = std::env::var(CHILD) else {
         plain().psql(
-            "CREATE TABLE huge (t text);
+            "CREATE UNLOGGED TABLE huge (t text);
              ALTER TABLE huge ALTER t SET STORAGE EXTERNAL",
         );
         let text = format!(
@@ -54,8 +54,8 @@ async fn a_huge_field_does_not_grow_the_process() {
     let source = Lane::connect(&parse(&text), Side::Source).await.unwrap();
     let target = Lane::connect(&parse(&text), Side::Target).await.unwrap();
     let before = peak();
-    let out = format!("COPY (SELECT repeat('x', {FIELD_BYTES})) TO STDOUT");
-    forward(source, &out, target, "COPY huge FROM STDIN")
+    let out = format!("COPY (SELECT repeat('x', {FIELD_BYTES})) TO STDOUT (FORMAT binary)");
+    forward(source, &out, target, "COPY huge FROM STDIN (FORMAT binary)")
         .await
         .unwrap();
     let grown = peak() - before;
