@@ -74,7 +74,7 @@ impl Run<'_> {
             {
                 return Ok(copied);
             }
-            return Err(error.remedy("once the cause is removed, run again with --resume"));
+            return Err(error);
         }
     }
 

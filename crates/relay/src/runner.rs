@@ -14,7 +14,7 @@ use pghaul_stage::{
 };
 use tokio::runtime::Handle;
 
-use crate::attempt::Copied;
+use crate::attempt::{Copied, contain};
 use crate::cancel::cancelled;
 use crate::channel::Waits;
 use crate::loaded::Loaded;
@@ -126,8 +126,15 @@ impl Runner {
     /// error, and the last transient one, ends the run; the error returned is the cause, not a
     /// consequence. However the run ends, its threads have ended when this returns, and each
     /// part is on the target either whole or not at all. A run that was cancelled returns an
-    /// error of [`Kind::Cancelled`].
+    /// error of [`Kind::Cancelled`]; a stage that panics is a permanent error.
     pub fn run(&self, catalog: &Catalog, plan: &Plan) -> Result<Summary> {
+        contain(|| self.migrate(catalog, plan)).map_err(|error| match error.kind() {
+            Kind::Input => error,
+            _ => error.remedy("once the cause is removed, run again with --resume"),
+        })
+    }
+
+    fn migrate(&self, catalog: &Catalog, plan: &Plan) -> Result<Summary> {
         let started = Instant::now();
         let formats = self.agree()?;
         let run = Run {

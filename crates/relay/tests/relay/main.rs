@@ -1,0 +1,8 @@
+//! The runner and its parts, without PostgreSQL.
+
+mod channel;
+mod endings;
+mod faults;
+mod moves;
+mod rig;
+mod watching;

@@ -1,0 +1,133 @@
+//! What observers are told.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use pghaul_relay::{Fanout, Progress};
+use pghaul_stage::{Event, Kind, Observer, PartId};
+
+use crate::rig::{Fate, Point, Rig, database, table};
+
+/// Keeps events in a few words.
+#[derive(Default)]
+struct Log(Mutex<Vec<(String, Option<PartId>)>>);
+
+impl Observer for Log {
+    fn observe(&self, event: &Event<'_>) {
+        let entry = match event {
+            Event::Planned { .. } => ("planned".into(), None),
+            Event::PartStarted { part, attempt } => (format!("started {attempt}"), Some(part.id)),
+            Event::PartProgress { part, .. } => ("progress".into(), Some(*part)),
+            Event::PartRetried { part, .. } => ("retried".into(), Some(part.id)),
+            Event::PartDone { part, .. } => ("done".into(), Some(part.id)),
+            _ => return,
+        };
+        self.0.lock().expect("a log").push(entry);
+    }
+}
+
+#[test]
+fn events_of_a_part_come_in_order() {
+    let mut rig = Rig::new(database());
+    rig.at(Point::Write, 1, 2, || Fate::Fail(Kind::Transient));
+    let log = Arc::new(Log::default());
+    let progress = Arc::new(Progress::new());
+    rig.observer = Arc::new(Fanout(vec![
+        Arc::<Log>::clone(&log),
+        Arc::<Progress>::clone(&progress),
+    ]));
+    let summary = rig.run().unwrap();
+
+    let mut parts: BTreeMap<PartId, Vec<String>> = BTreeMap::new();
+    let log = log.0.lock().unwrap();
+    assert_eq!(log[0], ("planned".into(), None));
+    for (event, part) in log.iter().filter(|(event, _)| event != "progress") {
+        if let Some(part) = part {
+            parts.entry(*part).or_default().push(event.clone());
+        }
+    }
+    assert_eq!(parts.len(), rig.plan().parts.len());
+    let mut retries = 0;
+    for events in parts.values() {
+        let mut expected = Vec::new();
+        let attempts = events.len() / 2;
+        for attempt in 1..=attempts {
+            expected.push(format!("started {attempt}"));
+            expected.push(
+                if attempt == attempts {
+                    "done"
+                } else {
+                    "retried"
+                }
+                .into(),
+            );
+        }
+        assert_eq!(*events, expected);
+        retries += attempts as u64 - 1;
+    }
+    assert_eq!(retries, 2);
+    assert_eq!(summary.retries, 2);
+    assert_eq!(progress.snapshot().retries, 2);
+}
+
+#[test]
+fn progress_ends_with_the_whole_plan() {
+    let mut rig = Rig::new(database());
+    let progress = Arc::new(Progress::new());
+    rig.observer = Arc::<Progress>::clone(&progress);
+    let summary = rig.run().unwrap();
+
+    let snapshot = progress.snapshot();
+    assert_eq!(
+        (snapshot.rows, snapshot.bytes),
+        (summary.rows, summary.bytes)
+    );
+    assert_eq!(snapshot.parts_done, snapshot.parts);
+    assert!((snapshot.fraction - 1.0).abs() < 1e-9);
+    assert_eq!(snapshot.remaining.map(|left| left.as_nanos()), Some(0));
+    assert!(snapshot.running.is_empty() && snapshot.steps.is_empty());
+
+    let tables = progress.tables();
+    assert_eq!(tables.len(), 12);
+    for report in &tables {
+        let id = report.table.as_ref().unwrap();
+        assert_eq!(report.rows, rig.source.rows(id).len() as u64, "{id}");
+    }
+    let large = tables.iter().find(|one| one.table == Some(table("large")));
+    assert_eq!(large.unwrap().parts, 10);
+}
+
+#[test]
+fn progress_of_a_resumed_run_counts_what_was_there() {
+    let mut rig = Rig::new(database());
+    rig.at(Point::Open, 5, 1, || Fate::Fail(Kind::Permanent));
+    rig.run().unwrap_err();
+    let skipped = rig.target.marks().len() as u64;
+    rig.hook(|_, _| Fate::Go);
+    let progress = Arc::new(Progress::new());
+    rig.observer = Arc::<Progress>::clone(&progress);
+    let summary = rig.run().unwrap();
+    let snapshot = progress.snapshot();
+    assert_eq!(snapshot.parts_skipped, skipped);
+    assert_eq!(snapshot.parts_done, snapshot.parts);
+    assert_eq!(snapshot.rows, summary.rows);
+    assert!(summary.rows < 286);
+}
+
+/// The reply to a commit of several tables is lost, and the next attempt is fenced: what the
+/// tables hold is still known.
+#[test]
+fn a_settled_part_keeps_its_tables_apart() {
+    let mut rig = Rig::new(database());
+    let progress = Arc::new(Progress::new());
+    rig.observer = Arc::<Progress>::clone(&progress);
+    rig.at(Point::Committed, 0, u32::MAX, || {
+        Fate::Fail(Kind::Transient)
+    });
+    rig.late = true;
+    rig.run().unwrap();
+    for report in progress.tables() {
+        let id = report.table.unwrap();
+        assert_eq!(report.rows, rig.source.rows(&id).len() as u64, "{id}");
+    }
+}
