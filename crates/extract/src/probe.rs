@@ -12,6 +12,8 @@ pub struct Probe {
     pub version: u32,
     /// `system_identifier` of its control file, where it may be read.
     pub system: Option<u64>,
+    /// When its server process started, in microseconds since 1970.
+    pub started: i64,
     /// The object identifier of the database.
     pub database_oid: u32,
     /// The database's name.
@@ -23,11 +25,12 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Whether both are one and the same database, as far as their roles may know.
+    /// Whether both are one and the same database.
+    ///
+    /// The system identifier is not asked: a physical copy of a server has the original's, and
+    /// a role may not be allowed to read it. No two servers start in the same microsecond.
     pub fn same_database(&self, other: &Probe) -> bool {
-        self.system.is_some()
-            && self.system == other.system
-            && self.database_oid == other.database_oid
+        self.started == other.started && self.database_oid == other.database_oid
     }
 }
 
@@ -45,7 +48,8 @@ pub(crate) async fn ask(client: &Client) -> Result<Probe> {
             "SELECT pg_catalog.current_setting('server_version_num')::int4, \
                     d.oid, d.datname, pg_catalog.pg_is_in_recovery(), \
                     pg_catalog.pg_encoding_to_char(d.encoding), \
-                    pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') \
+                    pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'), \
+                    (1e6 * pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()))::int8 \
                FROM pg_catalog.pg_database d \
               WHERE d.datname = pg_catalog.current_database()",
             &[],
@@ -62,6 +66,7 @@ pub(crate) async fn ask(client: &Client) -> Result<Probe> {
     Ok(Probe {
         version: field::<i32>(&row, 0)?.unsigned_abs(),
         system,
+        started: field(&row, 6)?,
         database_oid: field(&row, 1)?,
         database: field(&row, 2)?,
         in_recovery: field(&row, 3)?,
