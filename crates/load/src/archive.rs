@@ -338,7 +338,9 @@ mod tests {
             int(&mut out, -1);
         }
         (0..7).for_each(|part| int(&mut out, part));
-        ["db", "15.1", "15.1"].map(|text| string(&mut out, Some(text)));
+        for text in ["db", "15.1", "15.1"] {
+            string(&mut out, Some(text));
+        }
         int(&mut out, 1);
         int(&mut out, 7);
         int(&mut out, 0);
