@@ -4,12 +4,20 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pghaul_stage::{Kind, Side};
-use pghaul_wire::{Client, CopyEvent, Lane, server_error};
+use pghaul_wire::{Canceller, Client, CopyEvent, Lane, server_error};
 
 use crate::copy::lane;
 use crate::server::{Server, plain, tls};
 
 const ENDLESS: &str = "COPY (SELECT generate_series(1, 1000000000)) TO STDOUT";
+
+/// Cancels again and again, for the first request may come before the statement.
+async fn keep_cancelling(canceller: Canceller) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        canceller.cancel().await.unwrap();
+    }
+}
 
 #[tokio::test]
 async fn a_statement_is_cancelled() {
@@ -18,29 +26,31 @@ async fn a_statement_is_cancelled() {
         plain().tcp(""),
         tls().tcp("sslmode=require"),
     ] {
-        let mut lane = Lane::connect(&info, Side::Source).await.unwrap();
-        let canceller = lane.canceller();
-        let cancel = async {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            canceller.cancel().await.unwrap();
-        };
         let start = Instant::now();
-        let (result, ()) = tokio::join!(lane.execute("SELECT pg_sleep(60)"), cancel);
-        assert_eq!(result.unwrap_err().code(), Some("57014"));
-        assert!(start.elapsed() < Duration::from_secs(10));
+        let mut lane = Lane::connect(&info, Side::Source).await.unwrap();
+        let cancel = keep_cancelling(lane.canceller());
+        let error = tokio::select! {
+            result = lane.execute("SELECT pg_sleep(60)") => result.unwrap_err(),
+            () = cancel => unreachable!(),
+        };
+        assert_eq!(
+            (error.code(), error.kind()),
+            (Some("57014"), Kind::Transient)
+        );
         lane.execute("SELECT 1").await.unwrap();
 
         let client = Client::connect(&info, Side::Source).await.unwrap();
-        let cancel = async {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            client.cancel().await.unwrap();
+        let result = tokio::select! {
+            result = client.batch_execute("SELECT pg_sleep(60)") => result,
+            () = keep_cancelling(client.canceller()) => unreachable!(),
         };
-        let (result, ()) = tokio::join!(client.batch_execute("SELECT pg_sleep(60)"), cancel);
         let error = server_error(Side::Source, result.unwrap_err());
         assert_eq!(
             (error.code(), error.kind()),
             (Some("57014"), Kind::Transient)
         );
+        client.cancel().await.unwrap();
+        assert!(start.elapsed() < Duration::from_secs(50));
     }
 }
 
@@ -65,12 +75,12 @@ async fn a_dropped_copy_stops_on_the_server() {
         let lane = lane(plain(), Side::Source).await;
         let pid = lane.pid();
         let mut from = lane.copy_out(sql).await.unwrap();
-        let next = tokio::time::timeout(Duration::from_millis(300), from.next()).await;
         if sql == ENDLESS {
-            assert!(
-                matches!(next, Ok(Ok(Some(CopyEvent::Data { .. })))),
-                "{next:?}"
-            );
+            let next = from.next().await.unwrap();
+            assert!(matches!(next, Some(CopyEvent::Data { .. })), "{next:?}");
+        } else {
+            let next = tokio::time::timeout(Duration::from_millis(500), from.next()).await;
+            assert!(next.is_err(), "{next:?}");
         }
         drop(from);
         gone(plain(), pid).await;
@@ -118,7 +128,7 @@ async fn an_error_is_noticed_while_the_way_is_blocked() {
         (error.code(), error.kind()),
         (Some("57P01"), Kind::Transient)
     );
-    assert!(noticed.saturating_duration_since(terminated) < Duration::from_secs(2));
+    assert!(noticed.saturating_duration_since(terminated) < Duration::from_secs(10));
 }
 
 #[tokio::test]
@@ -158,7 +168,7 @@ async fn a_killed_server_is_a_transient_error() {
         assert_eq!(error.kind(), Kind::Transient, "{error:?}");
     }
     assert!(client.is_closed());
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < Duration::from_secs(20));
 }
 
 #[tokio::test]

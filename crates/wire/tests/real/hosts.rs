@@ -106,15 +106,15 @@ async fn silence_at_login_ends_in_time() {
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = mute.local_addr().unwrap().port();
     let start = Instant::now();
-    let info = several(&[address, plain().port], "connect_timeout=1");
+    let info = several(&[address, plain().port], "connect_timeout=2");
     assert_eq!(port(&info).await.unwrap(), plain().port);
-    let error = port(&several(&[address], "connect_timeout=1"))
+    let error = port(&several(&[address], "connect_timeout=2"))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), Kind::Transient);
     // Two sessions past the mute server, and one attempt that ends there.
     assert!(
-        start.elapsed() < Duration::from_secs(5),
+        start.elapsed() < Duration::from_secs(30),
         "{:?}",
         start.elapsed()
     );
