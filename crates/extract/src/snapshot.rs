@@ -29,7 +29,7 @@ enum Outcome {
         visible: String,
         start: Lsn,
     },
-    /// A table was dropped or rewritten meanwhile; these are the tables as seen last.
+    /// A table was dropped or rewritten meanwhile.
     Disturbed { table: String },
 }
 
@@ -165,7 +165,7 @@ async fn attempt(holder: &Client, version: u32, config: &Config) -> Result<Outco
         config.lock_wait.as_millis().max(1)
     );
     execute(holder, what, &format!("COMMIT; {} {wait}", begin(version))).await?;
-    if let Some(table) = lock(holder, &listed).await? {
+    if let Some(table) = lock(holder, version, &listed).await? {
         return Ok(Outcome::Disturbed { table });
     }
 
@@ -194,7 +194,7 @@ async fn attempt(holder: &Client, version: u32, config: &Config) -> Result<Outco
         .into_iter()
         .filter(|table| !locked.contains(table))
         .collect();
-    if let Some(table) = lock(holder, &late).await? {
+    if let Some(table) = lock(holder, version, &late).await? {
         return Ok(Outcome::Disturbed { table });
     }
     if let Some(table) = disturbed(holder).await? {
@@ -224,7 +224,7 @@ async fn list(holder: &Client) -> Result<Vec<TableId>> {
 
 /// Locks tables against everything that rewrites or drops them; a table that is gone already
 /// is returned.
-async fn lock(holder: &Client, tables: &[TableId]) -> Result<Option<String>> {
+async fn lock(holder: &Client, version: u32, tables: &[TableId]) -> Result<Option<String>> {
     for chunk in tables.chunks(LOCKS_PER_STATEMENT) {
         let names: Vec<String> = chunk
             .iter()
@@ -235,33 +235,69 @@ async fn lock(holder: &Client, tables: &[TableId]) -> Result<Option<String>> {
             return match error.code() {
                 // Undefined table or schema, or another kind of relation under that name.
                 Some("42P01" | "3F000" | "42809") => Ok(Some(error.message().to_owned())),
-                _ => Err(lock_failed(error)),
+                _ => Err(lock_failed(holder, version, error).await),
             };
         }
     }
     Ok(None)
 }
 
-fn lock_failed(error: Error) -> Error {
-    match error.code() {
-        Some("42501") => error.remedy(
-            "grant the role SELECT on every table and USAGE on every schema, or membership in \
-             pg_read_all_data",
+async fn lock_failed(holder: &Client, version: u32, error: Error) -> Error {
+    let (message, remedy) = match error.code() {
+        Some("42501") => (
+            error.message().to_owned(),
+            "grant the role USAGE on every schema and SELECT on every table and sequence, or \
+             membership in pg_read_all_data",
         ),
-        Some("53200") => Error::new(
-            Kind::Permanent,
-            "the server has no room for a lock on every table",
-        )
+        Some("53200") => (
+            "the server has no room for a lock on every table".to_owned(),
+            "raise max_locks_per_transaction on the source and restart it",
+        ),
+        Some("55P03") => (
+            match blockers(holder, version).await {
+                Ok(blockers) if !blockers.is_empty() => {
+                    format!(
+                        "a table stays locked by another session: {}",
+                        blockers.join(", ")
+                    )
+                }
+                _ => "a table stayed locked by another session".to_owned(),
+            },
+            "let that session finish, or end it, and start again",
+        ),
+        _ => return error,
+    };
+    let code = error.code().unwrap_or_default().to_owned();
+    Error::new(Kind::Permanent, message)
         .at(Side::Source)
-        .sqlstate("53200")
-        .remedy("raise max_locks_per_transaction on the source and restart it")
-        .because(error),
-        Some("55P03") => error.remedy(
-            "another session holds an exclusive lock on a table (see pg_locks): let it finish, \
-             or wait longer with --lock-wait",
-        ),
-        _ => error,
-    }
+        .on("locking the tables")
+        .sqlstate(code)
+        .remedy(remedy)
+        .because(error)
+}
+
+/// Who holds exclusive locks on tables that will be read; asked after a lock was not granted.
+async fn blockers(holder: &Client, version: u32) -> Result<Vec<String>> {
+    let what = "the holders of locks";
+    execute(holder, what, &format!("ROLLBACK; {}", begin(version))).await?;
+    let sql = format!(
+        "SELECT n.nspname, c.relname, l.pid FROM {} \
+           JOIN pg_catalog.pg_locks l ON l.relation = c.oid AND l.locktype = 'relation' \
+          WHERE {} AND l.granted AND l.mode = 'AccessExclusiveLock' LIMIT 5",
+        tables::FROM,
+        tables::copied('r'),
+    );
+    rows(holder, what, &sql)
+        .await?
+        .iter()
+        .map(|row| {
+            let table = TableId::new(field::<&str>(row, 0)?, field::<&str>(row, 1)?);
+            Ok(format!(
+                "{table} by server process {}",
+                field::<i32>(row, 2)?
+            ))
+        })
+        .collect()
 }
 
 /// A table of the snapshot that is not locked, or whose file is not the one it had in the

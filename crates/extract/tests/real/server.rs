@@ -23,13 +23,23 @@ impl Server {
     /// Initialises and starts one. `PGHAUL_TEST_BINDIR` names another version's programs.
     pub(crate) async fn start() -> Server {
         let bin = bindir();
-        let directory = tempfile::Builder::new().prefix("pghaul-extract-").tempdir().unwrap();
+        let directory = tempfile::Builder::new()
+            .prefix("pghaul-extract-")
+            .tempdir()
+            .unwrap();
         if is_root() {
             run(Command::new("chown").arg("postgres").arg(directory.path()));
         }
         let data = directory.path().join("data");
         run(as_postgres(&bin.join("initdb")).arg("-D").arg(&data).args([
-            "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync",
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-locale",
+            "--no-sync",
         ]));
         let port = free_port();
         // The kernel stops the server when the thread that started it ends.
@@ -37,17 +47,32 @@ impl Server {
             .arg("-D")
             .arg(&data)
             .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"])
-            .args(["-c", "fsync=off", "-c", "autovacuum=off", "-c", "wal_level=logical"])
+            .args([
+                "-c",
+                "fsync=off",
+                "-c",
+                "autovacuum=off",
+                "-c",
+                "wal_level=logical",
+            ])
             .arg("-k")
             .arg(directory.path())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(directory.path().join("log")).unwrap())
             .spawn()
             .unwrap();
-        let server = Server { child, directory, port };
+        let server = Server {
+            child,
+            directory,
+            port,
+        };
         let patience = Instant::now() + Duration::from_secs(30);
         while server.try_connect("postgres", "postgres").await.is_none() {
-            assert!(Instant::now() < patience, "the server did not start: {}", server.log());
+            assert!(
+                Instant::now() < patience,
+                "the server did not start: {}",
+                server.log()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         server
@@ -58,7 +83,10 @@ impl Server {
     }
 
     async fn try_connect(&self, user: &str, database: &str) -> Option<tokio_postgres::Client> {
-        let text = format!("host=127.0.0.1 port={} user={user} dbname={database}", self.port);
+        let text = format!(
+            "host=127.0.0.1 port={} user={user} dbname={database}",
+            self.port
+        );
         let (client, connection) = tokio_postgres::connect(&text, NoTls).await.ok()?;
         tokio::spawn(connection);
         Some(client)
@@ -66,12 +94,14 @@ impl Server {
 
     /// A session of the superuser.
     pub(crate) async fn session(&self) -> tokio_postgres::Client {
-        self.session_as("postgres").await
+        self.session_in("postgres").await
     }
 
-    /// A session of another role.
-    pub(crate) async fn session_as(&self, user: &str) -> tokio_postgres::Client {
-        self.try_connect(user, "postgres").await.expect("the server accepts sessions")
+    /// A session of the superuser in another database.
+    pub(crate) async fn session_in(&self, database: &str) -> tokio_postgres::Client {
+        self.try_connect("postgres", database)
+            .await
+            .expect("the server accepts sessions")
     }
 
     /// Runs statements as the superuser.
@@ -88,7 +118,9 @@ impl Server {
             tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
         });
-        row.and_then(|row| row.get(0)).unwrap_or_default().to_owned()
+        row.and_then(|row| row.get(0))
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// What PostgreSQL itself sends for a COPY statement.
@@ -99,7 +131,10 @@ impl Server {
     }
 
     pub(crate) fn info(&self, user: &str) -> Conninfo {
-        let text = format!("host=127.0.0.1 port={} user={user} dbname=postgres", self.port);
+        let text = format!(
+            "host=127.0.0.1 port={} user={user} dbname=postgres",
+            self.port
+        );
         Conninfo::parse_with(&text, &Environment::default()).unwrap()
     }
 
@@ -113,7 +148,10 @@ impl Server {
     }
 
     pub(crate) async fn open(&self, user: &str, config: Config) -> Result<PgSource> {
-        let config = Config { target_version: config.target_version.or(Some(150_000)), ..config };
+        let config = Config {
+            target_version: config.target_version.or(Some(150_000)),
+            ..config
+        };
         PgSource::open(self.info(user), config, Arc::new(Silent)).await
     }
 }
@@ -132,7 +170,9 @@ pub(crate) async fn read(source: &PgSource, part: &Part) -> Result<Vec<(Vec<u8>,
     let mut slices = vec![(Vec::new(), 0); part.slices().len().max(2)];
     let mut mark = 0;
     while let Some(batch) = batches.try_next().await? {
-        let Payload::Copy(bytes) = batch.payload else { panic!("not COPY") };
+        let Payload::Copy(bytes) = batch.payload else {
+            panic!("not COPY")
+        };
         mark += bytes.len() as u64;
         assert_eq!(batch.mark.0, mark, "marks count bytes");
         let slice = &mut slices[batch.slice as usize];
@@ -143,8 +183,10 @@ pub(crate) async fn read(source: &PgSource, part: &Part) -> Result<Vec<(Vec<u8>,
 }
 
 fn bindir() -> PathBuf {
-    std::env::var_os("PGHAUL_TEST_BINDIR")
-        .map_or_else(|| PathBuf::from("/usr/lib/postgresql/15/bin"), PathBuf::from)
+    std::env::var_os("PGHAUL_TEST_BINDIR").map_or_else(
+        || PathBuf::from("/usr/lib/postgresql/15/bin"),
+        PathBuf::from,
+    )
 }
 
 /// A program run by a user that PostgreSQL accepts: not root.
@@ -163,9 +205,17 @@ fn is_root() -> bool {
 
 fn run(command: &mut Command) {
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }

@@ -1,0 +1,7 @@
+//! The source against real PostgreSQL servers.
+
+mod catalog;
+mod changed;
+mod read;
+mod server;
+mod snapshot;
