@@ -132,10 +132,14 @@ async fn pass(
         observer,
     };
     let queues = queues.map(Mutex::new);
-    let workers = queues.iter().zip(ends).enumerate().flat_map(|(side, (queue, end))| {
-        let board = &board;
-        (0..jobs).map(move |_| board.work(side, end, queue))
-    });
+    let workers = queues
+        .iter()
+        .zip(ends)
+        .enumerate()
+        .flat_map(|(side, (queue, end))| {
+            let board = &board;
+            (0..jobs).map(move |_| board.work(side, end, queue))
+        });
     try_join_all(workers).await?;
     for end in ends {
         end.check()?;
@@ -172,12 +176,7 @@ fn units(relations: &[&Relation], side: usize) -> VecDeque<Unit> {
 
 impl Board<'_> {
     /// One session's life: takes units until none is left.
-    async fn work(
-        &self,
-        side: usize,
-        end: &Snapshot,
-        queue: &Mutex<VecDeque<Unit>>,
-    ) -> Result<()> {
+    async fn work(&self, side: usize, end: &Snapshot, queue: &Mutex<VecDeque<Unit>>) -> Result<()> {
         let mut session = end.session();
         loop {
             let Some(unit) = lock(queue).pop_front() else {
@@ -213,7 +212,11 @@ impl Board<'_> {
         // The inner query must not be merged with the outer one, or each row's text would be
         // made twice. Before PostgreSQL 14 nothing is cut, so there the server's own parallel
         // query is worth more, and this barrier would prevent it.
-        let barrier = if end.version() >= 140_000 { "OFFSET 0" } else { "" };
+        let barrier = if end.version() >= 140_000 {
+            "OFFSET 0"
+        } else {
+            ""
+        };
         let queries: Vec<String> = shares
             .iter()
             .filter_map(|(place, share)| {
@@ -226,16 +229,17 @@ impl Board<'_> {
                 ))
             })
             .collect();
-        let rows = session
-            .read(&queries.join(" UNION ALL "))
-            .await
-            .map_err(|error| match shares {
-                [(place, _)] => match self.relations.get(*place) {
-                    Some(relation) => error.on(relation.name()),
-                    None => error,
-                },
-                _ => error,
-            })?;
+        let rows =
+            session
+                .read(&queries.join(" UNION ALL "))
+                .await
+                .map_err(|error| match shares {
+                    [(place, _)] => match self.relations.get(*place) {
+                        Some(relation) => error.on(relation.name()),
+                        None => error,
+                    },
+                    _ => error,
+                })?;
         rows.iter()
             .map(|row| {
                 let sum = Sum {

@@ -44,9 +44,8 @@ pub(super) fn rows(share: Share, image: &Image, privileges: bool) -> String {
     } else {
         ""
     };
-    let piece = |at: &str| {
-        format!("CROSS JOIN LATERAL (SELECT lo_get({at}, {CHUNK}) AS data OFFSET 0) d")
-    };
+    let piece =
+        |at: &str| format!("CROSS JOIN LATERAL (SELECT lo_get({at}, {CHUNK}) AS data OFFSET 0) d");
     format!(
         "(WITH RECURSIVE piece(oid, n, length, digest) AS (
             SELECT m.oid, 0::bigint, length(d.data), {digest}

@@ -61,10 +61,8 @@ pub(super) async fn find(
         .filter(|bucket| ours.get(bucket) != theirs.get(bucket))
         .collect();
     let (examined, rest) = differing.split_at(differing.len().min(limit));
-    let (ours, theirs) = tokio::try_join!(
-        query.rows(source, examined),
-        query.rows(target, examined)
-    )?;
+    let (ours, theirs) =
+        tokio::try_join!(query.rows(source, examined), query.rows(target, examined))?;
     let mut rows = differences(&ours, &theirs);
     let at_least = (rows.len() + rest.len()) as u64;
     rows.truncate(limit);
@@ -149,9 +147,8 @@ impl Query {
             rows,
             ..
         } = self;
-        let sql = format!(
-            "SELECT {bucket}, count(*), sum({high}), sum({low}) FROM {rows} GROUP BY 1"
-        );
+        let sql =
+            format!("SELECT {bucket}, count(*), sum({high}), sum({low}) FROM {rows} GROUP BY 1");
         let rows = end.session().read(&sql).await?;
         rows.iter()
             .map(|row| {

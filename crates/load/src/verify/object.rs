@@ -97,10 +97,10 @@ fn relations(privileges: bool) -> String {
                   CASE WHEN c.relrowsecurity THEN 'row security' END,
                   CASE WHEN c.relforcerowsecurity THEN 'forced row security' END,
                   CASE WHEN c.relkind IN ('r', 'p', 'm') AND c.relreplident <> 'd'
-                    THEN 'replica identity ' || c.relreplident END,
+                    THEN 'replica identity ' || c.relreplident::text END,
                   CASE WHEN NOT c.relispopulated THEN 'not populated' END,
                   'options ' || nullif(array_to_string(c.reloptions, ', '), ''),
-                  (SELECT 'partitioned by ' || p.partstrat || ' of ' || p.partnatts
+                  (SELECT 'partitioned by ' || p.partstrat::text || ' of ' || p.partnatts
                      FROM pg_partitioned_table p WHERE p.partrelid = c.oid),
                   (SELECT 'child of ' || string_agg(i.inhparent::regclass::text, ', ' ORDER BY i.inhseqno)
                      FROM pg_inherits i WHERE i.inhrelid = c.oid),
@@ -210,7 +210,7 @@ fn constraints(version: u32) -> String {
                     || ' (' || (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY p.n)
                                   FROM unnest(k.confkey) WITH ORDINALITY p(attnum, n)
                                   JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = p.attnum)
-                    || ') ' || k.confmatchtype || k.confupdtype || k.confdeltype END,
+                    || ') ' || concat(k.confmatchtype, k.confupdtype, k.confdeltype) END,
                   CASE WHEN k.condeferrable THEN 'deferrable' END,
                   CASE WHEN k.condeferred THEN 'deferred' END,
                   CASE WHEN k.connoinherit AND k.contype = 'c' THEN 'not inherited' END,
@@ -253,7 +253,7 @@ fn enabled(column: &str) -> String {
 fn rules() -> String {
     format!(
         "SELECT 2618, r.oid, 1259, c.oid, 'rule', format('%I on %s', r.rulename, c.name),
-                concat_ws('; ', {}, 'event ' || r.ev_type,
+                concat_ws('; ', {}, 'event ' || r.ev_type::text,
                   CASE WHEN r.is_instead THEN 'instead' END)
            FROM rel c JOIN pg_rewrite r ON r.ev_class = c.oid WHERE r.rulename <> '_RETURN'",
         enabled("r.ev_enabled")
@@ -262,7 +262,7 @@ fn rules() -> String {
 
 fn policies() -> String {
     "SELECT 3256, p.oid, 1259, c.oid, 'policy', format('%I on %s', p.polname, c.name),
-            concat_ws('; ', 'for ' || p.polcmd,
+            concat_ws('; ', 'for ' || p.polcmd::text,
               CASE WHEN NOT p.polpermissive THEN 'restrictive' END,
               'to ' || (SELECT string_agg(g.name, ', ' ORDER BY g.name COLLATE \"C\")
                           FROM (SELECT CASE r WHEN 0 THEN 'public' ELSE pg_get_userbyid(r)::text END
@@ -283,8 +283,8 @@ fn functions(version: u32, privileges: bool) -> String {
         "SELECT 1255, p.oid, 0, 0, {kind},
                 format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
                 concat_ws('; ', 'returns ' || pg_get_function_result(p.oid),
-                  'language ' || l.lanname, 'volatility ' || p.provolatile,
-                  'parallel ' || p.proparallel,
+                  'language ' || l.lanname, 'volatility ' || p.provolatile::text,
+                  'parallel ' || p.proparallel::text,
                   CASE WHEN p.prosecdef THEN 'security definer' END,
                   CASE WHEN p.proisstrict THEN 'strict' END,
                   CASE WHEN p.proleakproof THEN 'leakproof' END,

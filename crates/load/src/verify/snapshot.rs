@@ -89,11 +89,6 @@ impl Snapshot {
         }
     }
 
-    /// Which side it is.
-    pub(super) fn side(&self) -> Side {
-        self.side
-    }
-
     /// `server_version_num`.
     pub(super) fn version(&self) -> u32 {
         self.version
@@ -170,10 +165,11 @@ async fn connect(info: &Conninfo, side: Side, float_digits: i32) -> Result<Clien
         .iter()
         .map(|(name, value)| format!("({}, {})", quote::literal(name), quote::literal(value)))
         .collect();
-    // The search path comes first, because the operators of what follows are looked up by it.
+    // The search path comes first, because the operators of what follows are looked up by it,
+    // and the timeout, lest a short one end what follows.
+    rows(&client, "SET search_path = ''; SET statement_timeout = 0").await?;
     let sql = format!(
-        "SET search_path = '';
-         SET extra_float_digits = {float_digits};
+        "SET extra_float_digits = {float_digits};
          SELECT pg_catalog.set_config(s.name, p.value, false)
            FROM (VALUES {}) AS p(name, value)
            JOIN pg_catalog.pg_settings s ON s.name = p.name",
