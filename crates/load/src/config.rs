@@ -24,7 +24,7 @@ pub struct Config {
 /// Whether rows may be written frozen (`COPY … FREEZE`), which saves a later vacuum the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freeze {
-    /// Where it is legal and worth it: see [`Freeze::applies`].
+    /// For ordinary tables of a megabyte or more that one part loads whole, unless TOAST dominates.
     Auto,
     /// Never.
     Never,

@@ -191,7 +191,18 @@ impl Ledger {
         };
         let mut client = ledger.session().await?;
         let transaction = client.transaction().await.map_err(failed)?;
-        transaction.batch_execute(&schema()).await.map_err(failed)?;
+        transaction
+            .batch_execute(&schema())
+            .await
+            .map_err(|error| {
+                let error = failed(error).on("schema pghaul");
+                match error.code() {
+                    Some("42501") => {
+                        error.remedy("grant CREATE on the target database to this role")
+                    }
+                    _ => error,
+                }
+            })?;
         transaction
             .batch_execute("LOCK TABLE pghaul.migration IN EXCLUSIVE MODE")
             .await

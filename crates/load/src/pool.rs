@@ -59,7 +59,7 @@ impl Pool {
         // Keeps triggers of extensions' tables quiet; without the right to it, there is none to
         // fear yet, because triggers and foreign keys are restored after the rows.
         match lane.execute("SET session_replication_role = replica").await {
-            Err(error) if error.code() != Some("42501") => return Err(error),
+            Err(error) if error.code() != Some("42501") => Err(error),
             _ => Ok(Session { lane, registration }),
         }
     }

@@ -1,5 +1,7 @@
 //! The PostgreSQL target against a real server.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod server;
 
 #[path = "target/conformance.rs"]

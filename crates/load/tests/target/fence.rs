@@ -119,9 +119,14 @@ async fn a_resuming_run_ends_the_old_one() {
         panic!("no migration found")
     };
     let observer = Arc::clone(&m.notices) as Arc<dyn Observer>;
-    let new = PgTarget::resume(conninfo.clone(), m.config.clone(), observer.clone(), &saved)
-        .await
-        .unwrap();
+    let new = PgTarget::resume(
+        conninfo.clone(),
+        m.config.clone(),
+        Arc::clone(&observer),
+        &saved,
+    )
+    .await
+    .unwrap();
     // What was read before is no longer true.
     let again = PgTarget::resume(conninfo, m.config.clone(), observer, &saved).await;
     assert_eq!(again.err().unwrap().kind(), Kind::Fenced);

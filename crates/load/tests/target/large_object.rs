@@ -1,6 +1,6 @@
 //! Large objects arrive with content, owner, privileges and comment.
 
-use pghaul_stage::{Target, Work};
+use pghaul_stage::Work;
 
 use crate::migration::Migration;
 

@@ -1,5 +1,7 @@
 //! Rows and the record that they are there commit together, or not at all.
 
+use std::time::Duration;
+
 use pghaul_stage::{Encoding, Kind, Mark, PartId, Range, Target, Work};
 
 use crate::migration::{Migration, batch, table, whole};
@@ -277,5 +279,40 @@ async fn a_broken_session_is_replaced() {
     assert_eq!(
         m.psql("SELECT part FROM pghaul.progress ORDER BY 1"),
         "1\n77"
+    );
+}
+
+#[tokio::test]
+async fn hostile_settings_do_not_matter() {
+    let m = Migration::one();
+    let hostile = [
+        "statement_timeout = '2s'",
+        "lock_timeout = '1ms'",
+        "idle_in_transaction_session_timeout = '50ms'",
+        "idle_session_timeout = '50ms'",
+        "default_transaction_read_only = on",
+        "search_path = pg_temp, public",
+        "client_encoding = 'LATIN1'",
+        "standard_conforming_strings = off",
+        "\"DateStyle\" = 'SQL, DMY'",
+        "bytea_output = escape",
+    ];
+    for setting in hostile {
+        m.server.psql(
+            "postgres",
+            &format!("ALTER DATABASE {} SET {setting}", m.db),
+        );
+    }
+    let target = m.prepared().await;
+    let mut writer = m.open(&target, 0).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let row = "1\tä \\\\ '\n".as_bytes();
+    writer.write(batch(0, row, 1, 11)).await.unwrap();
+    writer.finish().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    target.complete(&[]).await.unwrap();
+    assert_eq!(
+        m.psql("SET client_encoding = 'UTF8'; SELECT note FROM t"),
+        "ä \\ '"
     );
 }
