@@ -1,5 +1,8 @@
 //! End-to-end tests: real PostgreSQL servers, the real binary, one test program.
 
+mod connect;
 mod faults;
 mod harness;
+mod migrate;
 mod support;
+mod verify;

@@ -13,4 +13,4 @@ pub(crate) mod proxy;
 pub(crate) mod tls;
 
 pub(crate) use cluster::{Cluster, Pair};
-pub(crate) use pghaul::Pghaul;
+pub(crate) use pghaul::{Output, Pghaul};
