@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use pghaul_relay::{Fanout, Progress};
-use pghaul_stage::{Event, Kind, Observer, PartId};
+use pghaul_stage::{Event, Kind, Observer, PartId, Step};
 
 use crate::rig::{Fate, Point, Rig, database, table};
 
@@ -130,4 +131,81 @@ fn a_settled_part_keeps_its_tables_apart() {
         let id = report.table.unwrap();
         assert_eq!(report.rows, rig.source.rows(&id).len() as u64, "{id}");
     }
+}
+
+#[test]
+fn steps_are_added_up_per_kind_and_table() {
+    let progress = Progress::new();
+    let orders = table("orders");
+    let started = |step, subject| Event::StepStarted {
+        step,
+        subject,
+        table: Some(&orders),
+    };
+    let done = |step, subject| Event::StepDone {
+        step,
+        subject,
+        table: Some(&orders),
+        elapsed: Duration::from_secs(2),
+    };
+    progress.observe(&started(Step::Index, "by_day"));
+    progress.observe(&started(Step::Index, "by_customer"));
+    progress.observe(&started(Step::Analyze, "public.orders"));
+    progress.observe(&done(Step::Index, "by_day"));
+    let running = progress.snapshot().steps;
+    let subjects: Vec<_> = running.iter().map(|step| step.subject.as_str()).collect();
+    assert_eq!(subjects, ["by_customer", "public.orders"]);
+    progress.observe(&done(Step::Analyze, "public.orders"));
+    progress.observe(&done(Step::Index, "by_customer"));
+
+    assert!(progress.snapshot().steps.is_empty());
+    let steps = progress.steps();
+    assert_eq!((steps[0].step, steps[0].count), (Step::Index, 2));
+    assert_eq!(steps[0].elapsed, Duration::from_secs(4));
+    assert_eq!((steps[1].step, steps[1].count), (Step::Analyze, 1));
+    let [report] = &progress.tables()[..] else {
+        panic!("one table was mentioned");
+    };
+    assert_eq!(
+        report.indexing,
+        Duration::from_secs(4),
+        "ANALYZE is no index"
+    );
+}
+
+/// What a failed attempt reported is void at once; the time left follows the estimates.
+#[test]
+fn a_running_part_is_seen_as_its_present_attempt() {
+    let rig = Rig::new(database());
+    let plan = rig.plan();
+    let part = &plan.parts[0];
+    let progress = Progress::new();
+    progress.observe(&Event::Planned {
+        parts: &plan.parts,
+        durable: &[],
+    });
+    assert_eq!(progress.snapshot().remaining, None);
+    let batch = Event::PartProgress {
+        part: part.id,
+        slice: 0,
+        rows: 10,
+        bytes: 100,
+    };
+    progress.observe(&Event::PartStarted { part, attempt: 1 });
+    progress.observe(&batch);
+    let snapshot = progress.snapshot();
+    assert_eq!((snapshot.rows, snapshot.bytes), (10, 100));
+    assert_eq!(snapshot.running[0].rows, 10);
+    assert_eq!(snapshot.running[0].expected_rows, part.rows);
+    let total: u64 = plan.parts.iter().map(|part| part.bytes.max(1)).sum();
+    let expected = part.bytes as f64 * 10.0 / part.rows as f64 / total as f64;
+    assert!((snapshot.fraction - expected).abs() < 1e-9);
+    assert!(snapshot.remaining.is_some());
+
+    progress.observe(&Event::PartStarted { part, attempt: 2 });
+    assert_eq!(progress.snapshot().rows, 0);
+    assert_eq!(progress.snapshot().running[0].attempt, 2);
+    assert_eq!(progress.tables().iter().map(|one| one.rows).sum::<u64>(), 0);
+    progress.observe(&batch);
+    assert_eq!(progress.snapshot().rows, 10);
 }
