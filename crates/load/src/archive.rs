@@ -424,7 +424,7 @@ mod tests {
                 let at = at.index(bytes.len());
                 bytes[at] = value;
             }
-            let _ = Archive::parse(&bytes);
+            drop(Archive::parse(&bytes));
         }
     }
 }

@@ -1,7 +1,5 @@
 //! Sequences' values.
 
-use std::fmt::Write;
-
 use pghaul_stage::SequenceValue;
 use pghaul_wire::quote::{ident, literal};
 
@@ -22,9 +20,7 @@ fn unit(values: &[SequenceValue], step: String) -> Unit {
     for (at, value) in values.iter().enumerate() {
         let comma = if at == 0 { "" } else { "," };
         let name = format!("{}.{}", ident(&value.id.schema), ident(&value.id.name));
-        // Writing to a string cannot fail.
-        let _: std::fmt::Result = write!(
-            sql,
+        sql += &format!(
             "{comma}\n({}::pg_catalog.regclass, {}::bigint, {})",
             literal(&name),
             literal(&value.last_value.to_string()),

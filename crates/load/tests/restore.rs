@@ -1,5 +1,7 @@
 //! The schema restore against a real server: the same as pg_restore, whatever happens meanwhile.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[expect(dead_code, reason = "other tests use more of it")]
 mod server;
 

@@ -49,11 +49,7 @@ async fn aborted_at_any_time_and_resumed() {
             .prepare(&source.catalog, &Source::plan())
             .await
             .unwrap();
-        source
-            .catalog
-            .tables
-            .iter()
-            .for_each(|table| source.copy(&db, table));
+        source.copy_all(&db);
         let sequences = source.sequences.clone();
         let tables = source.tables();
         let task = tokio::spawn(async move {
@@ -89,11 +85,7 @@ async fn aborted_before_the_rows_and_resumed() {
             .await
             .unwrap();
         target.prepare(&saved.catalog, &saved.plan).await.unwrap();
-        source
-            .catalog
-            .tables
-            .iter()
-            .for_each(|table| source.copy(&db, table));
+        source.copy_all(&db);
         target.complete(&source.sequences).await.unwrap();
         assert_same(&source.dump(&db), &source.dump(&source.oracle()));
     }
@@ -108,11 +100,7 @@ async fn sessions_that_die_are_replaced() {
         .prepare(&source.catalog, &Source::plan())
         .await
         .unwrap();
-    source
-        .catalog
-        .tables
-        .iter()
-        .for_each(|table| source.copy(&db, table));
+    source.copy_all(&db);
     target.tables_loaded(&source.tables()).await.unwrap();
     let kill = format!(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity

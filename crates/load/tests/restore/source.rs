@@ -266,6 +266,21 @@ impl Source {
         run(&mut psql, std::str::from_utf8(&bytes).unwrap());
     }
 
+    /// Copies the rows of every table.
+    pub(crate) fn copy_all(&self, to: &str) {
+        let mut dump = self.server.client("pg_dump", &self.db);
+        let rows = run(dump.args(["--section=data", "-B"]), "");
+        let lines = rows
+            .lines()
+            .filter(|line| !line.starts_with("SELECT pg_catalog.setval"));
+        let rows: String = lines.map(|line| format!("{line}\n")).collect();
+        let mut psql = self.server.client("psql", to);
+        run(
+            psql.args(["-Xq", "-o", "/dev/null", "-v", "ON_ERROR_STOP=1"]),
+            &rows,
+        );
+    }
+
     /// What pg_restore makes of it, rows included.
     pub(crate) fn oracle(&self) -> String {
         let db = self.server.database();
@@ -292,11 +307,9 @@ impl Source {
     pub(crate) async fn migrate(&self, to: &str, config: Config) -> Result<Arc<Memory>> {
         let (target, memory) = self.target(to, config);
         target.prepare(&self.catalog, &Source::plan()).await?;
-        for table in &self.catalog.tables {
-            self.copy(to, table);
-            target
-                .tables_loaded(std::slice::from_ref(&table.id))
-                .await?;
+        self.copy_all(to);
+        for table in self.tables() {
+            target.tables_loaded(&[table]).await?;
         }
         target.complete(&self.sequences).await?;
         Ok(memory)
