@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pghaul_extract::{PgSource, Split};
 use pghaul_load::{PgTarget, VerifyOptions};
@@ -14,6 +14,9 @@ use tokio::runtime::Handle;
 use crate::args::{CopyFormat, Migrate};
 use crate::report::Migration;
 use crate::{Outcome, output, report, signal, verify};
+
+/// How long a run that failed may take to end its sessions on the target.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Both ends of a migration, ready to run.
 pub(crate) struct Ends {
@@ -63,12 +66,7 @@ pub(crate) fn run(args: &Migrate) -> Result<Outcome> {
         return Ok(Outcome::Done);
     };
     let result = request.carry_out(&ends, &handle, &cancel);
-    let summary = handle.block_on(async {
-        ends.target.close();
-        let closed = ends.source.close().await;
-        result.and_then(|done| closed.map(|()| done))
-    });
-    let (summary, comparison) = summary.map_err(|error| {
+    let (summary, comparison) = handle.block_on(ends.end(result)).map_err(|error| {
         error.remedy("repair the cause, then run `pghaul migrate --resume`: what is done is kept")
     })?;
     // The bars must be gone before the report is printed.
@@ -144,6 +142,22 @@ impl Request<'_> {
         };
         let comparison = verify::compare(self, options);
         Ok((summary, Some(handle.block_on(cancel.until(comparison))?)))
+    }
+}
+
+impl Ends {
+    /// Leaves both servers as if this run had no sessions there, however it went.
+    async fn end<T>(&self, result: Result<T>) -> Result<T> {
+        let closed = self.source.close().await;
+        if result.is_err() {
+            match tokio::time::timeout(FAREWELL, self.target.abandon()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "sessions may be left on the target"),
+                Err(_) => tracing::warn!("sessions may be left on the target"),
+            }
+        }
+        self.target.close();
+        result.and_then(|done| closed.map(|()| done))
     }
 }
 

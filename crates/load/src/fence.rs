@@ -91,13 +91,29 @@ pub(crate) async fn release(
 
 /// Terminates every other session of this migration.
 pub(crate) async fn evict(client: &Client, migration: Uuid, patience: Duration) -> Result<usize> {
-    let others = format!(
+    terminate(client, &others(migration), patience).await
+}
+
+/// Terminates every other session of this run. Does nothing once another run has taken over,
+/// whose sessions have the same name.
+pub(crate) async fn abandon(client: &Client, ledger: &Ledger, patience: Duration) -> Result<usize> {
+    let (migration, epoch) = (ledger.migration(), ledger.epoch());
+    let ours = format!(
+        "{} AND EXISTS (SELECT FROM pghaul.migration
+                        WHERE id = '{migration}' AND epoch = {epoch})",
+        others(migration)
+    );
+    terminate(client, &ours, patience).await
+}
+
+/// The condition for all sessions of a migration but the one that asks.
+fn others(migration: Uuid) -> String {
+    format!(
         "a.application_name = {name}
          AND a.datname = pg_catalog.current_database()
          AND a.pid <> pg_catalog.pg_backend_pid()",
         name = quote::literal(&application_name(Some(migration))),
-    );
-    terminate(client, &others, patience).await
+    )
 }
 
 /// Terminates the sessions for which `condition` holds, and waits until they are gone.

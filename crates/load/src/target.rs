@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::copy::script;
-use crate::forget;
+use crate::{fence, forget};
 use crate::ledger::{Ledger, Saved};
 use crate::pool::Pool;
 use crate::restore::Restore;
@@ -108,6 +108,22 @@ impl PgTarget {
     /// The migration's identifier, once it has one.
     pub fn migration(&self) -> Option<uuid::Uuid> {
         self.ledger.get().map(|ledger| ledger.migration())
+    }
+
+    /// Ends what this run still has going on the target after it failed or was stopped: a
+    /// server process that is busy, with an index for example, does not notice by itself that
+    /// its client is gone. Whatever it had not committed is undone.
+    ///
+    /// # Errors
+    ///
+    /// Those of connecting, and of sessions that do not end.
+    pub async fn abandon(&self) -> Result<()> {
+        self.close();
+        if let Some(ledger) = self.ledger.get() {
+            let client = ledger.session().await?;
+            fence::abandon(&client, ledger, self.config.fence_timeout).await?;
+        }
+        Ok(())
     }
 
     /// Closes the idle sessions.
