@@ -11,7 +11,7 @@ use pghaul_stage::{Batch, Kind, Mark, Payload, Side};
 #[test]
 fn what_is_sent_arrives_in_order_and_ends_with_the_seal() {
     let (sender, receiver) = channel::open(10, &Cancel::new());
-    thread::scope(|scope| {
+    thread::scope(move |scope| {
         scope.spawn(move || {
             for number in 0..1000 {
                 sender.send(batch(number, 1 + number as usize % 7)).unwrap();
@@ -29,7 +29,7 @@ fn what_is_sent_arrives_in_order_and_ends_with_the_seal() {
 #[test]
 fn the_budget_holds_until_permits_are_dropped() {
     let (sender, receiver) = channel::open(10, &Cancel::new());
-    thread::scope(|scope| {
+    thread::scope(move |scope| {
         let full = scope.spawn(move || {
             sender.send(batch(1, 4)).unwrap();
             sender.send(batch(2, 6)).unwrap();
@@ -52,7 +52,7 @@ fn the_budget_holds_until_permits_are_dropped() {
 #[test]
 fn a_batch_larger_than_the_budget_passes_alone() {
     let (sender, receiver) = channel::open(10, &Cancel::new());
-    thread::scope(|scope| {
+    thread::scope(move |scope| {
         let sending = scope.spawn(move || {
             sender.send(batch(1, 1)).unwrap();
             sender.send(batch(2, 1000)).unwrap();
@@ -72,7 +72,7 @@ fn a_batch_larger_than_the_budget_passes_alone() {
 #[test]
 fn batches_without_bytes_are_bounded_too() {
     let (sender, receiver) = channel::open(10, &Cancel::new());
-    thread::scope(|scope| {
+    thread::scope(move |scope| {
         let sending = scope.spawn(move || {
             for number in 0..10_000 {
                 sender.send(batch(number, 0)).unwrap();
@@ -112,7 +112,7 @@ fn a_sender_that_vanishes_is_an_error_after_what_it_sent() {
 fn a_receiver_that_vanishes_wakes_the_sender() {
     let fails = |size, count: u64| {
         let (sender, receiver) = channel::open(10, &Cancel::new());
-        thread::scope(|scope| {
+        thread::scope(move |scope| {
             let sending = scope.spawn(move || {
                 let mut sent = (0..count).map(|number| sender.send(batch(number, size)));
                 sent.find_map(Result::err).unwrap()
@@ -136,7 +136,7 @@ fn cancel_wakes_both_ends() {
     let wakes = |work: fn(&Sender, &Receiver) -> pghaul_stage::Error| {
         let cancel = Cancel::new();
         let (sender, receiver) = channel::open(10, &cancel);
-        thread::scope(|scope| {
+        thread::scope(move |scope| {
             let waiting = scope.spawn(move || work(&sender, &receiver));
             thread::sleep(Duration::from_millis(20));
             assert!(!waiting.is_finished());

@@ -61,6 +61,36 @@ fn a_permanent_error_stops_everything_and_is_the_one_returned() {
     }
 }
 
+/// One side of a part fails while the other one hears nothing from its server.
+#[test]
+fn a_failure_wakes_the_other_side_of_its_part() {
+    for (fails, after, stalls, from) in [
+        (Point::Batch, 3, Point::Write, 0),
+        (Point::Batch, 3, Point::Open, 0),
+        (Point::Read, 0, Point::Open, 0),
+        (Point::Write, 1, Point::Batch, 2),
+        (Point::Open, 0, Point::Read, 0),
+        (Point::Open, 0, Point::Batch, 0),
+    ] {
+        for fate in [|| Fate::Fail(Kind::Permanent), || Fate::Panic] {
+            let mut rig = Rig::new(database());
+            rig.options.jobs = NonZeroUsize::MIN;
+            let (failing, stalling) = (AtomicU32::new(0), AtomicU32::new(0));
+            rig.hook(move |point, _| {
+                if point == fails && failing.fetch_add(1, Ordering::SeqCst) == after {
+                    fate()
+                } else if point == stalls && stalling.fetch_add(1, Ordering::SeqCst) >= from {
+                    Fate::Stall
+                } else {
+                    Fate::Go
+                }
+            });
+            let error = rig.run().unwrap_err();
+            assert_eq!(error.kind(), Kind::Permanent, "{fails:?}, {stalls:?}");
+        }
+    }
+}
+
 #[test]
 fn a_panic_is_an_error_and_hangs_nothing() {
     for point in POINTS {
