@@ -4,6 +4,7 @@ mod database;
 mod indexes;
 pub(crate) mod large_objects;
 mod roles;
+mod row_security;
 pub(crate) mod sequences;
 pub(crate) mod tables;
 mod types;
@@ -37,7 +38,12 @@ pub(crate) struct Inventory {
 
 impl Inventory {
     /// Reads everything in a session that sees the snapshot.
+    ///
+    /// # Errors
+    ///
+    /// What the server said, and if row-level security would hide rows.
     pub(crate) async fn read(client: &Client, server: &Probe) -> Result<Inventory> {
+        row_security::check(client).await?;
         let (tables, facts) = tables::read(client, server.version).await?;
         let types = types::read(client, server.version).await?;
         let large_objects = large_objects::read(client).await?;
