@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use crossbeam_channel::select;
 use pghaul_stage::{
     Catalog, Error, Event, Format, Kind, Mark, Observer, Part, PartId, Plan, Result, Side, Silent,
     Source, TableId, Target, Transform,
@@ -261,12 +260,11 @@ impl Run<'_> {
                     return;
                 }
             }
-            // The lanes alone hold the queue's other end: when they end, so does the feeding.
+            // The lanes alone hold the queue's other end: when they stop, so does the feeding.
             drop(lane_queue);
             for part in parts {
-                select! {
-                    send(queue, *part) -> sent => if sent.is_err() { return },
-                    recv(self.stop.signal()) -> _ => return,
+                if queue.send(*part).is_err() {
+                    return;
                 }
             }
             drop(queue);
