@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pghaul_stage::{Error, Event, Observer, Result, Severity};
-use pghaul_wire::Client;
 use pghaul_wire::quote::ident;
+use pghaul_wire::{Canceller, Client};
+use tokio::runtime::Handle;
 
 use crate::entry::Unit;
 use crate::ledger::Ledger;
@@ -27,6 +28,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// The code of "cannot run inside a transaction block".
 const OUTSIDE_ONLY: &str = "25001";
+
+/// The code of a full lock table, which fewer objects per transaction do not fill.
+const TOO_MANY: &str = "53200";
 
 /// The code of "permission denied" and "must be owner".
 const FORBIDDEN: &str = "42501";
@@ -114,7 +118,10 @@ impl Apply {
             return Ok(());
         }
         match self.commit(units, settings).await {
-            Err(error) if !error.is_transient() && error.code().is_some() => {}
+            Err(error)
+                if error
+                    .code()
+                    .is_some_and(|code| !error.is_transient() || code == TOO_MANY) => {}
             outcome => return outcome,
         }
         // One of them cannot be: alone, it can be named, and the others be done.
@@ -207,7 +214,10 @@ impl Apply {
                 self.client.insert(client)
             }
         };
-        let Err(error) = client.batch_execute(script).await else {
+        let mut running = Running(Some(client.canceller()));
+        let outcome = client.batch_execute(script).await;
+        running.0 = None;
+        let Err(error) = outcome else {
             return Ok(());
         };
         // The session may be inside the failed transaction; if it cannot leave, it is over.
@@ -240,6 +250,22 @@ impl Apply {
             severity: Severity::Warning,
             message,
         });
+    }
+}
+
+/// Statements that the server is running. Dropped, it asks the server to stop them: they would
+/// go on to their end otherwise, though nobody waits for them any more.
+struct Running(Option<Canceller>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let (Some(canceller), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(async move {
+                if let Err(error) = canceller.cancel().await {
+                    tracing::debug!(%error, "could not cancel");
+                }
+            });
+        }
     }
 }
 

@@ -56,10 +56,7 @@ impl PostData {
             shared: Arc::default(),
             ledger,
             observer,
-            settings: format!(
-                "SET maintenance_work_mem = '{}MB'; SET max_parallel_maintenance_workers = 0",
-                config.maintenance_work_mem
-            ),
+            settings: settings(config),
             sessions: config.index_jobs,
             workers: Mutex::default(),
         }
@@ -107,6 +104,18 @@ impl PostData {
                 }
             })
             .await
+    }
+}
+
+/// A lone session keeps the parallel workers that the server grants.
+fn settings(config: &Config) -> String {
+    let memory = format!(
+        "SET maintenance_work_mem = '{}MB'",
+        config.maintenance_work_mem
+    );
+    match config.index_jobs {
+        1 => memory,
+        _ => memory + "; SET max_parallel_maintenance_workers = 0",
     }
 }
 

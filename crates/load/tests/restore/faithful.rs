@@ -10,9 +10,13 @@ const WITHOUT_STATISTICS: &str = "
     SELECT c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname NOT LIKE 'pg\\_%' AND n.nspname NOT IN ('information_schema', 'pghaul')
       AND c.relkind IN ('r', 'p', 'm')
-      AND CASE c.relkind WHEN 'p' THEN c.reltuples < 0
-          ELSE pg_relation_size(c.oid) > 0 AND
-               NOT EXISTS (SELECT FROM pg_statistic s WHERE s.starelid = c.oid) END
+      AND CASE c.relkind
+          WHEN 'p' THEN c.reltuples < 0
+               AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)
+          ELSE pg_relation_size(c.oid) > 0
+               AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid
+                           AND attnum > 0 AND NOT attisdropped)
+               AND NOT EXISTS (SELECT FROM pg_statistic s WHERE s.starelid = c.oid) END
     UNION ALL
     SELECT stxrelid::regclass FROM pg_statistic_ext s
     WHERE NOT EXISTS (SELECT FROM pg_statistic_ext_data d WHERE d.stxoid = s.oid)";
@@ -52,4 +56,9 @@ async fn one_session_and_one_thread() {
 #[tokio::test]
 async fn an_empty_database() {
     as_pg_restore(&Source::new(""), 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shop() {
+    as_pg_restore(&Source::shop(), 2).await;
 }

@@ -134,3 +134,42 @@ async fn a_second_completion_changes_nothing() {
     resume(&source, &db).await;
     assert_same(&source.dump(&db), &before);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abandoned_statement_is_cancelled() {
+    let source = Source::new(
+        "CREATE FUNCTION slow(x int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+             'BEGIN PERFORM pg_sleep(x); RETURN x; END';
+         CREATE TABLE t (x int); CREATE INDEX t_slow ON t (public.slow(x))",
+    );
+    let db = source.server.database();
+    let (target, _) = source.target(&db, config());
+    target
+        .prepare(&source.catalog, &Source::plan())
+        .await
+        .unwrap();
+    source.server.psql(&db, "INSERT INTO t VALUES (60)");
+    target.tables_loaded(&source.tables()).await.unwrap();
+    let running = format!(
+        "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = '{db}' AND query LIKE '%t_slow%' AND state = 'active'"
+    );
+    let becomes = async |wanted: &str| {
+        for _ in 0..200 {
+            if source.server.psql("postgres", &running) == wanted {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("not {wanted} sessions");
+    };
+    becomes("1").await;
+    drop(target);
+    becomes("0").await;
+    assert_eq!(
+        source
+            .server
+            .psql(&db, "SELECT to_regclass('t_slow') IS NULL"),
+        "t"
+    );
+}

@@ -98,6 +98,25 @@ impl Source {
         })
     }
 
+    /// The database that the demo migrates.
+    pub(crate) fn shop() -> Source {
+        let server = Server::get();
+        let db = server.database();
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/shop.sql");
+        let mut psql = server.client("psql", &db);
+        psql.args([
+            "-Xq",
+            "-o",
+            "/dev/null",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-v",
+            "scale=1",
+        ]);
+        run(psql.args(["-f", script]), "");
+        Source::of(db)
+    }
+
     fn of(db: String) -> Source {
         let server = Server::get();
         let mut command = server.client("pg_dump", &db);
@@ -172,16 +191,26 @@ impl Source {
                 bytes: row[8].parse().unwrap(),
             });
         }
-        let sequences = "SELECT schemaname, sequencename, coalesce(last_value, start_value),
-                                last_value IS NOT NULL FROM pg_sequences";
+        // The view hides the value of a sequence that was set and not called.
+        let field = |name: &str| {
+            format!(
+                "(xpath('/row/{name}/text()', query_to_xml(format('TABLE %I.%I', schemaname,
+                     sequencename), false, true, '')))[1]::text"
+            )
+        };
+        let sequences = format!(
+            "SELECT schemaname, sequencename, {}, {} FROM pg_sequences",
+            field("last_value"),
+            field("is_called")
+        );
         let mut values = Vec::new();
-        for row in rows(server, &db, sequences) {
+        for row in rows(server, &db, &sequences) {
             let id = TableId::new(&row[0], &row[1]);
             catalog.sequences.push(Sequence {
                 id: id.clone(),
                 oid: 0,
             });
-            let (last_value, is_called) = (row[2].parse().unwrap(), row[3] == "t");
+            let (last_value, is_called) = (row[2].parse().unwrap(), row[3] == "true");
             values.push(SequenceValue {
                 id,
                 last_value,
@@ -266,19 +295,18 @@ impl Source {
         run(&mut psql, std::str::from_utf8(&bytes).unwrap());
     }
 
-    /// Copies the rows of every table.
+    /// Copies the rows of every table, and makes all sequences wrong.
     pub(crate) fn copy_all(&self, to: &str) {
         let mut dump = self.server.client("pg_dump", &self.db);
         let rows = run(dump.args(["--section=data", "-B"]), "");
-        let lines = rows
-            .lines()
-            .filter(|line| !line.starts_with("SELECT pg_catalog.setval"));
-        let rows: String = lines.map(|line| format!("{line}\n")).collect();
         let mut psql = self.server.client("psql", to);
         run(
             psql.args(["-Xq", "-o", "/dev/null", "-v", "ON_ERROR_STOP=1"]),
             &rows,
         );
+        let reset = "SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, max_value)
+                     FROM pg_sequences";
+        self.server.psql(to, reset);
     }
 
     /// What pg_restore makes of it, rows included.
@@ -353,7 +381,7 @@ impl Source {
     /// Everything that pg_dump says of a database, without what pghaul keeps there.
     pub(crate) fn dump(&self, db: &str) -> String {
         let mut command = self.server.client("pg_dump", db);
-        command.args(["--exclude-schema=pghaul"]);
+        command.args(["-B", "--exclude-schema=pghaul"]);
         let printed = run(&mut command, "");
         // Newer versions protect psql by a key that differs each time.
         let lines = printed.lines().filter(|line| !line.contains("restrict "));
