@@ -4,14 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use futures_util::future::try_join_all;
 use pghaul_stage::{
-    Catalog, Error, Kind, Part, PartId, Plan, Range, Result, Side, Table, TableId, Work,
+    Catalog, Error, Kind, Part, PartId, Plan, Range, Result, Side, Slice, Table, TableId, Work,
 };
 use pghaul_wire::Client;
-use tokio_postgres::Row;
 
 use crate::PgSource;
 use crate::catalog::Inventory;
-use crate::session::{field, rows, size};
+use crate::session::{rows, size};
 use crate::statement::{condition, name, objects};
 
 /// Transaction identifiers in rows wrap around after this many.
@@ -229,124 +228,131 @@ struct Check<'a> {
     different: &'a HashSet<TableId>,
 }
 
+/// Rows to be counted: whose they are, and the FROM clause that selects them.
+type Count<'a> = (Option<&'a TableId>, String);
+
 impl Check<'_> {
     async fn part(&self, part: &Part, recorded: u64) -> Result<Vec<Changed>> {
-        let change = |table: Option<&TableId>, why: String| Changed {
-            table: table.cloned(),
-            part: Some(part.id),
-            why,
-        };
-        let tables: Vec<&TableId> = part.slices().iter().map(|slice| &slice.table).collect();
-        if !self.since.countable() {
-            let why = "cannot be checked: too many transactions have passed since";
-            return Ok(match &part.work {
-                Work::Rows(_) => tables
-                    .into_iter()
-                    .map(|table| change(Some(table), why.into()))
-                    .collect(),
-                _ => vec![change(None, why.into())],
-            });
-        }
-        let mut changed = Vec::new();
-        let mut selects = Vec::new();
-        let mut subjects = Vec::new();
         match &part.work {
-            Work::Rows(slices) => {
-                for slice in slices {
-                    let Some((table, _)) = self.inventory.table(&slice.table) else {
-                        continue;
-                    };
-                    if self.different.contains(&slice.table) {
-                        continue;
-                    }
-                    let rewritten = self
-                        .before
-                        .get(&slice.table)
-                        .is_some_and(|before| before.filenode != table.filenode);
-                    if rewritten && matches!(slice.range, Range::Blocks { .. }) {
-                        let why = "was rewritten, so its rows lie in other blocks".to_owned();
-                        changed.push(change(Some(&slice.table), why));
-                        continue;
-                    }
-                    let condition = condition(&slice.range)
-                        .map_or_else(String::new, |condition| format!(" WHERE {condition}"));
-                    selects.push(self.counts(&format!("ONLY {}{condition}", name(table))));
-                    subjects.push(Some(&slice.table));
-                }
-                if selects.len() < slices.len() && !changed.is_empty() {
-                    return Ok(changed);
-                }
-            }
-            Work::LargeObjects { from, to } => {
-                if !self.inventory.large_objects.readable {
-                    let why = "cannot be checked: this role cannot read pg_largeobject";
-                    return Ok(vec![change(None, why.into())]);
-                }
-                for (table, column) in [
-                    ("pg_largeobject_metadata", "oid"),
-                    ("pg_largeobject", "loid"),
-                ] {
-                    let objects = objects(column, *from, *to);
-                    selects.push(self.counts(&format!("pg_catalog.{table}{objects}")));
-                    subjects.push(None);
-                }
-            }
-            _ => return Ok(Vec::new()),
+            Work::Rows(slices) => self.tables(part.id, slices, recorded).await,
+            Work::LargeObjects { from, to } => self.objects(part.id, *from, *to, recorded).await,
+            _ => Ok(Vec::new()),
         }
-        if selects.is_empty() {
-            return Ok(changed);
-        }
-        let complete = selects.len() == part.slices().len().max(1) || tables.is_empty();
-        let sql = format!("{} ORDER BY 3", numbered(&selects));
-        let answer = rows(self.client, "the check for changed rows", &sql).await?;
-        let mut counted = 0;
-        for (row, table) in answer.iter().zip(&subjects) {
-            let (all, new) = counts(row)?;
-            counted += all;
-            if new > 0 {
+    }
+
+    async fn tables(&self, part: PartId, slices: &[Slice], recorded: u64) -> Result<Vec<Changed>> {
+        let mut changed = Vec::new();
+        let mut counts = Vec::new();
+        for Slice {
+            table: id, range, ..
+        } in slices
+        {
+            let Some((table, _)) = self.inventory.table(id) else {
+                continue;
+            };
+            let before = self.before.get(id);
+            let rewritten = before.is_some_and(|before| before.filenode != table.filenode);
+            if self.different.contains(id) {
+                continue;
+            } else if !self.since.countable() {
+                changed.push(change(part, Some(id), TOO_LONG_AGO));
+            } else if rewritten && matches!(range, Range::Blocks { .. }) {
                 changed.push(change(
-                    *table,
-                    format!("{new} rows were written since, or while, the snapshot was taken"),
+                    part,
+                    Some(id),
+                    "was rewritten, so its rows lie elsewhere",
                 ));
+            } else {
+                let condition = condition(range).map(|condition| format!(" WHERE {condition}"));
+                let from = format!("ONLY {}{}", name(table), condition.unwrap_or_default());
+                counts.push((Some(id), from));
             }
         }
-        if changed.is_empty() && complete && counted != recorded {
-            let why = format!("held {recorded} rows when it was copied, and holds {counted} now");
-            match subjects.as_slice() {
-                [only] => changed.push(change(*only, why)),
-                [None, ..] => changed.push(change(None, why)),
-                several => changed.extend(
-                    several
-                        .iter()
-                        .map(|table| change(*table, format!("or a table read with it {why}"))),
-                ),
+        // The record is of all slices together, so it says something only of all of them.
+        let recorded = (counts.len() == slices.len()).then_some(recorded);
+        changed.append(&mut self.count(part, &counts, recorded).await?);
+        Ok(changed)
+    }
+
+    async fn objects(
+        &self,
+        part: PartId,
+        from: Option<u32>,
+        to: Option<u32>,
+        recorded: u64,
+    ) -> Result<Vec<Changed>> {
+        if !self.since.countable() {
+            return Ok(vec![change(part, None, TOO_LONG_AGO)]);
+        }
+        if !self.inventory.large_objects.readable {
+            let why = "cannot be checked: this role cannot read pg_largeobject";
+            return Ok(vec![change(part, None, why)]);
+        }
+        let of = |table: &str, column: &str| {
+            (
+                None,
+                format!("pg_catalog.{table}{}", objects(column, from, to)),
+            )
+        };
+        let counts = [
+            of("pg_largeobject_metadata", "oid"),
+            of("pg_largeobject", "loid"),
+        ];
+        self.count(part, &counts, Some(recorded)).await
+    }
+
+    /// Counts all rows and those written since, in one query; `recorded` is how many there were.
+    async fn count(
+        &self,
+        part: PartId,
+        counts: &[Count<'_>],
+        recorded: Option<u64>,
+    ) -> Result<Vec<Changed>> {
+        if counts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let written = self.since.wrote("xmin");
+        let selects: Vec<String> = (0..)
+            .zip(counts)
+            .map(|(index, (_, from)): (i32, _)| {
+                format!("SELECT {index}, count(*), count(*) FILTER (WHERE {written}) FROM {from}")
+            })
+            .collect();
+        let sql = format!("{} ORDER BY 1", selects.join(" UNION ALL "));
+        let mut changed = Vec::new();
+        let mut found = 0;
+        let answer = rows(self.client, "the check for changed rows", &sql).await?;
+        for (row, (table, _)) in answer.iter().zip(counts) {
+            found += size(row, 1)?;
+            let new = size(row, 2)?;
+            if new > 0 {
+                let why =
+                    format!("{new} rows were written since, or while, the snapshot was taken");
+                changed.push(change(part, *table, why));
+            }
+        }
+        if let Some(recorded) = recorded.filter(|recorded| changed.is_empty() && *recorded != found)
+        {
+            let why = format!("held {recorded} rows when it was copied, and holds {found} now");
+            match counts {
+                [(table, _)] | [(table @ None, _), ..] => changed.push(change(part, *table, why)),
+                several => changed.extend(several.iter().map(|(table, _)| {
+                    change(part, *table, format!("or a table read with it {why}"))
+                })),
             }
         }
         Ok(changed)
     }
+}
 
-    fn counts(&self, from: &str) -> String {
-        format!(
-            "SELECT count(*), count(*) FILTER (WHERE {}), ",
-            self.since.wrote("xmin")
-        ) + "{} FROM "
-            + from
+const TOO_LONG_AGO: &str = "cannot be checked: too many transactions have passed since";
+
+fn change(part: PartId, table: Option<&TableId>, why: impl Into<String>) -> Changed {
+    Changed {
+        table: table.cloned(),
+        part: Some(part),
+        why: why.into(),
     }
-}
-
-/// Joins SELECTs into one statement, each with its position in place of the braces.
-fn numbered(selects: &[String]) -> String {
-    let numbered: Vec<String> = selects
-        .iter()
-        .enumerate()
-        .map(|(index, select)| select.replacen("{}", &index.to_string(), 1))
-        .collect();
-    numbered.join(" UNION ALL ")
-}
-
-fn counts(row: &Row) -> Result<(u64, u64)> {
-    let _: i32 = field(row, 2)?;
-    Ok((size(row, 0)?, size(row, 1)?))
 }
 
 #[cfg(test)]

@@ -265,6 +265,10 @@ impl Reading {
     /// session tries again to be sure.
     async fn failed(&self, error: Error) -> Error {
         let error = error.on(self.subject());
+        if error.is_transient() {
+            // What broke this connection has probably broken the idle ones.
+            self.pool.clear();
+        }
         let untouched = self.current == 0 && self.mark == 0;
         if untouched && matches!(error.code(), Some("22023" | "42704" | "55000")) {
             match self.snapshot.session(&self.info).await {

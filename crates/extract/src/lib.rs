@@ -34,7 +34,7 @@ mod snapshot;
 mod statement;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -52,6 +52,9 @@ use copy::Pool;
 pub use probe::{Probe, probe};
 pub use settled::Settled;
 use snapshot::Snapshot;
+
+/// How long the orderly end of the snapshot may take.
+const FAREWELL: Duration = Duration::from_secs(30);
 
 /// A PostgreSQL database, read under one exported snapshot.
 ///
@@ -144,7 +147,10 @@ impl PgSource {
             .take();
         self.pool.clear();
         match snapshot.and_then(Arc::into_inner) {
-            Some(snapshot) => snapshot.release().await,
+            // Should the server not answer, dropping the session ends it too.
+            Some(snapshot) => tokio::time::timeout(FAREWELL, snapshot.release())
+                .await
+                .unwrap_or(Ok(())),
             None => Ok(()),
         }
     }

@@ -30,11 +30,14 @@ pub(super) async fn check(client: &Client) -> Result<()> {
             if count > NAMED {
                 names.push(format!("{} more", count - NAMED));
             }
-            Err(Error::new(Kind::Permanent, "row-level security would hide rows from this role")
-                .at(Side::Source)
-                .on(format!("table {}", names.join(", ")))
-                .sqlstate("42501")
-                .remedy("let a superuser run ALTER ROLE … BYPASSRLS for the source's role"))
+            Err(Error::new(
+                Kind::Permanent,
+                "row-level security would hide rows from this role",
+            )
+            .at(Side::Source)
+            .on(format!("table {}", names.join(", ")))
+            .sqlstate("42501")
+            .remedy("let a superuser run ALTER ROLE … BYPASSRLS for the source's role"))
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Sequences, and their values outside the snapshot.
 
 use std::collections::HashSet;
-use std::fmt::Write;
 
 use pghaul_stage::{Result, Sequence, SequenceValue, TableId};
 use pghaul_wire::Client;
@@ -41,18 +40,14 @@ pub(crate) async fn values(client: &Client, known: &[Sequence]) -> Result<Vec<Se
     let known: Vec<&Sequence> = known.iter().filter(|s| present.contains(&s.oid)).collect();
     let mut values = Vec::with_capacity(known.len());
     for chunk in known.chunks(PER_STATEMENT) {
-        let mut sql = String::new();
-        for (index, Sequence { id, .. }) in chunk.iter().enumerate() {
-            if index > 0 {
-                sql.push_str(" UNION ALL ");
-            }
-            let (schema, name) = (ident(&id.schema), ident(&id.name));
-            // Writing to a String cannot fail.
-            let _ = write!(
-                sql,
-                "SELECT {index}::int4, last_value, is_called FROM {schema}.{name}"
-            );
-        }
+        let selects: Vec<String> = (0..)
+            .zip(chunk)
+            .map(|(index, Sequence { id, .. }): (i32, _)| {
+                let (schema, name) = (ident(&id.schema), ident(&id.name));
+                format!("SELECT {index}::int4, last_value, is_called FROM {schema}.{name}")
+            })
+            .collect();
+        let sql = selects.join(" UNION ALL ");
         for row in &rows(client, "the values of sequences", &sql).await? {
             let index = usize::try_from(field::<i32>(row, 0)?).unwrap_or(usize::MAX);
             if let Some(sequence) = chunk.get(index) {

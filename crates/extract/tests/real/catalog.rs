@@ -228,7 +228,7 @@ async fn sequences_tell_whether_their_value_was_used() {
 const ROLES: &str = "\
     CREATE ROLE boss SUPERUSER CREATEROLE CONNECTION LIMIT 3 VALID UNTIL '2040-01-02 03:04:05+00'; \
     CREATE ROLE \"Web app\" LOGIN NOINHERIT PASSWORD 'sesame'; COMMENT ON ROLE boss IS 'in charge'; \
-    GRANT boss TO \"Web app\" WITH ADMIN OPTION; GRANT pg_read_all_data TO \"Web app\"; \
+    GRANT boss TO \"Web app\" WITH ADMIN OPTION; GRANT pg_monitor TO \"Web app\"; \
     ALTER ROLE boss SET work_mem = '9MB'; ALTER ROLE ALL SET lock_timeout = '1h'; \
     ALTER ROLE boss IN DATABASE postgres SET search_path = 'a', '$user'; \
     ALTER DATABASE postgres SET timezone = 'Asia/Tokyo'; ALTER DATABASE postgres CONNECTION LIMIT 42; \
@@ -270,10 +270,7 @@ async fn roles_and_the_database_come_with_their_settings() {
         .collect();
     assert_eq!(
         members,
-        [
-            ("boss", "Web app", true),
-            ("pg_read_all_data", "Web app", false)
-        ]
+        [("boss", "Web app", true), ("pg_monitor", "Web app", false)]
     );
     let setting = |role: Option<&str>, name: &str, value: &str| Setting {
         role: role.map(str::to_owned),

@@ -61,7 +61,7 @@ async fn after(server: &Server, earlier: &Earlier, sql: &str) -> Vec<String> {
 
 const TABLES: &str = "\
     CREATE TABLE big AS SELECT g AS k, md5(g::text) AS v FROM generate_series(1, 100000) g; \
-    CREATE TABLE one AS SELECT g AS k FROM generate_series(1, 10) g; \
+    ALTER TABLE big ADD PRIMARY KEY (k); CREATE TABLE one AS SELECT g AS k FROM generate_series(1, 10) g; \
     CREATE TABLE two AS SELECT g AS k FROM generate_series(1, 10) g; \
     SELECT lo_from_bytea(1000, 'content'); VACUUM ANALYZE";
 
