@@ -45,7 +45,7 @@ pub enum Trace {
         /// When it was opened, as text in UTC.
         since: String,
     },
-    /// A logical replication slot of this database.
+    /// A replication slot: of this database, or a physical one, which belongs to the server.
     Slot {
         /// Its name.
         name: String,
@@ -242,7 +242,8 @@ async fn list(client: &Client) -> Result<Vec<Leftover>> {
     }
     // An underscore or a hyphen ends the name, so that another tool's pghauler_x is not ours.
     let slots = "SELECT slot_name::text, active FROM pg_replication_slots
-                  WHERE database = current_database() AND slot_name ~ '^pghaul(_|-|$)' ORDER BY 1";
+                  WHERE coalesce(database, current_database()) = current_database()
+                    AND slot_name ~ '^pghaul(_|-|$)' ORDER BY 1";
     for row in query(client, slots).await? {
         traces.push(Trace::Slot {
             name: field(&row, 0)?,

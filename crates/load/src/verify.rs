@@ -104,20 +104,23 @@ pub async fn verify(
         Snapshot::take(target, Side::Target, None),
     )?;
     Snapshot::align(&mut source, &mut target);
-    let image = Image::agree(&source, &target, options.algorithm).await?;
+    let mut sessions = [source.session(), target.session()];
+    let image = Image::agree(&mut sessions, options.algorithm).await?;
 
     let mut report = Report::new(image.algorithm());
-    let (ours, theirs) = tokio::try_join!(
-        inventory::read(&source, options.privileges),
-        inventory::read(&target, options.privileges),
-    )?;
-    inventory::compare(&ours, &theirs, &mut report);
-    let (ours, theirs) = tokio::try_join!(sequence::read(&source), sequence::read(&target))?;
-    sequence::compare(&ours, &theirs, &mut report);
-
-    let (ours, theirs) = tokio::try_join!(relation::read(&source), relation::read(&target))?;
-    let mut relations = relation::pair(ours, theirs, &mut report);
-    relations.push(Relation::large_objects(&source, &target, options.privileges).await?);
+    let mut relations = {
+        let [ours, theirs] = &mut sessions;
+        let (a, b) = tokio::try_join!(
+            inventory::read(ours, options.privileges),
+            inventory::read(theirs, options.privileges),
+        )?;
+        inventory::compare(&a, &b, &mut report);
+        let (a, b) = tokio::try_join!(sequence::read(ours), sequence::read(theirs))?;
+        sequence::compare(&a, &b, &mut report);
+        let (a, b) = tokio::try_join!(relation::read(ours), relation::read(theirs))?;
+        relation::pair(a, b, &mut report)
+    };
+    relations.push(Relation::large_objects(&mut sessions, options.privileges).await?);
     let ends = [&source, &target];
     let outcomes =
         checksum::run(&ends, &image, &relations, options.jobs.max(1), &*observer).await?;
@@ -130,7 +133,7 @@ pub async fn verify(
             None
         } else {
             let rows = sums[0].rows.max(sums[1].rows);
-            Some(narrow::find(&ends, &image, relation, *wide, rows, options.rows).await?)
+            Some(narrow::find(&mut sessions, &image, relation, *wide, rows, options.rows).await?)
         };
         report.add(relation, outcome, found);
     }

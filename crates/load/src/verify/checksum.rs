@@ -138,7 +138,8 @@ async fn pass(
         .enumerate()
         .flat_map(|(side, (queue, end))| {
             let board = &board;
-            (0..jobs).map(move |_| board.work(side, end, queue))
+            let sessions = jobs.min(lock(queue).len());
+            (0..sessions).map(move |_| board.work(side, end, queue))
         });
     try_join_all(workers).await?;
     for end in ends {
@@ -222,6 +223,7 @@ impl Board<'_> {
             .filter_map(|(place, share)| {
                 let relation = self.relations.get(*place)?;
                 let row = self.image.row(&relation.columns, self.wide);
+                let row = self.image.whole(&row);
                 let from = relation.rows(*share, self.image);
                 Some(format!(
                     "SELECT {place}, count(*), coalesce(sum({high}), 0), coalesce(sum({low}), 0)

@@ -33,7 +33,7 @@ use pghaul_wire::quote;
 
 use super::Algorithm;
 use super::relation::Column;
-use super::snapshot::{Snapshot, number, one};
+use super::snapshot::{Session, number, one};
 
 /// How both sides write a row as text and hash it.
 #[derive(Debug)]
@@ -58,24 +58,24 @@ enum Bytes {
 impl Image {
     /// Finds what both servers can do.
     pub(super) async fn agree(
-        source: &Snapshot,
-        target: &Snapshot,
+        [source, target]: &mut [Session<'_>; 2],
         algorithm: Option<Algorithm>,
     ) -> Result<Self> {
-        let modern = source.version().min(target.version()) >= 110_000;
+        let (ours, theirs) = (source.snapshot(), target.snapshot());
+        let modern = ours.version().min(theirs.version()) >= 110_000;
         let algorithm = match algorithm {
             Some(algorithm) => algorithm,
             None if modern && sample(source).await? == sample(target).await? => Algorithm::Hash,
             None => Algorithm::Md5,
         };
-        let bytes = match (source.encoding(), target.encoding()) {
+        let bytes = match (ours.encoding(), theirs.encoding()) {
             ("SQL_ASCII", _) | (_, "SQL_ASCII") => Bytes::Opaque,
             (a, b) if a == b => Bytes::Same,
             _ => Bytes::Convert,
         };
         Ok(Self {
             algorithm,
-            same_major: source.major() == target.major(),
+            same_major: ours.major() == theirs.major(),
             sha256: modern,
             bytes,
         })
@@ -144,14 +144,22 @@ impl Image {
         }
     }
 
-    /// The two halves of a text's hash, as expressions of type bigint.
-    pub(super) fn halves(&self, text: &str) -> [String; 2] {
+    /// What [`halves`](Self::halves) are made of: the part of the hash that both share.
+    pub(super) fn whole(&self, text: &str) -> String {
+        match self.algorithm {
+            Algorithm::Hash => text.to_owned(),
+            Algorithm::Md5 => format!("md5({text})"),
+        }
+    }
+
+    /// The two halves of the hash in this column, as expressions of type bigint.
+    pub(super) fn halves(&self, whole: &str) -> [String; 2] {
         match self.algorithm {
             Algorithm::Hash => {
-                [1, 2].map(|seed| format!("hashtextextended({text} COLLATE \"C\", {seed})"))
+                [1, 2].map(|seed| format!("hashtextextended({whole} COLLATE \"C\", {seed})"))
             }
             Algorithm::Md5 => ["left", "right"]
-                .map(|half| format!("('x' || {half}(md5({text}), 16))::bit(64)::bigint")),
+                .map(|half| format!("('x' || {half}({whole}, 16))::bit(64)::bigint")),
         }
     }
 
@@ -171,8 +179,8 @@ fn record(fields: &[String]) -> String {
 }
 
 /// The hash of a sample long enough to pass through the function's main loop.
-async fn sample(snapshot: &Snapshot) -> Result<i64> {
+async fn sample(session: &mut Session<'_>) -> Result<i64> {
     let sql = "SELECT hashtextextended('what both servers must agree on' COLLATE \"C\", 1)";
-    let rows = snapshot.session().read(sql).await?;
+    let rows = session.read(sql).await?;
     number(one(&rows)?, 0)
 }

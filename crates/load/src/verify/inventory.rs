@@ -6,7 +6,7 @@ use pghaul_stage::Result;
 
 use super::object;
 use super::report::{Difference, Report};
-use super::snapshot::{Snapshot, maybe, number, text};
+use super::snapshot::{Session, maybe, number, text};
 
 /// Kind and name of an object.
 type Name = (String, String);
@@ -24,9 +24,9 @@ struct Object {
 }
 
 /// Reads the objects of one side.
-pub(super) async fn read(snapshot: &Snapshot, privileges: bool) -> Result<Inventory> {
-    let sql = object::query(snapshot.version(), privileges);
-    let rows = snapshot.session().read(&sql).await?;
+pub(super) async fn read(session: &mut Session<'_>, privileges: bool) -> Result<Inventory> {
+    let sql = object::query(session.snapshot().version(), privileges);
+    let rows = session.read(&sql).await?;
     let name = |row| -> Result<Name> { Ok((text(row, 4)?.to_owned(), text(row, 5)?.to_owned())) };
     let mut by_address: HashMap<(u32, u32), Name> = HashMap::new();
     for row in &rows {

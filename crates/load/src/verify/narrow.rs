@@ -13,7 +13,7 @@ use super::checksum::Sum;
 use super::image::Image;
 use super::relation::{Column, Relation, Share};
 use super::report::{RowDifference, RowState};
-use super::snapshot::{Snapshot, number, text};
+use super::snapshot::{Session, number, text};
 
 /// Rows that a bucket should hold.
 const BUCKET: u64 = 256;
@@ -35,7 +35,7 @@ pub(super) struct Found {
 
 /// Names up to `limit` rows; `rows` is about how many the table has.
 pub(super) async fn find(
-    ends: &[&Snapshot; 2],
+    [source, target]: &mut [Session<'_>; 2],
     image: &Image,
     relation: &Relation,
     wide: bool,
@@ -50,7 +50,6 @@ pub(super) async fn find(
     }
     let buckets = (rows / BUCKET).next_power_of_two().min(MOST_BUCKETS);
     let query = Query::new(image, relation, wide, buckets);
-    let [source, target] = ends;
     let (ours, theirs) = tokio::try_join!(query.sums(source), query.sums(target))?;
     let differing: Vec<u64> = ours
         .keys()
@@ -132,7 +131,9 @@ impl Query {
             halves: image.halves("r.image"),
             bucket: format!("({hash} & {})", buckets - 1),
             rows: format!(
-                "(SELECT {row} AS image, {key} AS key, {} AS shown FROM {} OFFSET 0) r",
+                "(SELECT {} AS image, {} AS key, {} AS shown FROM {} OFFSET 0) r",
+                image.whole(&row),
+                image.whole(&key),
                 image.show(&format!("left({shown}, {length})")),
                 relation.rows(Share::All, image)
             ),
@@ -140,7 +141,7 @@ impl Query {
     }
 
     /// The sums of each bucket that has rows.
-    async fn sums(&self, end: &Snapshot) -> Result<BTreeMap<u64, Sum>> {
+    async fn sums(&self, session: &mut Session<'_>) -> Result<BTreeMap<u64, Sum>> {
         let Self {
             halves: [high, low],
             bucket,
@@ -149,7 +150,7 @@ impl Query {
         } = self;
         let sql =
             format!("SELECT {bucket}, count(*), sum({high}), sum({low}) FROM {rows} GROUP BY 1");
-        let rows = end.session().read(&sql).await?;
+        let rows = session.read(&sql).await?;
         rows.iter()
             .map(|row| {
                 let sum = Sum {
@@ -162,7 +163,11 @@ impl Query {
     }
 
     /// The rows of some buckets, by key.
-    async fn rows(&self, end: &Snapshot, buckets: &[u64]) -> Result<BTreeMap<String, Entry>> {
+    async fn rows(
+        &self,
+        session: &mut Session<'_>,
+        buckets: &[u64],
+    ) -> Result<BTreeMap<String, Entry>> {
         let Self {
             halves: [high, low],
             bucket,
@@ -175,7 +180,7 @@ impl Query {
             list.join(",")
         );
         let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
-        for row in &end.session().read(&sql).await? {
+        for row in &session.read(&sql).await? {
             let hash = [number(row, 0)?, number(row, 1)?];
             let shown = text(row, 2)?;
             let key = if self.keyed {

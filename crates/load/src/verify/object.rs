@@ -341,7 +341,7 @@ fn event_triggers() -> String {
 }
 
 /// The rest by name, for which PostgreSQL knows how to say it. Identifiers below 16384 are the
-/// server's own.
+/// server's own, and publications named `pghaul` are ours.
 fn others() -> String {
     const CATALOGS: [&str; 18] = [
         "pg_am",
@@ -371,6 +371,7 @@ fn others() -> String {
         "SELECT o.class::oid::bigint, o.oid, 0, 0, i.type, i.identity, NULL
            FROM ({}) o CROSS JOIN LATERAL pg_identify_object(o.class, o.oid, 0) i
           WHERE o.oid >= 16384
+            AND i.identity !~ '(^| in publication )\"?pghaul([_\"-]|$)'
             AND (o.class::oid, o.oid) NOT IN (SELECT m.classid::oid, m.objid FROM member m)",
         objects.join(" UNION ALL ")
     )

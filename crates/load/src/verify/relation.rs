@@ -8,7 +8,7 @@ use pghaul_wire::quote;
 use super::image::Image;
 use super::large_object;
 use super::report::{Difference, Report};
-use super::snapshot::{Snapshot, boolean, maybe, number, one, text};
+use super::snapshot::{Session, boolean, maybe, number, one, text};
 
 /// Bytes that one query should read at most, where a table can be cut.
 const PIECE: u64 = 128 << 20;
@@ -73,8 +73,7 @@ pub(super) struct Table {
 impl Relation {
     /// The large objects of both sides.
     pub(super) async fn large_objects(
-        source: &Snapshot,
-        target: &Snapshot,
+        [source, target]: &mut [Session<'_>; 2],
         privileges: bool,
     ) -> Result<Self> {
         let sizes = tokio::try_join!(large_objects_size(source), large_objects_size(target))?;
@@ -142,7 +141,8 @@ impl Relation {
 /// The tables of one side with their columns and keys.
 ///
 /// A key is the primary key, or a unique index without NULLs, predicates and expressions.
-pub(super) async fn read(snapshot: &Snapshot) -> Result<BTreeMap<TableId, Table>> {
+pub(super) async fn read(session: &mut Session<'_>) -> Result<BTreeMap<TableId, Table>> {
+    let snapshot = session.snapshot();
     // Range scans by ctid came with PostgreSQL 14.
     let cuttable = snapshot.version() >= 140_000;
     let key_columns = if snapshot.version() >= 110_000 {
@@ -150,7 +150,6 @@ pub(super) async fn read(snapshot: &Snapshot) -> Result<BTreeMap<TableId, Table>
     } else {
         "i.indnatts"
     };
-    let mut session = snapshot.session();
     let tables = session
         .read(&format!(
             "SELECT n.nspname, c.relname, pg_relation_size(c.oid) / current_setting('block_size')::bigint,
@@ -287,9 +286,9 @@ pub(super) fn pair(
     relations
 }
 
-async fn large_objects_size(snapshot: &Snapshot) -> Result<Size> {
+async fn large_objects_size(session: &mut Session<'_>) -> Result<Size> {
     let sql = "SELECT count(*), pg_table_size('pg_largeobject') FROM pg_largeobject_metadata";
-    let rows = snapshot.session().read(sql).await?;
+    let rows = session.read(sql).await?;
     let row = one(&rows)?;
     Ok(Size {
         units: number(row, 0)?,

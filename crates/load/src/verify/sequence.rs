@@ -6,14 +6,13 @@ use pghaul_stage::{Result, TableId};
 use pghaul_wire::quote;
 
 use super::report::{Difference, Report};
-use super::snapshot::{Snapshot, boolean, number, text};
+use super::snapshot::{Session, boolean, number, text};
 
 /// Sequences per query; each is a relation to lock.
 const PER_QUERY: usize = 200;
 
 /// The value of every sequence and whether it was handed out.
-pub(super) async fn read(snapshot: &Snapshot) -> Result<BTreeMap<TableId, (i64, bool)>> {
-    let mut session = snapshot.session();
+pub(super) async fn read(session: &mut Session<'_>) -> Result<BTreeMap<TableId, (i64, bool)>> {
     let rows = session
         .read(
             "SELECT n.nspname, c.relname

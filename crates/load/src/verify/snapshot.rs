@@ -126,7 +126,12 @@ pub(super) struct Session<'a> {
     client: Option<Client>,
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    /// What it reads.
+    pub(super) fn snapshot(&self) -> &'a Snapshot {
+        self.snapshot
+    }
+
     /// The rows of one query.
     ///
     /// Each query has a transaction of its own under the common snapshot, so that the locks of

@@ -282,3 +282,53 @@ async fn a_table_that_cannot_be_read_is_named() {
     );
     assert_eq!(lines.len(), 2, "{lines:#?}");
 }
+
+/// Values that a type's `=` or a careless text takes for the same, one table for each pair.
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_look_alike_differ() {
+    let pairs = [
+        ("float8", "'0'", "'-0'"),
+        ("float4[]", "'{0}'", "'{-0}'"),
+        ("float8", "0.3", "'0.30000000000000004'"),
+        ("numeric", "1.0", "1.00"),
+        ("text", "NULL", "''"),
+        ("text", "NULL", "'NULL'"),
+        ("text", "' '", "''"),
+        ("varchar", "'a'", "'a '"),
+        ("text[]", "'{NULL}'", "'{\"NULL\"}'"),
+        ("text[]", "'{}'", "'[2:2]={x}'"),
+        ("bytea", "'\\x'", "'\\x00'"),
+        ("json", "'{\"a\":1}'", "'{\"a\": 1}'"),
+        ("interval", "'1 day'", "'24 hours'"),
+        (
+            "timestamptz",
+            "'2020-01-01Z'",
+            "'2020-01-01 00:00:00.000001Z'",
+        ),
+        ("bit varying", "B'0'", "B'00'"),
+        ("citext", "'a'", "'A'"),
+        ("boolean", "false", "NULL"),
+    ];
+    let tables = |side: fn(&(&str, &str, &str)) -> String| {
+        let tables = pairs.iter().enumerate().map(|(i, pair)| {
+            let value = side(pair);
+            format!(
+                "CREATE TABLE t{i} (v {}); INSERT INTO t{i} VALUES ({value});",
+                pair.0
+            )
+        });
+        format!("CREATE EXTENSION citext; {}", tables.collect::<String>())
+    };
+    let server = Server::get();
+    let (source, target) = (server.database(), server.database());
+    server.psql(&source, &tables(|pair| pair.1.to_owned()));
+    server.psql(&target, &tables(|pair| pair.2.to_owned()));
+    let report = compare(&source, &target, VerifyOptions::default()).await;
+    assert_eq!(
+        report.differences.len(),
+        pairs.len(),
+        "{:#?}",
+        lines(&report)
+    );
+    assert!(report.tables.iter().all(|table| !table.matches));
+}
