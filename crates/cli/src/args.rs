@@ -160,7 +160,9 @@ pub(crate) struct Cleanup {
 /// A size in bytes, with an optional unit in powers of 1024, as PostgreSQL writes them.
 fn parse_size(text: &str) -> Result<u64, String> {
     let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let shift = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 0,
@@ -170,8 +172,13 @@ fn parse_size(text: &str) -> Result<u64, String> {
         "t" | "tb" | "tib" => 40,
         _ => return Err(format!("{unit:?} is no unit; use kB, MB, GB or TB")),
     };
-    let number: u64 = number.parse().map_err(|_| "write a size such as 500MB".to_owned())?;
-    number.checked_shl(shift).filter(|bytes| bytes >> shift == number).ok_or("too large".to_owned())
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "write a size such as 500MB".to_owned())?;
+    number
+        .checked_shl(shift)
+        .filter(|bytes| bytes >> shift == number)
+        .ok_or("too large".to_owned())
 }
 
 #[cfg(test)]

@@ -37,7 +37,11 @@ fn show(leftover: &Leftover, args: &Cleanup) {
             "event": "leftover", "leftover": leftover, "dry_run": args.dry_run,
         }));
     } else {
-        let verb = if args.dry_run { "would remove" } else { "removing" };
+        let verb = if args.dry_run {
+            "would remove"
+        } else {
+            "removing"
+        };
         output::say(&format!("{verb} {leftover}"));
     }
 }

@@ -20,22 +20,32 @@ impl Connections {
 
     /// Parses the source's connection string if there is one.
     pub(crate) fn source_if_given(&self) -> Result<Option<Conninfo>> {
-        given(Side::Source, self.source.as_deref()).map(|_| self.source()).transpose()
+        given(Side::Source, self.source.as_deref())
+            .map(|_| self.source())
+            .transpose()
     }
 
     /// Parses the target's connection string if there is one.
     pub(crate) fn target_if_given(&self) -> Result<Option<Conninfo>> {
-        given(Side::Target, self.target.as_deref()).map(|_| self.target()).transpose()
+        given(Side::Target, self.target.as_deref())
+            .map(|_| self.target())
+            .transpose()
     }
 }
 
 fn variable(side: Side) -> &'static str {
-    if side == Side::Target { "PGHAUL_TARGET" } else { "PGHAUL_SOURCE" }
+    if side == Side::Target {
+        "PGHAUL_TARGET"
+    } else {
+        "PGHAUL_SOURCE"
+    }
 }
 
 /// The text that counts: the flag, else the variable.
 fn given(side: Side, flag: Option<&str>) -> Option<String> {
-    flag.map(str::to_owned).or_else(|| env::var(variable(side)).ok()).filter(|dsn| !dsn.is_empty())
+    flag.map(str::to_owned)
+        .or_else(|| env::var(variable(side)).ok())
+        .filter(|dsn| !dsn.is_empty())
 }
 
 fn resolve(side: Side, flag: Option<&str>) -> Result<Conninfo> {
@@ -57,7 +67,11 @@ mod tests {
 
     #[test]
     fn a_password_in_argv_is_refused_with_the_remedy() {
-        for dsn in ["postgres://u:hunter2@h/d", "host=h password=hunter2", "postgres://h/d?password=hunter2"] {
+        for dsn in [
+            "postgres://u:hunter2@h/d",
+            "host=h password=hunter2",
+            "postgres://h/d?password=hunter2",
+        ] {
             let error = resolve(Side::Source, Some(dsn)).unwrap_err();
             assert!(error.hint().unwrap().contains("PGHAUL_SOURCE"), "{error}");
             assert!(!format!("{error:?}").contains("hunter2"));

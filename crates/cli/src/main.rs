@@ -62,9 +62,7 @@ fn with_runtime(command: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| {
-            Error::new(Kind::Permanent, "cannot start the runtime").because(error)
-        })?;
+        .map_err(|error| Error::new(Kind::Permanent, "cannot start the runtime").because(error))?;
     let guard = runtime.enter();
     let outcome = command();
     drop(guard);
@@ -75,11 +73,18 @@ fn with_runtime(command: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
 fn start_logging(verbose: u8) {
     let default = match verbose {
         0 => "pghaul=warn,pghaul_wire=warn,pghaul_extract=warn,pghaul_relay=warn,pghaul_load=warn",
-        1 => "warn,pghaul=info,pghaul_wire=info,pghaul_extract=info,pghaul_relay=info,pghaul_load=info",
-        _ => "info,pghaul=debug,pghaul_wire=debug,pghaul_extract=debug,pghaul_relay=debug,pghaul_load=debug",
+        1 => {
+            "warn,pghaul=info,pghaul_wire=info,pghaul_extract=info,pghaul_relay=info,pghaul_load=info"
+        }
+        _ => {
+            "info,pghaul=debug,pghaul_wire=debug,pghaul_extract=debug,pghaul_relay=debug,pghaul_load=debug"
+        }
     };
     let filter = EnvFilter::try_from_env("PGHAUL_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 /// Says what went wrong, why, and what to do.

@@ -15,6 +15,9 @@ use crate::args::{CopyFormat, Migrate};
 use crate::report::Migration;
 use crate::{Outcome, output, report, signal, verify};
 
+/// Payload bytes that may be under way in all lanes together.
+const QUEUES: usize = 32 << 20;
+
 /// How long a run that failed may take to end its sessions on the target.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -47,8 +50,10 @@ pub(crate) struct Request<'a> {
 pub(crate) fn run(args: &Migrate) -> Result<Outcome> {
     let began = Instant::now();
     let progress = Arc::new(Progress::new());
-    let watchers: Vec<Arc<dyn Observer>> =
-        vec![Arc::clone(&progress) as _, output::observer(args.output.output)];
+    let watchers: Vec<Arc<dyn Observer>> = vec![
+        Arc::clone(&progress) as _,
+        output::observer(args.output.output),
+    ];
     let request = Request {
         args,
         source: args.connections.source()?,
@@ -83,7 +88,11 @@ pub(crate) fn run(args: &Migrate) -> Result<Outcome> {
         },
     );
     let differs = comparison.is_some_and(|comparison| !comparison.is_match());
-    Ok(if differs { Outcome::Differs } else { Outcome::Done })
+    Ok(if differs {
+        Outcome::Differs
+    } else {
+        Outcome::Done
+    })
 }
 
 /// How many things to do at once when the user does not say.
@@ -102,7 +111,9 @@ impl Request<'_> {
                 CopyFormat::Binary => pghaul_extract::CopyFormat::Binary,
                 CopyFormat::Text => pghaul_extract::CopyFormat::Text,
             },
-            split: args.split_larger_than.map_or(Split::Auto, Split::LargerThan),
+            split: args
+                .split_larger_than
+                .map_or(Split::Auto, Split::LargerThan),
             target_version: Some(target_version),
             ..pghaul_extract::Config::default()
         }
@@ -116,7 +127,10 @@ impl Request<'_> {
     }
 
     pub(crate) fn note(&self, message: &str) {
-        self.observer.observe(&Event::Notice { severity: Severity::Info, message });
+        self.observer.observe(&Event::Notice {
+            severity: Severity::Info,
+            message,
+        });
     }
 
     fn carry_out(
@@ -127,8 +141,13 @@ impl Request<'_> {
     ) -> Result<(pghaul_relay::Summary, Option<pghaul_load::Report>)> {
         let target = Arc::clone(&ends.target);
         let jobs = NonZeroUsize::new(self.jobs).ok_or_else(|| Error::input("no jobs"))?;
+        let queue_bytes = Options::default().queue_bytes.min(QUEUES / jobs);
         let summary = Runner::new(ends.source.stage(), target, handle.clone())
-            .options(Options { jobs, ..Options::default() })
+            .options(Options {
+                jobs,
+                queue_bytes,
+                ..Options::default()
+            })
             .observer(Arc::clone(&self.observer))
             .cancel(cancel.clone())
             .run(&ends.catalog, &ends.plan)?;

@@ -63,10 +63,22 @@ pub(crate) fn print_comparison(form: Form, report: &Report) {
     for difference in report.differences.iter().take(DIFFERENCES) {
         say(&format!("differs: {difference}"));
     }
-    if let Some(more) = report.differences.len().checked_sub(DIFFERENCES).filter(|more| *more > 0) {
-        say(&format!("differs: {} more; --output json lists all", count(more as u64)));
+    if let Some(more) = report
+        .differences
+        .len()
+        .checked_sub(DIFFERENCES)
+        .filter(|more| *more > 0)
+    {
+        say(&format!(
+            "differs: {} more; --output json lists all",
+            count(more as u64)
+        ));
     }
-    let rows: u64 = report.tables.iter().filter_map(|table| table.source_rows).sum();
+    let rows: u64 = report
+        .tables
+        .iter()
+        .filter_map(|table| table.source_rows)
+        .sum();
     let objects: u64 = report.objects.iter().map(|kind| kind.source).sum();
     say(&format!(
         "compared {} rows in {} tables, {} large objects and {} other objects in {}: {}",
@@ -106,8 +118,8 @@ fn total(migration: &Migration<'_>) -> String {
 fn tables(mut tables: Vec<TableReport>) -> Vec<String> {
     tables.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.table.cmp(&b.table)));
     let small = tables.split_off(tables.len().min(TABLES));
-    let mut rows = vec![["table", "rows", "bytes", "copy", "index", "format", "parts"]
-        .map(str::to_owned)];
+    let mut rows =
+        vec![["table", "rows", "bytes", "copy", "index", "format", "parts"].map(str::to_owned)];
     rows.extend(tables.iter().map(|table| {
         let name = table.table.as_ref().map(ToString::to_string);
         row(name.unwrap_or_else(|| "large objects".to_owned()), table)
@@ -121,7 +133,10 @@ fn tables(mut tables: Vec<TableReport>) -> Vec<String> {
             sum.copying += table.copying;
             sum.indexing += table.indexing;
         }
-        rows.push(row(format!("{} smaller tables", count(small.len() as u64)), &sum));
+        rows.push(row(
+            format!("{} smaller tables", count(small.len() as u64)),
+            &sum,
+        ));
     }
     align(&rows)
 }
@@ -133,17 +148,27 @@ fn row(name: String, table: &TableReport) -> [String; 7] {
         bytes(table.bytes),
         duration(table.copying),
         duration(table.indexing),
-        table.encoding.map_or_else(|| "-".to_owned(), |encoding| encoding.to_string()),
+        table
+            .encoding
+            .map_or_else(|| "-".to_owned(), |encoding| encoding.to_string()),
         count(table.parts),
     ]
 }
 
 fn steps(steps: &[StepReport], summary: &Summary) -> Vec<String> {
     let mut rows = vec![["step", "times", "time"].map(str::to_owned)];
-    rows.push(["copy".to_owned(), count(summary.parts), duration(summary.copying)]);
-    rows.extend(
-        steps.iter().map(|step| [step.step.to_string(), count(step.count), duration(step.elapsed)]),
-    );
+    rows.push([
+        "copy".to_owned(),
+        count(summary.parts),
+        duration(summary.copying),
+    ]);
+    rows.extend(steps.iter().map(|step| {
+        [
+            step.step.to_string(),
+            count(step.count),
+            duration(step.elapsed),
+        ]
+    }));
     align(&rows)
 }
 
@@ -157,9 +182,17 @@ fn align<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
     }
     rows.iter()
         .map(|row| {
-            let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
-                if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-            });
+            let cells = row
+                .iter()
+                .zip(widths)
+                .enumerate()
+                .map(|(column, (cell, width))| {
+                    if column == 0 {
+                        format!("{cell:<width$}")
+                    } else {
+                        format!("{cell:>width$}")
+                    }
+                });
             cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         })
         .collect()

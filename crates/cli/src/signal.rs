@@ -8,9 +8,10 @@ const INTERRUPTED: i32 = 130;
 
 /// Cancels `cancel` on the first signal; ends the process on the second.
 pub(crate) fn cancel_on_interrupt(cancel: Cancel) {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
         return tracing::warn!("cannot listen for signals; Ctrl-C will stop at once");
     };
     tokio::spawn(async move {

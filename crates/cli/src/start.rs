@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use pghaul_extract::{Changed, PgSource, Probe, Settled, probe};
 use pghaul_load::{Occupied, PgTarget, Saved, State, inspect};
-use pghaul_stage::{Error, Event, Kind, PartId, Plan, Result, Severity, Side, Source, Step, TableId};
+use pghaul_stage::{
+    Error, Event, Kind, PartId, Plan, Result, Severity, Side, Source, Step, TableId,
+};
 
 use crate::migrate::{Ends, Request, Rows};
 
@@ -17,7 +19,9 @@ impl Request<'_> {
         let source = probe(&self.source, Side::Source).await?;
         let (state, version) = self.look_at_target(&source).await?;
         match state {
-            State::Migration(saved) if self.args.resume => self.resume(*saved, &source, version).await,
+            State::Migration(saved) if self.args.resume => {
+                self.resume(*saved, &source, version).await
+            }
             State::Migration(saved) if !self.args.overwrite => Err(self.unfinished(&saved)),
             State::Occupied(occupied) if !self.args.overwrite => Err(self.occupied(&occupied)),
             State::Absent => self.begin(version, true).await.map(Some),
@@ -67,11 +71,23 @@ impl Request<'_> {
         let catalog = source.catalog().await?;
         let plan = source.plan().await?;
         if create {
-            self.step(Step::Database, pghaul_load::create(&self.target, &catalog.database)).await?;
+            self.step(
+                Step::Database,
+                pghaul_load::create(&self.target, &catalog.database),
+            )
+            .await?;
         }
-        let target =
-            PgTarget::fresh(self.target.clone(), self.load_config(), Arc::clone(&self.observer))?;
-        Ok(Ends { source: Rows::Open(source), target: Arc::new(target), catalog, plan })
+        let target = PgTarget::fresh(
+            self.target.clone(),
+            self.load_config(),
+            Arc::clone(&self.observer),
+        )?;
+        Ok(Ends {
+            source: Rows::Open(source),
+            target: Arc::new(target),
+            catalog,
+            plan,
+        })
     }
 
     async fn resume(&self, mut saved: Saved, source: &Probe, version: u32) -> Result<Option<Ends>> {
@@ -86,7 +102,11 @@ impl Request<'_> {
             &saved,
         )
         .await?;
-        let unfinished = saved.plan.parts.iter().any(|part| !saved.durable.contains_key(&part.id));
+        let unfinished = saved
+            .plan
+            .parts
+            .iter()
+            .any(|part| !saved.durable.contains_key(&part.id));
         let rows = if unfinished {
             let source = self.open_source(version).await?;
             self.reconcile(&source, &target, &mut saved).await?;
@@ -97,7 +117,12 @@ impl Request<'_> {
             Rows::Settled(Arc::new(settled))
         };
         let Saved { catalog, plan, .. } = saved;
-        Ok(Some(Ends { source: rows, target: Arc::new(target), catalog, plan }))
+        Ok(Some(Ends {
+            source: rows,
+            target: Arc::new(target),
+            catalog,
+            plan,
+        }))
     }
 
     /// Makes sure that parts read under a new snapshot and those that are durable are one
@@ -110,12 +135,19 @@ impl Request<'_> {
     ) -> Result<()> {
         let schema = source.schema_changes(&saved.catalog).await?;
         if !schema.is_empty() {
-            return Err(changed("the source's tables are not what they were", &schema)
-                .remedy("start again with --overwrite"));
+            return Err(
+                changed("the source's tables are not what they were", &schema)
+                    .remedy("start again with --overwrite"),
+            );
         }
-        let durable: Vec<(PartId, u64)> =
-            saved.durable.iter().map(|(part, done)| (*part, done.rows)).collect();
-        let rows = source.changed_since(&saved.plan, &saved.catalog, &durable).await?;
+        let durable: Vec<(PartId, u64)> = saved
+            .durable
+            .iter()
+            .map(|(part, done)| (*part, done.rows))
+            .collect();
+        let rows = source
+            .changed_since(&saved.plan, &saved.catalog, &durable)
+            .await?;
         if !rows.is_empty() && !self.args.allow_new_snapshot {
             return Err(changed(
                 "the snapshot is gone, and the source has changed since in what was copied",
@@ -139,8 +171,13 @@ impl Request<'_> {
         let (catalog, plan) = (source.catalog().await?, source.plan().await?);
         saved.catalog.tables = catalog.tables;
         saved.catalog.roles = catalog.roles;
-        saved.plan = Plan { parts: std::mem::take(&mut saved.plan.parts), ..plan };
-        target.forget(&tables, large_objects, &saved.plan, &saved.catalog).await
+        saved.plan = Plan {
+            parts: std::mem::take(&mut saved.plan.parts),
+            ..plan
+        };
+        target
+            .forget(&tables, large_objects, &saved.plan, &saved.catalog)
+            .await
     }
 
     async fn open_source(&self, target_version: u32) -> Result<Arc<PgSource>> {
@@ -152,24 +189,43 @@ impl Request<'_> {
     /// Reports a step that happens once.
     async fn step<T>(&self, step: Step, work: impl Future<Output = Result<T>>) -> Result<T> {
         let began = std::time::Instant::now();
-        self.observer.observe(&Event::StepStarted { step, subject: "", table: None });
+        self.observer.observe(&Event::StepStarted {
+            step,
+            subject: "",
+            table: None,
+        });
         let done = work.await?;
         let elapsed = began.elapsed();
-        self.observer.observe(&Event::StepDone { step, subject: "", table: None, elapsed });
+        self.observer.observe(&Event::StepDone {
+            step,
+            subject: "",
+            table: None,
+            elapsed,
+        });
         Ok(done)
     }
 
     fn warn(&self, message: &str) {
-        self.observer.observe(&Event::Notice { severity: Severity::Warning, message });
+        self.observer.observe(&Event::Notice {
+            severity: Severity::Warning,
+            message,
+        });
     }
 
     fn occupied(&self, occupied: &Occupied) -> Error {
         let more = occupied.count.saturating_sub(occupied.sample.len() as u64);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        Error::input(format!("it already holds objects: {}{more}", occupied.sample.join(", ")))
-            .at(Side::Target)
-            .on(format!("database {}", self.target.dbname()))
-            .remedy("name an empty or absent database, or let --overwrite drop this one")
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        Error::input(format!(
+            "it already holds objects: {}{more}",
+            occupied.sample.join(", ")
+        ))
+        .at(Side::Target)
+        .on(format!("database {}", self.target.dbname()))
+        .remedy("name an empty or absent database, or let --overwrite drop this one")
     }
 
     fn unfinished(&self, saved: &Saved) -> Error {
@@ -178,10 +234,13 @@ impl Request<'_> {
         } else {
             "go on with --resume, or start again with --overwrite"
         };
-        Error::input(format!("it holds the migration that began at {}", saved.created_at))
-            .at(Side::Target)
-            .on(format!("database {}", self.target.dbname()))
-            .remedy(remedy)
+        Error::input(format!(
+            "it holds the migration that began at {}",
+            saved.created_at
+        ))
+        .at(Side::Target)
+        .on(format!("database {}", self.target.dbname()))
+        .remedy(remedy)
     }
 }
 

@@ -14,7 +14,11 @@ use crate::{Outcome, output, report, signal};
 /// Runs the command.
 pub(crate) fn run(args: &Verify) -> Result<Outcome> {
     let (source, target) = (args.connections.source()?, args.connections.target()?);
-    let options = VerifyOptions { jobs: jobs(args.jobs), rows: args.rows, ..VerifyOptions::default() };
+    let options = VerifyOptions {
+        jobs: jobs(args.jobs),
+        rows: args.rows,
+        ..VerifyOptions::default()
+    };
     let observer = output::observer(args.output.output);
     let cancel = Cancel::new();
     signal::cancel_on_interrupt(cancel.clone());
@@ -22,7 +26,11 @@ pub(crate) fn run(args: &Verify) -> Result<Outcome> {
     let comparison = Handle::current().block_on(cancel.until(comparison))?;
     drop(observer);
     report::print_comparison(args.output.output, &comparison);
-    Ok(if comparison.is_match() { Outcome::Done } else { Outcome::Differs })
+    Ok(if comparison.is_match() {
+        Outcome::Done
+    } else {
+        Outcome::Differs
+    })
 }
 
 /// Compares the two ends of a migration.

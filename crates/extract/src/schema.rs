@@ -57,7 +57,7 @@ pub(crate) async fn dump(
             .on(format!("{}", program.path.display()))
     };
     let mut child = Command::new(&program.path)
-        .args(["--format=custom", "--compress=0", "--no-password"])
+        .args(["--format=custom", "--compress=0", "--encoding=UTF8", "--no-password"])
         .args(["--section=pre-data", "--section=post-data"])
         // Large objects are copied by ourselves, and what an earlier migration left is not part
         // of the database.

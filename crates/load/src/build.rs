@@ -1,6 +1,6 @@
 //! Turns loaded tables into jobs: indexes, then constraints, then statistics, then foreign keys.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use pghaul_stage::{Step, TableId};
@@ -64,6 +64,30 @@ impl Ground {
             .collect()
     }
 
+    /// A foreign key as its entry says.
+    fn foreign_key(&self, key: &ForeignKey) -> Option<Unit> {
+        let entry = self.entry(key.entry)?;
+        // The tag is the table's name and the key's, with a space between.
+        let own = |table: &&TableId| {
+            table.schema == entry.schema
+                && entry
+                    .tag
+                    .strip_prefix(&table.name)
+                    .is_some_and(|key| key.starts_with(' '))
+        };
+        let unit = Unit::of(entry, &self.present);
+        let Some(table) = key
+            .tables
+            .iter()
+            .filter(own)
+            .max_by_key(|table| table.name.len())
+        else {
+            return Some(unit);
+        };
+        let subject = entry.tag.get(table.name.len() + 1..).unwrap_or_default();
+        Some(unit.reported(Step::ForeignKey, &name(table, subject), table))
+    }
+
     /// An index or constraint as its entry says.
     fn whole(&self, table: &TableId, work: &IndexWork) -> Option<Unit> {
         let step = if work.constraint {
@@ -124,9 +148,13 @@ impl Build {
         for (table, work) in large {
             self.table(ground, table, work);
         }
-        for key in &ground.agenda.foreign_keys {
-            self.foreign_key(ground, key);
-        }
+        let ready: Vec<&ForeignKey> = ground
+            .agenda
+            .foreign_keys
+            .iter()
+            .filter(|key| self.is_ready(key))
+            .collect();
+        self.connect(ground, ready);
     }
 
     /// Everything of several small tables in one job.
@@ -204,52 +232,48 @@ impl Build {
         }
     }
 
-    /// A foreign key whose tables all have their indexes, or a job that makes them.
-    fn foreign_key(&mut self, ground: &Ground, key: &ForeignKey) {
-        let after: Vec<JobId> = key
-            .tables
-            .iter()
-            .filter_map(|table| self.loaded.get(table).copied())
-            .collect();
-        if after.len() == key.tables.len() {
-            self.connect(ground, key, &after);
-        }
+    /// Whether a foreign key has no job yet, and its tables all have their indexes or a job that
+    /// makes them.
+    fn is_ready(&self, key: &ForeignKey) -> bool {
+        !self.connected.contains(&key.entry)
+            && key
+                .tables
+                .iter()
+                .all(|table| self.loaded.contains_key(table))
     }
 
-    /// Adds a foreign key's job.
-    pub(crate) fn connect(&mut self, ground: &Ground, key: &ForeignKey, after: &[JobId]) {
-        if !self.connected.insert(key.entry) {
-            return;
+    /// Adds the jobs of foreign keys that have none; those between small tables share one.
+    pub(crate) fn connect<'a>(
+        &mut self,
+        ground: &Ground,
+        keys: impl IntoIterator<Item = &'a ForeignKey>,
+    ) {
+        let size = |key: &ForeignKey| -> u64 {
+            let tables = key
+                .tables
+                .iter()
+                .filter_map(|table| ground.agenda.tables.get(table));
+            tables.map(|work| work.bytes).sum()
+        };
+        let fresh = keys
+            .into_iter()
+            .filter(|key| self.connected.insert(key.entry));
+        let (small, large): (Vec<_>, Vec<_>) = fresh.partition(|key| size(key) < SMALL);
+        for group in small.chunks(GROUP).chain(large.chunks(1)) {
+            let tables: BTreeSet<&TableId> = group.iter().flat_map(|key| &key.tables).collect();
+            let after: Vec<JobId> = tables
+                .iter()
+                .filter_map(|table| self.loaded.get(*table).copied())
+                .collect();
+            let terms = Terms {
+                rank: Rank::Check,
+                size: group.iter().map(|key| size(key)).sum(),
+                shares: Vec::new(),
+                takes: tables.into_iter().cloned().collect(),
+            };
+            let units = group.iter().filter_map(|key| ground.foreign_key(key));
+            self.schedule.add(ground.pending(units), terms, &after);
         }
-        let Some(entry) = ground.entry(key.entry) else {
-            return;
-        };
-        // The tag is the table's name and the key's, with a space between.
-        let own = |table: &&TableId| {
-            table.schema == entry.schema
-                && entry
-                    .tag
-                    .strip_prefix(&table.name)
-                    .is_some_and(|key| key.starts_with(' '))
-        };
-        let mut unit = Unit::of(entry, &ground.present);
-        if let Some(table) = key
-            .tables
-            .iter()
-            .filter(own)
-            .max_by_key(|table| table.name.len())
-        {
-            let subject = entry.tag.get(table.name.len() + 1..).unwrap_or_default();
-            unit = unit.reported(Step::ForeignKey, &name(table, subject), table);
-        }
-        let bytes = |table| ground.agenda.tables.get(table).map_or(0, |work| work.bytes);
-        let terms = Terms {
-            rank: Rank::Check,
-            size: key.tables.iter().map(bytes).sum(),
-            shares: Vec::new(),
-            takes: key.tables.clone(),
-        };
-        self.schedule.add(ground.pending([unit]), terms, after);
     }
 
     /// Adds a statistics run.

@@ -115,11 +115,8 @@ impl Restore {
         let mut session = self.post_data.session();
         let begun = self.begin(Step::PostData);
         session.run(&ground.units(&self.agenda.rest)).await?;
-        self.post_data.add(|build| {
-            for key in &self.agenda.late_foreign_keys {
-                build.connect(ground, key, &[]);
-            }
-        })?;
+        self.post_data
+            .add(|build| build.connect(ground, &self.agenda.late_foreign_keys))?;
         self.post_data.wait().await?;
         session
             .run(&ground.units(&self.agenda.after_foreign_keys))

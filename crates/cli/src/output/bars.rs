@@ -38,7 +38,10 @@ impl Bars {
     /// Bars on standard error.
     pub(super) fn new() -> Self {
         let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND);
-        Self { all: MultiProgress::with_draw_target(target), state: Mutex::default() }
+        Self {
+            all: MultiProgress::with_draw_target(target),
+            state: Mutex::default(),
+        }
     }
 
     fn print(&self, line: &str) {
@@ -54,7 +57,9 @@ impl Drop for Bars {
 
 impl Observer for Bars {
     fn observe(&self, event: &Event<'_>) {
-        let Ok(mut state) = self.state.lock() else { return };
+        let Ok(mut state) = self.state.lock() else {
+            return;
+        };
         match event {
             Event::Planned { parts, durable } => {
                 let done = parts.iter().filter(|part| durable.contains(&part.id));
@@ -70,7 +75,12 @@ impl Observer for Bars {
                 let bar = self.all.add(bar);
                 let name = shortened(&part.to_string());
                 bar.set_prefix(name.clone());
-                let running = Running { bar, name, rows: 0, bytes: 0 };
+                let running = Running {
+                    bar,
+                    name,
+                    rows: 0,
+                    bytes: 0,
+                };
                 if let Some(old) = state.parts.insert(part.id, running) {
                     if let Some(total) = &state.total {
                         total.dec(old.bytes);
@@ -78,13 +88,22 @@ impl Observer for Bars {
                     old.bar.finish_and_clear();
                 }
             }
-            Event::PartProgress { part, rows, bytes: size, .. } => {
-                let Some(running) = state.parts.get_mut(part) else { return };
+            Event::PartProgress {
+                part,
+                rows,
+                bytes: size,
+                ..
+            } => {
+                let Some(running) = state.parts.get_mut(part) else {
+                    return;
+                };
                 running.rows += rows;
                 running.bytes += size;
                 running.bar.inc(*size);
                 let elapsed = running.bar.elapsed();
-                running.bar.set_message(format!("{} rows/s", count(rate(running.rows, elapsed))));
+                running
+                    .bar
+                    .set_message(format!("{} rows/s", count(rate(running.rows, elapsed))));
                 if let Some(total) = &state.total {
                     total.inc(*size);
                 }
@@ -92,8 +111,15 @@ impl Observer for Bars {
             Event::PartRetried { part, error, pause } => {
                 self.print(&format!("retrying {part} in {}: {error}", duration(*pause)));
             }
-            Event::PartDone { part, rows, bytes: size, elapsed } => {
-                let Some(running) = state.parts.remove(&part.id) else { return };
+            Event::PartDone {
+                part,
+                rows,
+                bytes: size,
+                elapsed,
+            } => {
+                let Some(running) = state.parts.remove(&part.id) else {
+                    return;
+                };
                 running.bar.finish_and_clear();
                 self.all.remove(&running.bar);
                 if let Some(total) = &state.total {
@@ -116,12 +142,19 @@ impl Observer for Bars {
                 } else {
                     format!("{step} {}", shortened(subject))
                 };
-                let bar = self.all.add(ProgressBar::new_spinner().with_style(step_style()));
+                let bar = self
+                    .all
+                    .add(ProgressBar::new_spinner().with_style(step_style()));
                 bar.set_message(name);
                 bar.enable_steady_tick(Duration::from_millis(250));
                 state.steps.insert((*step, (*subject).to_owned()), bar);
             }
-            Event::StepDone { step, subject, table, elapsed } => {
+            Event::StepDone {
+                step,
+                subject,
+                table,
+                elapsed,
+            } => {
                 if let Some(bar) = state.steps.remove(&(*step, (*subject).to_owned())) {
                     bar.finish_and_clear();
                     self.all.remove(&bar);
@@ -129,11 +162,18 @@ impl Observer for Bars {
                 let once = subject.is_empty() && table.is_none();
                 if once || *elapsed >= Duration::from_secs(1) {
                     let space = if subject.is_empty() { "" } else { " " };
-                    self.print(&format!("{step}{space}{subject}: done in {}", duration(*elapsed)));
+                    self.print(&format!(
+                        "{step}{space}{subject}: done in {}",
+                        duration(*elapsed)
+                    ));
                 }
             }
             Event::Notice { severity, message } => {
-                let word = if *severity == Severity::Warning { "warning" } else { "note" };
+                let word = if *severity == Severity::Warning {
+                    "warning"
+                } else {
+                    "note"
+                };
                 self.print(&format!("{word}: {message}"));
             }
             _ => {}
@@ -169,12 +209,18 @@ fn style(template: &str) -> ProgressStyle {
         .with_key("size", |state: &ProgressState, out: &mut dyn fmt::Write| {
             written(out.write_str(&bytes(state.pos())));
         })
-        .with_key("whole", |state: &ProgressState, out: &mut dyn fmt::Write| {
-            written(out.write_str(&bytes(state.len().unwrap_or(0))));
-        })
-        .with_key("speed", |state: &ProgressState, out: &mut dyn fmt::Write| {
-            written(write!(out, "{}/s", bytes(state.per_sec() as u64)));
-        })
+        .with_key(
+            "whole",
+            |state: &ProgressState, out: &mut dyn fmt::Write| {
+                written(out.write_str(&bytes(state.len().unwrap_or(0))));
+            },
+        )
+        .with_key(
+            "speed",
+            |state: &ProgressState, out: &mut dyn fmt::Write| {
+                written(write!(out, "{}/s", bytes(state.per_sec() as u64)));
+            },
+        )
         .with_key("left", |state: &ProgressState, out: &mut dyn fmt::Write| {
             let done = state.len().is_some_and(|len| state.pos() >= len);
             if !done && state.pos() > 0 {

@@ -45,7 +45,11 @@ pub(crate) fn duration(time: Duration) -> String {
 /// Something per second over a time; 0 for no time at all.
 pub(crate) fn rate(amount: u64, time: Duration) -> u64 {
     let seconds = time.as_secs_f64();
-    if seconds > 0.0 { (amount as f64 / seconds) as u64 } else { 0 }
+    if seconds > 0.0 {
+        (amount as f64 / seconds) as u64
+    } else {
+        0
+    }
 }
 
 #[cfg(test)]

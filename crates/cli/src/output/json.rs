@@ -41,13 +41,22 @@ impl JsonLines {
                 "bytes_estimate": parts.iter().map(|part| part.bytes).sum::<u64>(),
             }),
             Event::PartStarted { part, attempt } => {
-                running.insert(part.id, Running { rows: 0, bytes: 0, said: Instant::now() });
+                running.insert(
+                    part.id,
+                    Running {
+                        rows: 0,
+                        bytes: 0,
+                        said: Instant::now(),
+                    },
+                );
                 json!({
                     "event": "part_started", "part": part.id, "subject": part.to_string(),
                     "attempt": attempt,
                 })
             }
-            Event::PartProgress { part, rows, bytes, .. } => {
+            Event::PartProgress {
+                part, rows, bytes, ..
+            } => {
                 let run = running.get_mut(part)?;
                 run.rows += rows;
                 run.bytes += bytes;
@@ -64,17 +73,31 @@ impl JsonLines {
                 "error": error.to_string(), "sqlstate": error.code(),
                 "pause_seconds": pause.as_secs_f64(),
             }),
-            Event::PartDone { part, rows, bytes, elapsed } => {
+            Event::PartDone {
+                part,
+                rows,
+                bytes,
+                elapsed,
+            } => {
                 running.remove(&part.id);
                 json!({
                     "event": "part_done", "part": part.id, "subject": part.to_string(),
                     "rows": rows, "bytes": bytes, "seconds": elapsed.as_secs_f64(),
                 })
             }
-            Event::StepStarted { step, subject, table } => json!({
+            Event::StepStarted {
+                step,
+                subject,
+                table,
+            } => json!({
                 "event": "step_started", "step": step, "subject": subject, "table": table,
             }),
-            Event::StepDone { step, subject, table, elapsed } => json!({
+            Event::StepDone {
+                step,
+                subject,
+                table,
+                elapsed,
+            } => json!({
                 "event": "step_done", "step": step, "subject": subject, "table": table,
                 "seconds": elapsed.as_secs_f64(),
             }),

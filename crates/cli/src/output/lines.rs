@@ -43,7 +43,13 @@ impl Lines {
             Event::Planned { parts, durable } => {
                 let expected = parts.iter().map(|part| part.bytes).sum();
                 let now = Instant::now();
-                *total = Some(Total { began: now, said: now, expected, rows: 0, bytes: 0 });
+                *total = Some(Total {
+                    began: now,
+                    said: now,
+                    expected,
+                    rows: 0,
+                    bytes: 0,
+                });
                 let mut line = format!(
                     "copying {} in {} parts",
                     bytes(expected),
@@ -54,7 +60,9 @@ impl Lines {
                 }
                 Some(line)
             }
-            Event::PartProgress { rows, bytes: size, .. } => {
+            Event::PartProgress {
+                rows, bytes: size, ..
+            } => {
                 let total = total.as_mut()?;
                 total.rows += rows;
                 total.bytes += size;
@@ -75,23 +83,37 @@ impl Lines {
             Event::PartRetried { part, error, pause } => {
                 Some(format!("retrying {part} in {}: {error}", duration(*pause)))
             }
-            Event::PartDone { part, rows, bytes: size, elapsed } => Some(format!(
+            Event::PartDone {
+                part,
+                rows,
+                bytes: size,
+                elapsed,
+            } => Some(format!(
                 "copied {part}: {} rows, {} in {}",
                 count(*rows),
                 bytes(*size),
                 duration(*elapsed)
             )),
-            Event::StepDone { step, subject, table, elapsed } => {
+            Event::StepDone {
+                step,
+                subject,
+                table,
+                elapsed,
+            } => {
                 let once = subject.is_empty() && table.is_none();
                 (once || *elapsed >= WORTH_A_LINE).then(|| {
                     let space = if subject.is_empty() { "" } else { " " };
                     format!("{step}{space}{subject}: done in {}", duration(*elapsed))
                 })
             }
-            Event::Notice { severity: Severity::Warning, message } => {
-                Some(format!("warning: {message}"))
-            }
-            Event::Notice { severity: Severity::Info, message } => Some(format!("note: {message}")),
+            Event::Notice {
+                severity: Severity::Warning,
+                message,
+            } => Some(format!("warning: {message}")),
+            Event::Notice {
+                severity: Severity::Info,
+                message,
+            } => Some(format!("note: {message}")),
             _ => None,
         }
     }
