@@ -8,9 +8,11 @@ use tokio_postgres::Transaction;
 use crate::copy::qualified;
 use crate::ledger::Ledger;
 use crate::session::failed;
+use crate::unlogged;
 
-/// Empties `tables`, those that share a part with them, and all large objects if asked; removes
-/// these parts' records; and stores plan and catalog. All of it in one transaction.
+/// Empties `tables`, those that a crash has emptied, those that share a part with them, and all
+/// large objects if asked; removes these parts' records; and stores plan and catalog. All of it
+/// in one transaction.
 pub(crate) async fn forget(
     ledger: &Ledger,
     tables: &[TableId],
@@ -18,11 +20,19 @@ pub(crate) async fn forget(
     plan: &Plan,
     catalog: &Catalog,
 ) -> Result<()> {
-    let (parts, tables) = affected(&plan.parts, tables, large_objects);
     let mut client = ledger.session().await?;
+    let lost = unlogged::lost(&client).await?;
+    let tables: Vec<TableId> = tables.iter().chain(&lost).cloned().collect();
+    let (parts, tables) = affected(&plan.parts, &tables, large_objects);
     let transaction = client.transaction().await.map_err(failed)?;
     let names: Vec<String> = tables.iter().map(qualified).collect();
-    refuse_references(&transaction, &names).await?;
+    // What refers to an unlogged table is unlogged, too, and was emptied together with it.
+    let full = tables.iter().filter(|table| !lost.contains(table));
+    refuse_references(&transaction, &full.map(qualified).collect::<Vec<_>>()).await?;
+    transaction
+        .batch_execute(unlogged::SET)
+        .await
+        .map_err(failed)?;
     if !names.is_empty() {
         let list: Vec<String> = names.iter().map(|name| format!("ONLY {name}")).collect();
         let truncate = format!("TRUNCATE {}", list.join(", "));

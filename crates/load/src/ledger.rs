@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::fence;
 use crate::session::{FENCED, failed, open};
+use crate::unlogged;
 
 /// Creates the record. `fence` is called in every transaction that records something: it fails
 /// once another run has taken over, and keeps one from doing so until the transaction ends.
@@ -59,7 +60,11 @@ BEGIN
     END IF;
 END
 $fence$;
-REVOKE ALL ON FUNCTION pghaul.fence(uuid, bigint) FROM PUBLIC;"
+REVOKE ALL ON FUNCTION pghaul.fence(uuid, bigint) FROM PUBLIC;
+{}
+{}",
+        unlogged::CREATE,
+        unlogged::SET
     )
 }
 
@@ -85,7 +90,7 @@ pub struct Saved {
     pub plan: Plan,
     /// The source's catalog with the schema's archive, without passwords.
     pub catalog: Catalog,
-    /// The parts that are there.
+    /// The parts that are there; those that a crash of the server has emptied are not.
     pub durable: BTreeMap<PartId, Durable>,
     /// Whether everything is.
     pub complete: bool,
@@ -120,12 +125,24 @@ impl Saved {
         let migration = row.get::<_, String>(0).parse().map_err(unreadable)?;
         let mut catalog: Catalog = serde_json::from_str(row.get(3)).map_err(unreadable)?;
         catalog.archive = row.get::<_, Vec<u8>>(4).into();
+        let plan: Plan = serde_json::from_str(row.get(2)).map_err(unreadable)?;
+        let mut durable = durable(client, migration).await?;
+        let lost = unlogged::lost(client).await?;
+        for part in &plan.parts {
+            if part
+                .slices()
+                .iter()
+                .any(|slice| lost.contains(&slice.table))
+            {
+                durable.remove(&part.id);
+            }
+        }
         Ok(Some(Saved {
             migration,
             epoch: row.get(1),
-            plan: serde_json::from_str(row.get(2)).map_err(unreadable)?,
+            plan,
             catalog,
-            durable: durable(client, migration).await?,
+            durable,
             complete: row.get(5),
             tool_version: row.get(6),
             created_at: row.get(7),
@@ -359,10 +376,9 @@ impl Ledger {
 
     /// Records that everything is done.
     pub(crate) async fn finish(&self, client: &Client) -> Result<()> {
-        // Durable even where the server is told not to wait: nothing comes after this.
+        unlogged::check(client).await?;
         let statements = format!(
-            "SET LOCAL synchronous_commit = on;
-             {};
+            "{};
              UPDATE pghaul.migration
              SET state = 'complete', finished_at = pg_catalog.clock_timestamp()
              WHERE id = '{}'",

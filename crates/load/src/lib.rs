@@ -32,6 +32,7 @@ mod session;
 mod setting;
 mod statement;
 mod target;
+mod unlogged;
 mod vacant;
 mod verify;
 mod writer;

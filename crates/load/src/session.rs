@@ -30,7 +30,10 @@ FROM (VALUES
     ('lc_monetary', 'C'),
     ('row_security', 'off'),
     ('check_function_bodies', 'off'),
-    ('client_min_messages', 'warning')
+    ('client_min_messages', 'warning'),
+    -- A commit that was acknowledged must not be lost in a crash: it is never asked about again.
+    ('synchronous_commit', CASE pg_catalog.current_setting('synchronous_commit')
+         WHEN 'off' THEN 'local' ELSE pg_catalog.current_setting('synchronous_commit') END)
 ) AS v (name, value)
 JOIN pg_catalog.pg_settings AS s ON s.name = v.name";
 

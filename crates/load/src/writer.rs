@@ -187,7 +187,7 @@ impl Writer for PartWriter {
 /// A session with an open transaction that holds the part's record.
 async fn begin(desk: &Desk, part: PartId, before: &str) -> Result<Session> {
     let statements = format!(
-        "BEGIN; SET LOCAL lock_timeout = {}; {}; SET LOCAL lock_timeout = 0; {before}",
+        "BEGIN; SET LOCAL lock_timeout = {}; {}; SET LOCAL lock_timeout = 0",
         desk.config.lock_timeout.as_millis(),
         desk.ledger.begin_sql(part),
     );
@@ -202,6 +202,10 @@ async fn begin(desk: &Desk, part: PartId, before: &str) -> Result<Session> {
         let error = match session.lane.execute(&statements).await {
             Ok(tags) if tags.iter().any(|tag| tag == "INSERT 0 1") => {
                 session.registration.writes(Some(part));
+                // Not before the record is ours: a stale run would wait for its successor here.
+                if !before.is_empty() {
+                    session.lane.execute(before).await?;
+                }
                 return Ok(session);
             }
             Ok(_) => {
