@@ -66,6 +66,7 @@ pub(crate) async fn plan(
             ranges: ranges(client, table, facts, wanted(table), inventory, &keys).await?,
             rows: table.rows,
             bytes: bytes(table),
+            unlogged: facts.unlogged,
         });
     }
     let objects = (

@@ -19,6 +19,8 @@ pub(crate) struct Cut {
     pub(crate) rows: u64,
     /// Bytes of the table.
     pub(crate) bytes: u64,
+    /// Whether a crash of its server empties it.
+    pub(crate) unlogged: bool,
 }
 
 /// How many parts something of `bytes` is worth if a part should be of about `threshold`.
@@ -116,7 +118,10 @@ pub(crate) fn parts(
             ));
         }
     }
-    works.extend(bundles(small, config));
+    // A crash of the target undoes unlogged tables; others in the same part would go with them.
+    let (unlogged, logged): (Vec<Cut>, Vec<Cut>) = small.into_iter().partition(|cut| cut.unlogged);
+    works.extend(bundles(logged, config));
+    works.extend(bundles(unlogged, config));
     let (objects, count, bytes) = objects;
     let share = u64::try_from(objects.len()).unwrap_or(1).max(1);
     works.extend(
@@ -208,6 +213,7 @@ mod tests {
             ranges: vec![Range::All],
             rows: bytes / 100,
             bytes,
+            unlogged: false,
         }
     }
 

@@ -30,6 +30,8 @@ pub(crate) struct Facts {
     pub(crate) types: Vec<u32>,
     /// Whether its rows lie in numbered blocks as the heap access method lays them out.
     pub(crate) heap: bool,
+    /// Whether a crash of its server empties it.
+    pub(crate) unlogged: bool,
 }
 
 /// All tables, ordered by name, and their facts in the same order.
@@ -41,7 +43,7 @@ pub(crate) async fn read(client: &Client, version: u32) -> Result<(Vec<Table>, V
                 coalesce(pg_catalog.pg_relation_size(nullif(c.reltoastrelid, 0)), 0), \
                 EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid), \
                 coalesce(am.amname = 'heap', true), \
-                pg_catalog.current_setting('block_size')::int8 \
+                pg_catalog.current_setting('block_size')::int8, c.relpersistence = 'u' \
            FROM {FROM} LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam \
           WHERE {} ORDER BY n.nspname, c.relname",
         copied('r')
@@ -72,6 +74,7 @@ pub(crate) async fn read(client: &Client, version: u32) -> Result<(Vec<Table>, V
         facts.push(Facts {
             types: Vec::new(),
             heap: field(row, 9)?,
+            unlogged: field(row, 11)?,
         });
     }
 
