@@ -1,6 +1,7 @@
 //! What a migration leaves behind is found and removed, and nothing else.
 
 #[expect(dead_code, reason = "other test binaries use the rest")]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
 #[path = "target/migration.rs"]
 mod migration;
 #[expect(dead_code, reason = "other test binaries use the rest")]

@@ -3,6 +3,8 @@
 #[expect(dead_code, reason = "other test binaries use the rest")]
 mod server;
 
+#[path = "verify/abandoned.rs"]
+mod abandoned;
 #[path = "verify/faithful.rs"]
 mod faithful;
 #[path = "verify/planted.rs"]

@@ -19,12 +19,14 @@
 //! # The hash
 //!
 //! Two runs of `hashtextextended` with different seeds over the text, each summed as a 64-bit
-//! number. For the rows of pgbench, 1.9 million rows/s and core against 0.7 million with the two
-//! halves of `md5`, and servers in FIPS mode refuse `md5`. It is not a cryptographic hash, and
-//! need not be: an adversary who writes the data could choose md5 collisions as well, and against
-//! accidents 128 bits of either are enough. Its result is the same in every version, since hash
-//! partitioning stores it, but depends on the machine's byte order; so both servers hash a sample
-//! first, and `md5` takes over when they disagree or one is PostgreSQL 10.
+//! number. On rows like those of `pgbench_accounts` one core of PostgreSQL 15 hashes 2.7 million
+//! rows/s this way, against 0.7 million by the two halves of `md5`; a comparison of a million
+//! rows on either side takes 0.7 s instead of 2.5. And servers in FIPS mode refuse `md5`. It is
+//! not a cryptographic hash, and need not be: an adversary who writes the data could choose md5
+//! collisions as well, and against accidents 128 bits of either are enough. Its result is the
+//! same in every version, since hash partitioning depends on it, but not on machines of another
+//! byte order; so both servers hash a sample first, and `md5` takes over when they disagree or
+//! one is PostgreSQL 10.
 //!
 //! Sums instead of XOR, because two equal rows must not cancel out.
 

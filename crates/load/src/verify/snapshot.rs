@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use pghaul_stage::{Error, Kind, Result, Side};
-use pghaul_wire::{Client, Conninfo, quote, server_error};
+use pghaul_wire::{Canceller, Client, Conninfo, quote, server_error};
+use tokio::runtime::Handle;
 use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 
 /// How often a statement is tried when its connection or its server has a passing weakness.
@@ -157,10 +158,37 @@ impl<'a> Session<'a> {
             Some(client) if !client.is_closed() => client,
             _ => connect(&snapshot.info, snapshot.side, snapshot.float_digits).await?,
         };
+        let running = Running(Some(client.canceller()));
+        let rows = rows(&client, sql).await;
+        running.over();
         // A client whose statement failed is dropped with its broken transaction.
-        let rows = rows(&client, sql).await?;
+        let rows = rows?;
         self.client = Some(client);
         Ok(rows)
+    }
+}
+
+/// A statement that is stopped on the server when nobody waits for it any more; by itself a
+/// server would notice only at the statement's end, which for a large table may be hours away.
+struct Running(Option<Canceller>);
+
+impl Running {
+    fn over(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(canceller) = self.0.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(async move {
+                if let Err(error) = canceller.cancel().await {
+                    tracing::debug!("a statement goes on: {error}");
+                }
+            });
+        }
     }
 }
 
