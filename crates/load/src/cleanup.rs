@@ -332,18 +332,31 @@ async fn drop_one(client: &Client, trace: &Trace) -> Result<()> {
             client.execute(sql, &[name]).await.map_err(failed)?;
             Ok(())
         }
-        // Never CASCADE: what somebody else put there is not ours to drop.
-        Trace::Record { .. } => client
-            .batch_execute(
-                "BEGIN;
-                 DROP TABLE IF EXISTS pghaul.step, pghaul.progress, pghaul.migration;
-                 DROP FUNCTION IF EXISTS pghaul.fence(uuid, bigint);
-                 DROP SCHEMA IF EXISTS pghaul;
-                 COMMIT",
-            )
-            .await
-            .map_err(failed),
+        Trace::Record { .. } => drop_record(client).await,
     }
+}
+
+/// Drops the schema with the tables and functions in it, if it is ours: if it has the table of
+/// migrations. Never CASCADE, so that what somebody built on it, or instead of it, stops this.
+async fn drop_record(client: &Client) -> Result<()> {
+    let objects = "SELECT string_agg(s.drop, '; ' ORDER BY s.drop DESC) FROM (
+        SELECT format('DROP TABLE %s', string_agg(c.oid::regclass::text, ', ')) AS drop
+          FROM pg_class c WHERE c.relnamespace = to_regnamespace('pghaul') AND c.relkind = 'r'
+        HAVING count(*) > 0
+        UNION ALL
+        SELECT format('DROP FUNCTION %s', string_agg(p.oid::regprocedure::text, ', '))
+          FROM pg_proc p WHERE p.pronamespace = to_regnamespace('pghaul')
+        HAVING count(*) > 0) s
+        WHERE to_regclass('pghaul.migration') IS NOT NULL";
+    let mut statements = vec!["BEGIN".to_owned()];
+    for row in query(client, objects).await? {
+        statements.extend(field::<Option<String>>(&row, 0)?);
+    }
+    statements.push("DROP SCHEMA IF EXISTS pghaul; COMMIT".to_owned());
+    client
+        .batch_execute(&statements.join("; "))
+        .await
+        .map_err(|error| server_error(client.side(), error))
 }
 
 /// Terminates a session, unless its process serves somebody else by now, and waits for its end.

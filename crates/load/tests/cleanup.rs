@@ -110,7 +110,21 @@ async fn a_complete_migration_needs_no_force() {
     assert_eq!(on_target(&m.db).await, []);
 }
 
-/// What somebody put into the schema stays, and so does the schema.
+/// A view on the record keeps it, and is not dropped with it.
+#[tokio::test]
+async fn what_others_built_on_the_record_is_not_dropped() {
+    let m = Migration::one();
+    drop(m.prepared().await);
+    m.psql("CREATE VIEW mine AS SELECT id FROM pghaul.migration");
+    let found = on_target(&m.db).await;
+    let conninfo = m.server.conninfo(&m.db);
+    let error = remove(None, Some(&conninfo), &found, true).await;
+    let error = error.expect_err("the view is in the way");
+    assert_eq!(error.code(), Some("2BP01"), "{error}");
+    assert_eq!(m.psql("SELECT count(*) FROM mine"), "1");
+}
+
+/// A schema of that name that somebody else made stays.
 #[tokio::test]
 async fn foreign_objects_are_not_dropped() {
     let server = Server::get();
