@@ -20,7 +20,9 @@ fn main() -> Result<()> {
     let target = Arc::new(MemoryTarget::new());
 
     // All I/O runs on one shared runtime; the runner adds a thread per job.
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| {
         pghaul_stage::Error::new(pghaul_stage::Kind::Permanent, "no runtime").because(error)
     })?;

@@ -8,7 +8,10 @@ use crate::support::{Cluster, Output, Pair, Pghaul};
 
 fn small(cluster: &Cluster) {
     cluster.create_db("d");
-    cluster.psql("d", "CREATE TABLE t AS SELECT g FROM generate_series(1, 100) g");
+    cluster.psql(
+        "d",
+        "CREATE TABLE t AS SELECT g FROM generate_series(1, 100) g",
+    );
 }
 
 /// `pghaul verify` of a database with itself over TCP with these parameters: the cheapest call
@@ -68,11 +71,17 @@ fn a_migration_through_verified_tls_with_channel_binding() {
     let authority = Authority::new();
     let certificate = authority.issue("server", &["DNS:localhost", "IP:127.0.0.1"]);
     let start = || Cluster::builder().tls(&certificate).start();
-    let pair = Pair { source: start(), target: start() };
+    let pair = Pair {
+        source: start(),
+        target: start(),
+    };
     small(&pair.source);
     let secure = |dsn: String| {
         let root = authority.root();
-        format!("{dsn}?sslmode=verify-full&channel_binding=require&sslrootcert={}", root.display())
+        format!(
+            "{dsn}?sslmode=verify-full&channel_binding=require&sslrootcert={}",
+            root.display()
+        )
     };
     // pg_dump reaches the source by the same parameters.
     Pghaul::new(&["migrate", "--verify"])
@@ -90,11 +99,19 @@ fn a_wrong_password_says_which_side() {
     let wrong = |dsn: String| dsn.replace("hidden", "forgotten");
     for side in ["source", "target"] {
         let (mut source, mut target) = (pair.source.tcp_dsn("d"), pair.target.tcp_dsn("d"));
-        let dsn = if side == "source" { &mut source } else { &mut target };
+        let dsn = if side == "source" {
+            &mut source
+        } else {
+            &mut target
+        };
         *dsn = wrong(dsn.clone());
         let call = Pghaul::new(&["migrate"]).source(&source).target(&target);
         let refused = call.run().expect(1);
-        assert!(refused.stderr.contains(&format!("pghaul: {side}")), "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains(&format!("pghaul: {side}")),
+            "{}",
+            refused.stderr
+        );
         assert!(refused.stderr.contains("28P01"), "{}", refused.stderr);
         assert!(!refused.stderr.contains("forgotten"), "{}", refused.stderr);
     }
@@ -105,26 +122,59 @@ fn a_wrong_password_says_which_side() {
 fn an_unreachable_host_says_where_it_looked() {
     let pair = Pair::start();
     small(&pair.source);
-    let closed = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
-    let call = pair.pghaul("d", &["migrate"]).target(&format!("postgres://u@{closed}/d"));
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .expect("a port");
+    let call = pair
+        .pghaul("d", &["migrate"])
+        .target(&format!("postgres://u@{closed}/d"));
     let refused = call.run().expect(1);
-    assert!(refused.stderr.contains(&closed.port().to_string()), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains(&closed.port().to_string()),
+        "{}",
+        refused.stderr
+    );
 
     let nowhere = "postgres://u@no-such-host.invalid/d?connect_timeout=5";
-    let refused = pair.pghaul("d", &["migrate"]).source(nowhere).run().expect(1);
-    assert!(refused.stderr.contains("no-such-host.invalid"), "{}", refused.stderr);
+    let refused = pair
+        .pghaul("d", &["migrate"])
+        .source(nowhere)
+        .run()
+        .expect(1);
+    assert!(
+        refused.stderr.contains("no-such-host.invalid"),
+        "{}",
+        refused.stderr
+    );
 }
 
 #[test]
 fn wrong_use_is_told_apart() {
     let dsn = "postgres://u:hunter2@127.0.0.1:1/d";
-    let refused = Pghaul::new(&["migrate", "--source", dsn]).target(dsn).run().expect(2);
-    assert!(refused.stderr.contains("PGHAUL_SOURCE"), "{}", refused.stderr);
+    let refused = Pghaul::new(&["migrate", "--source", dsn])
+        .target(dsn)
+        .run()
+        .expect(2);
+    assert!(
+        refused.stderr.contains("PGHAUL_SOURCE"),
+        "{}",
+        refused.stderr
+    );
     assert!(!refused.stderr.contains("hunter2"), "{}", refused.stderr);
     Pghaul::new(&["migrate"]).run().expect(2);
     Pghaul::new(&["migrate", "--no-such-flag"]).run().expect(2);
-    Pghaul::new(&["migrate", "--resume", "--overwrite"]).run().expect(2);
+    Pghaul::new(&["migrate", "--resume", "--overwrite"])
+        .run()
+        .expect(2);
     let unknown = "postgres://u@127.0.0.1:1/d?no_such_parameter=1";
-    let refused = Pghaul::new(&["migrate"]).source(unknown).target(dsn).run().expect(2);
-    assert!(refused.stderr.contains("no_such_parameter"), "{}", refused.stderr);
+    let refused = Pghaul::new(&["migrate"])
+        .source(unknown)
+        .target(dsn)
+        .run()
+        .expect(2);
+    assert!(
+        refused.stderr.contains("no_such_parameter"),
+        "{}",
+        refused.stderr
+    );
 }

@@ -46,8 +46,15 @@ INSERT INTO long_values SELECT g, repeat(md5(g::text), 4000), decode(repeat(md5(
 fn a_database_with_every_kind_of_object() {
     let pair = Pair::start();
     fixture::shop(&pair.source, "shop", 2);
-    let output = pair.pghaul("shop", &["migrate", "--verify"]).run().expect(0);
-    assert!(output.stdout.contains("source and target are the same"), "{}", output.stdout);
+    let output = pair
+        .pghaul("shop", &["migrate", "--verify"])
+        .run()
+        .expect(0);
+    assert!(
+        output.stdout.contains("source and target are the same"),
+        "{}",
+        output.stdout
+    );
     assert_migrated(&pair.source, "shop", &pair.target, "shop");
 }
 
@@ -55,12 +62,24 @@ fn a_database_with_every_kind_of_object() {
 fn pgbench_with_foreign_keys_cut_into_parts() {
     let pair = Pair::start();
     fixture::pgbench(&pair.source, "bench", 3);
-    let args = ["migrate", "--jobs", "3", "--split-larger-than", "8MB", "--output", "json"];
+    let args = [
+        "migrate",
+        "--jobs",
+        "3",
+        "--split-larger-than",
+        "8MB",
+        "--output",
+        "json",
+    ];
     let output = pair.pghaul("bench", &args).run().expect(0);
     let parts = output.stdout.lines().filter(|line| {
         line.contains(r#""event":"part_done""#) && line.contains("public.pgbench_accounts blocks")
     });
-    assert!(parts.count() > 2, "the large table was not cut:\n{}", output.stdout);
+    assert!(
+        parts.count() > 2,
+        "the large table was not cut:\n{}",
+        output.stdout
+    );
     assert_migrated(&pair.source, "bench", &pair.target, "bench");
 }
 
@@ -111,7 +130,10 @@ fn large_objects_with_owner_grants_and_comment() {
 fn into_a_database_that_exists_and_is_empty() {
     let pair = Pair::start();
     pair.source.create_db("d");
-    pair.source.psql("d", "CREATE TABLE t AS SELECT g FROM generate_series(1, 10) g");
+    pair.source.psql(
+        "d",
+        "CREATE TABLE t AS SELECT g FROM generate_series(1, 10) g",
+    );
     pair.target.create_db("d");
     pair.pghaul("d", &["migrate"]).run().expect(0);
     assert_migrated(&pair.source, "d", &pair.target, "d");
@@ -130,8 +152,15 @@ fn a_target_with_objects_is_refused_and_left_alone() {
     assert!(refused.stderr.contains("--overwrite"), "{}", refused.stderr);
     assert_eq!(pair.target.psql("d", "SELECT n FROM precious"), "1");
 
-    let overwritten = pair.pghaul("d", &["migrate", "--overwrite"]).run().expect(0);
-    assert!(overwritten.stderr.contains("dropping the target database"), "{}", overwritten.stderr);
+    let overwritten = pair
+        .pghaul("d", &["migrate", "--overwrite"])
+        .run()
+        .expect(0);
+    assert!(
+        overwritten.stderr.contains("dropping the target database"),
+        "{}",
+        overwritten.stderr
+    );
     assert_migrated(&pair.source, "d", &pair.target, "d");
 }
 
@@ -141,9 +170,17 @@ fn a_second_migration_into_the_same_database_is_refused() {
     pair.source.create_db("d");
     pair.pghaul("d", &["migrate"]).run().expect(0);
     let refused = pair.pghaul("d", &["migrate"]).run().expect(2);
-    assert!(refused.stderr.contains("it holds the migration"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("it holds the migration"),
+        "{}",
+        refused.stderr
+    );
     let complete = pair.pghaul("d", &["migrate", "--resume"]).run().expect(0);
-    assert!(complete.stderr.contains("already complete"), "{}", complete.stderr);
+    assert!(
+        complete.stderr.contains("already complete"),
+        "{}",
+        complete.stderr
+    );
 }
 
 #[test]
@@ -151,9 +188,15 @@ fn the_source_cannot_be_its_own_target() {
     let cluster = Cluster::start();
     cluster.create_db("d");
     let dsn = cluster.dsn("d");
-    let call = crate::support::Pghaul::new(&["migrate", "--overwrite"]).source(&dsn).target(&dsn);
+    let call = crate::support::Pghaul::new(&["migrate", "--overwrite"])
+        .source(&dsn)
+        .target(&dsn);
     let refused = call.run().expect(2);
-    assert!(refused.stderr.contains("the same database"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("the same database"),
+        "{}",
+        refused.stderr
+    );
     assert!(cluster.databases().contains(&"d".to_owned()));
 }
 
@@ -179,7 +222,8 @@ fn database_properties_and_another_name() {
         .run()
         .expect(0);
     assert_same(&pair.source, "german", &pair.target, "deutsch");
-    let encoding = "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'deutsch'";
+    let encoding =
+        "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'deutsch'";
     assert_eq!(pair.target.psql("postgres", encoding), "LATIN1");
 }
 
@@ -188,7 +232,9 @@ fn a_binary_format_that_cannot_work_is_refused_by_name() {
     let pair = Pair::start();
     pair.source.create_db("d");
     pair.source.psql("d", "CREATE TABLE rights (item aclitem)");
-    let refused = pair.pghaul("d", &["migrate", "--copy-format", "binary"]).run();
+    let refused = pair
+        .pghaul("d", &["migrate", "--copy-format", "binary"])
+        .run();
     assert_ne!(refused.code, 0);
     assert!(refused.stderr.contains("rights"), "{}", refused.stderr);
     pair.pghaul("d", &["migrate", "--resume"]).run().expect(0);
@@ -205,15 +251,23 @@ fn json_output_is_one_object_a_line() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
         .collect();
-    let summary = lines.iter().find(|line| line["event"] == "summary").expect("a summary");
+    let summary = lines
+        .iter()
+        .find(|line| line["event"] == "summary")
+        .expect("a summary");
     let accounts = summary["tables"].as_array().expect("tables").iter();
     let rows: u64 = accounts
         .filter(|table| table["table"]["name"] == "pgbench_accounts")
         .filter_map(|table| table["rows"].as_u64())
         .sum();
-    let expected = pair.source.psql("bench", "SELECT count(*) FROM pgbench_accounts");
+    let expected = pair
+        .source
+        .psql("bench", "SELECT count(*) FROM pgbench_accounts");
     assert_eq!(rows.to_string(), expected);
-    let comparison = lines.iter().find(|line| line["event"] == "comparison").expect("a comparison");
+    let comparison = lines
+        .iter()
+        .find(|line| line["event"] == "comparison")
+        .expect("a comparison");
     assert_eq!(comparison["match"], true);
 }
 

@@ -14,12 +14,12 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::copy::script;
-use crate::{fence, forget};
 use crate::ledger::{Ledger, Saved};
 use crate::pool::Pool;
 use crate::restore::Restore;
 use crate::session::open;
 use crate::writer::{Desk, PartWriter};
+use crate::{fence, forget};
 use crate::{properties, vacant};
 
 /// A PostgreSQL database that is written.
