@@ -43,7 +43,7 @@ fn stale_loader_cannot_disturb_its_successor() {
     let mut successor = pair
         .pghaul(db, &["migrate", "--resume", "--jobs", "1"])
         .spawn();
-    super::wait_until(&mut successor, "the successor came to the gate", || {
+    super::wait_until(&mut successor, "the successor came to the gate", |_| {
         let now = pair.target.psql(db, backends);
         !now.is_empty() && now != before
     });

@@ -52,7 +52,7 @@ pub(super) fn database(pair: &Pair, db: &str) {
 /// Waits until the target's server stands at a closed gate.
 #[track_caller]
 pub(super) fn wait_at(run: &mut Running, target: &Cluster, db: &str) {
-    wait_until(run, "the target came to the gate", || {
+    wait_until(run, "the target came to the gate", |_| {
         let waiting = format!(
             "SELECT count(*) FROM pg_stat_activity
              WHERE datname = '{db}' AND wait_event = 'PgSleep'"
@@ -65,7 +65,7 @@ pub(super) fn wait_at(run: &mut Running, target: &Cluster, db: &str) {
 #[track_caller]
 pub(super) fn wait_mid_copy(run: &mut Running, target: &Cluster, db: &str) {
     wait_at(run, target, db);
-    wait_until(run, "the accounts were durable", || {
+    wait_until(run, "the accounts were durable", |_| {
         let count = "SELECT count(*) FROM public.pgbench_accounts";
         target
             .try_psql(db, count)

@@ -22,6 +22,7 @@ CREATE TABLE gate.big (
 );
 INSERT INTO gate.big SELECT i, repeat(md5(i::text), 3) FROM generate_series(1, 40000) AS i;
 ALTER TABLE gate.big CLUSTER ON big_pkey;
+ALTER TABLE pgbench_accounts CLUSTER ON pgbench_accounts_pkey;
 
 CREATE TABLE gate.indexed (id int);
 INSERT INTO gate.indexed SELECT generate_series(1, 100);

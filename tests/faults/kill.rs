@@ -165,7 +165,7 @@ fn no_replay_when_done() {
         let mut run = migrate(&args).spawn();
         gate::wait_at(&mut run, &pair.target, db);
         gate::wait_mid_copy(&mut run, &pair.target, db);
-        super::wait_until(&mut run, "no row was being copied", || {
+        super::wait_until(&mut run, "no row was being copied", |_| {
             let copying = "SELECT count(*) FROM pg_stat_progress_copy";
             pair.target.psql(db, copying) == "0"
         });

@@ -24,11 +24,11 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// Waits until a condition holds while pghaul runs; fails with what it said when it ends first,
 /// or when that takes too long.
 #[track_caller]
-fn wait_until(run: &mut Running, what: &str, mut holds: impl FnMut() -> bool) {
+fn wait_until(run: &mut Running, what: &str, mut holds: impl FnMut(&Running) -> bool) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let running = run.is_running();
-        if holds() {
+        if holds(run) {
             return;
         }
         let said = || format!("stdout:\n{}\nstderr:\n{}", run.stdout(), run.stderr());
