@@ -1,6 +1,7 @@
 //! Reads parts: lanes that adopt the snapshot, and streams of exact row counts.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -13,6 +14,10 @@ use pghaul_wire::{Conninfo, CopyEvent, CopyOut, Lane};
 use crate::catalog::Inventory;
 use crate::snapshot::Snapshot;
 use crate::statement::{object_metadata, object_pages, slice};
+
+/// How long a lane waits for a table's lock. Nobody can have locked it against us, but a request
+/// for such a lock, which waits for the holder of the snapshot, keeps later ones like ours out.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
 
 /// Connections that are between two parts.
 #[derive(Debug, Default)]
@@ -78,6 +83,10 @@ pub(crate) async fn read(
         sql.push_str("SET idle_session_timeout = 0; ");
     }
     sql.push_str(&snapshot.import());
+    sql.push_str(&format!(
+        " SET LOCAL lock_timeout = {};",
+        LOCK_WAIT.as_millis()
+    ));
     let encoding = &inventory.catalog.database.encoding;
     if encoding != "UTF8" {
         // Values leave the server as they lie there. It takes effect after this whole query has
@@ -268,6 +277,9 @@ impl Reading {
         if error.is_transient() {
             // What broke this connection has probably broken the idle ones.
             self.pool.clear();
+        }
+        if error.code() == Some("55P03") {
+            return self.snapshot.overtaken(&self.info, error).await;
         }
         let untouched = self.current == 0 && self.mark == 0;
         if untouched && matches!(error.code(), Some("22023" | "42704" | "55000")) {
