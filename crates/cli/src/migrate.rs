@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pghaul_extract::{PgSource, Split};
 use pghaul_load::{PgTarget, VerifyOptions};
 use pghaul_relay::{Cancel, Fanout, Options, Progress, Runner};
-use pghaul_stage::{Catalog, Error, Event, Observer, Plan, Result, Severity, Source};
+use pghaul_stage::{Catalog, Error, Event, Kind, Observer, Plan, Result, Severity, Source};
 use pghaul_wire::Conninfo;
 use tokio::runtime::Handle;
 
@@ -71,9 +71,12 @@ pub(crate) fn run(args: &Migrate) -> Result<Outcome> {
         return Ok(Outcome::Done);
     };
     let result = request.carry_out(&ends, &handle, &cancel);
-    let (summary, comparison) = handle.block_on(ends.end(result)).map_err(|error| {
-        error.remedy("repair the cause, then run `pghaul migrate --resume`: what is done is kept")
-    })?;
+    let ended = handle.block_on(ends.end(result)).inspect_err(|error| {
+        if error.kind() != Kind::Fenced {
+            request.note("what is done is kept: `pghaul migrate --resume` goes on from there");
+        }
+    });
+    let (summary, comparison) = ended?;
     // The bars must be gone before the report is printed.
     drop(request);
 
