@@ -131,36 +131,34 @@ impl Snapshot {
     /// Explains why a reader did not get a table's lock although nobody can hold a conflicting
     /// one: somebody waits for it.
     pub(crate) async fn overtaken(&self, info: &Conninfo, error: Error) -> Error {
-        let Ok(Some((pid, query))) = self.waiting(info).await else {
+        let Ok(Some(pid)) = self.waiting(info).await else {
             return error;
         };
         Error::new(
             Kind::Transient,
-            format!("server process {pid} waits to lock a table, which keeps readers out: {query}"),
+            format!("server process {pid} waits to lock a table, which keeps readers out"),
         )
         .at(Side::Source)
         .on(error.subject().unwrap_or_default().to_owned())
         .sqlstate("55P03")
         .remedy(format!(
-            "cancel it with pg_cancel_backend({pid}), then run again with --resume"
+            "see its query in pg_stat_activity and cancel it with pg_cancel_backend({pid}), then \
+             run again with --resume"
         ))
         .because(error)
     }
 
-    /// A server process that waits for the holder's locks, and the beginning of its query.
-    async fn waiting(&self, info: &Conninfo) -> Result<Option<(i32, String)>> {
+    /// A server process that waits for the holder's locks. Not its query, which may hold values.
+    async fn waiting(&self, info: &Conninfo) -> Result<Option<i32>> {
         let client = Client::connect(info, Side::Source).await?;
         let sql = format!(
-            "SELECT pid, pg_catalog.left(query, 100) FROM pg_catalog.pg_stat_activity \
+            "SELECT pid FROM pg_catalog.pg_stat_activity \
               WHERE wait_event_type = 'Lock' AND {} = ANY (pg_catalog.pg_blocking_pids(pid)) \
               ORDER BY query_start LIMIT 1",
             self.holder.pid()
         );
         let found = rows(&client, "who waits for locks", &sql).await?;
-        found
-            .first()
-            .map(|row| Ok((field(row, 0)?, field(row, 1)?)))
-            .transpose()
+        found.first().map(|row| field(row, 0)).transpose()
     }
 
     /// Ends it in an orderly way.
