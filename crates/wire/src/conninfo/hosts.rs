@@ -180,6 +180,11 @@ fn port(text: &str) -> Result<u16> {
             .parse()
             .ok()
             .filter(|port| *port != 0)
-            .ok_or_else(|| Error::input(format!("\"{text}\" is not a port number")).on("port")),
+            // Not shown: in a URI whose password is not escaped, a piece of that stands here.
+            .ok_or_else(|| {
+                Error::input("not a port number")
+                    .on("port")
+                    .remedy("escape special characters of user and password in a URI, such as / as %2F")
+            }),
     }
 }
