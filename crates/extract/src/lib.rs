@@ -177,7 +177,15 @@ impl PgSource {
                 let bindir = self.config.pg_bindir.as_deref();
                 let program = schema::find(self.server.version, bindir).await?;
                 let snapshot = self.snapshot()?;
-                schema::dump(&program, &self.info, snapshot.id(), self.config.lock_wait)
+                // pg_dump writes literals as its session reads them, and those who restore them
+                // read them as the standard has it. A pooler may refuse options, so none are
+                // given where none are needed.
+                let info = if self.server.standard_strings {
+                    self.info.clone()
+                } else {
+                    self.info.with_option("standard_conforming_strings", "on")
+                };
+                schema::dump(&program, &info, snapshot.id(), self.config.lock_wait)
                     .await
                     .map_err(|error| snapshot.check().err().unwrap_or(error))
             })

@@ -22,6 +22,8 @@ pub struct Probe {
     pub in_recovery: bool,
     /// The database's encoding, by PostgreSQL's name.
     pub encoding: String,
+    /// Whether sessions begin with `standard_conforming_strings` on.
+    pub standard_strings: bool,
 }
 
 impl Probe {
@@ -49,7 +51,8 @@ pub(crate) async fn ask(client: &Client) -> Result<Probe> {
                     d.oid, d.datname, pg_catalog.pg_is_in_recovery(), \
                     pg_catalog.pg_encoding_to_char(d.encoding), \
                     pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'), \
-                    (1e6 * pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()))::int8 \
+                    (1e6 * pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()))::int8, \
+                    pg_catalog.current_setting('standard_conforming_strings') = 'on' \
                FROM pg_catalog.pg_database d \
               WHERE d.datname = pg_catalog.current_database()",
             &[],
@@ -71,5 +74,6 @@ pub(crate) async fn ask(client: &Client) -> Result<Probe> {
         database: field(&row, 2)?,
         in_recovery: field(&row, 3)?,
         encoding: field(&row, 4)?,
+        standard_strings: field(&row, 7)?,
     })
 }
