@@ -71,11 +71,14 @@ impl Request<'_> {
         let catalog = source.catalog().await?;
         let plan = source.plan().await?;
         if create {
-            self.step(
-                Step::Database,
-                pghaul_load::create(&self.target, &catalog.database),
-            )
-            .await?;
+            let create = pghaul_load::create(&self.target, &catalog.database);
+            if let Err(error) = self.step(Step::Database, create).await {
+                // The server may just have finished what a run that was killed had asked for.
+                let exists = matches!(error.code(), Some("42P04" | "23505"));
+                if !exists || !matches!(inspect(&self.target).await?, State::Empty) {
+                    return Err(error);
+                }
+            }
         }
         let target = PgTarget::fresh(
             self.target.clone(),
