@@ -112,9 +112,9 @@ fn hostile_gucs_of_the_roles() {
     let dsn = source.dsn(&pair.source, db);
     let (_, address) = dsn.split_once('@').expect("a user in the URI");
     let source = format!("postgresql://mover:moves@{address}");
-    let target = pair.target.dsn(db).replace("postgres@", "mover@");
-    for verb in ["migrate", "verify"] {
-        Pghaul::new(&[verb])
+    let target = pair.target.dsn(db).replace("postgres@", "taker@");
+    for args in [&["migrate", "--copy-format", "text"][..], &["verify"]] {
+        Pghaul::new(args)
             .source(&source)
             .target(&target)
             .run()
