@@ -12,8 +12,9 @@ use pghaul_wire::Conninfo;
 use tokio::runtime::Handle;
 
 use crate::args::{CopyFormat, Migrate};
+use crate::output::Screen;
 use crate::report::Migration;
-use crate::{Outcome, output, report, signal, verify};
+use crate::{Outcome, report, signal, verify};
 
 /// Payload bytes that may be under way in all lanes together.
 const QUEUES: usize = 32 << 20;
@@ -50,10 +51,8 @@ pub(crate) struct Request<'a> {
 pub(crate) fn run(args: &Migrate) -> Result<Outcome> {
     let began = Instant::now();
     let progress = Arc::new(Progress::new());
-    let watchers: Vec<Arc<dyn Observer>> = vec![
-        Arc::clone(&progress) as _,
-        output::observer(args.output.output),
-    ];
+    let screen = Screen::open(args.output.output);
+    let watchers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&progress) as _, screen.observer()];
     let request = Request {
         args,
         source: args.connections.source()?,
@@ -77,8 +76,7 @@ pub(crate) fn run(args: &Migrate) -> Result<Outcome> {
         }
     });
     let (summary, comparison) = ended?;
-    // The bars must be gone before the report is printed.
-    drop(request);
+    drop(screen);
 
     report::print(
         args.output.output,

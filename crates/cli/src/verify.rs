@@ -9,7 +9,8 @@ use tokio::runtime::Handle;
 
 use crate::args::Verify;
 use crate::migrate::{Request, jobs};
-use crate::{Outcome, output, report, signal};
+use crate::output::Screen;
+use crate::{Outcome, report, signal};
 
 /// Runs the command.
 pub(crate) fn run(args: &Verify) -> Result<Outcome> {
@@ -19,12 +20,12 @@ pub(crate) fn run(args: &Verify) -> Result<Outcome> {
         rows: args.rows,
         ..VerifyOptions::default()
     };
-    let observer = output::observer(args.output.output);
+    let screen = Screen::open(args.output.output);
     let cancel = Cancel::new();
     signal::cancel_on_interrupt(cancel.clone());
-    let comparison = pghaul_load::verify(&source, &target, options, Arc::clone(&observer));
+    let comparison = pghaul_load::verify(&source, &target, options, screen.observer());
     let comparison = Handle::current().block_on(cancel.until(comparison))?;
-    drop(observer);
+    drop(screen);
     report::print_comparison(args.output.output, &comparison);
     Ok(if comparison.is_match() {
         Outcome::Done

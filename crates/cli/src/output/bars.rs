@@ -34,24 +34,22 @@ struct Running {
     bytes: u64,
 }
 
+/// A place for bars on standard error.
+pub(super) fn canvas() -> MultiProgress {
+    MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND))
+}
+
 impl Bars {
-    /// Bars on standard error.
-    pub(super) fn new() -> Self {
-        let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND);
+    /// Bars in this place.
+    pub(super) fn on(all: MultiProgress) -> Self {
         Self {
-            all: MultiProgress::with_draw_target(target),
+            all,
             state: Mutex::default(),
         }
     }
 
     fn print(&self, line: &str) {
         drop(self.all.println(line));
-    }
-}
-
-impl Drop for Bars {
-    fn drop(&mut self) {
-        drop(self.all.clear());
     }
 }
 
@@ -127,6 +125,12 @@ impl Observer for Bars {
                     // difference is settled here, so that the total ends at its length.
                     total.dec(running.bytes);
                     total.inc(part.bytes);
+                    if total
+                        .length()
+                        .is_some_and(|length| total.position() >= length)
+                    {
+                        total.finish_and_clear();
+                    }
                 }
                 self.print(&format!(
                     "copied {}: {} rows, {} in {}",

@@ -8,6 +8,7 @@ mod lines;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
+use indicatif::{MultiProgress, ProgressDrawTarget};
 use pghaul_stage::Observer;
 
 pub(crate) use human::{bytes, count, duration, rate};
@@ -15,12 +16,48 @@ pub(crate) use json::print as print_json;
 
 use crate::args::Form;
 
-/// The observer for the chosen form, and whether standard error is a terminal.
-pub(crate) fn observer(form: Form) -> Arc<dyn Observer> {
-    match form {
-        Form::Json => Arc::new(json::JsonLines::default()),
-        Form::Text if io::stderr().is_terminal() => Arc::new(bars::Bars::new()),
-        Form::Text => Arc::new(lines::Lines::default()),
+/// Where events are shown for as long as this value lives.
+pub(crate) struct Screen {
+    observer: Arc<dyn Observer>,
+    bars: Option<MultiProgress>,
+}
+
+impl Screen {
+    /// Opens the form that the user chose.
+    pub(crate) fn open(form: Form) -> Self {
+        match form {
+            Form::Json => Self::plain(Arc::new(json::JsonLines::default())),
+            Form::Text if io::stderr().is_terminal() => {
+                let all = bars::canvas();
+                Self {
+                    observer: Arc::new(bars::Bars::on(all.clone())),
+                    bars: Some(all),
+                }
+            }
+            Form::Text => Self::plain(Arc::new(lines::Lines::default())),
+        }
+    }
+
+    fn plain(observer: Arc<dyn Observer>) -> Self {
+        Self {
+            observer,
+            bars: None,
+        }
+    }
+
+    /// Who is to be told what happens.
+    pub(crate) fn observer(&self) -> Arc<dyn Observer> {
+        Arc::clone(&self.observer)
+    }
+}
+
+/// Takes the bars away, so that what is printed next stands alone.
+impl Drop for Screen {
+    fn drop(&mut self) {
+        if let Some(bars) = &self.bars {
+            drop(bars.clear());
+            bars.set_draw_target(ProgressDrawTarget::hidden());
+        }
     }
 }
 
