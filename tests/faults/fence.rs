@@ -3,6 +3,7 @@
 use super::gate::{self, Gate};
 use super::{assert_converged, assert_says};
 use crate::support::Pair;
+use crate::support::pghaul::Running;
 
 #[test]
 fn stale_loader_is_fenced() {
@@ -53,5 +54,38 @@ fn stale_loader_cannot_disturb_its_successor() {
 
     closed.open();
     successor.wait().expect(0);
+    assert_converged(&pair, db);
+}
+
+/// One of two that begin at the same moment makes the migration; the other one leaves it alone.
+#[test]
+fn two_beginners_do_not_mix() {
+    let pair = Pair::start();
+    let db = "begun_twice";
+    gate::database(&pair, db);
+    let runs = [(); 2].map(|()| pair.pghaul(db, &["migrate"]).spawn());
+    let outputs = runs.map(Running::wait);
+    let mut codes = outputs.each_ref().map(|output| output.code);
+    codes.sort_unstable();
+    assert!(matches!(codes, [0, 1 | 2]), "{outputs:?}");
+    assert_converged(&pair, db);
+}
+
+/// Two that take over at the same moment may stop each other, and nothing worse.
+#[test]
+fn two_successors_do_not_mix() {
+    let pair = Pair::start();
+    let db = "resumed_twice";
+    gate::database(&pair, db);
+    let closed = Gate::close(&pair, gate::COPY);
+    let mut run = pair.pghaul(db, &["migrate", "--jobs", "1"]).spawn();
+    gate::wait_mid_copy(&mut run, &pair.target, db);
+    run.signal("KILL");
+    closed.open();
+    let runs = [(); 2].map(|()| pair.pghaul(db, &["migrate", "--resume"]).spawn());
+    for output in runs.map(Running::wait) {
+        assert!(matches!(output.code, 0 | 1), "{output:?}");
+    }
+    pair.pghaul(db, &["migrate", "--resume"]).run().expect(0);
     assert_converged(&pair, db);
 }

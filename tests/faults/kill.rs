@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::gate::{self, Gate};
 use super::{assert_converged, assert_says};
 use crate::support::pghaul::Output;
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::{Cluster, Pair, Pghaul, fixture, oracle, pg};
 
 /// SplitMix64: enough to choose moments, and the same on every machine.
@@ -103,6 +104,27 @@ fn resume(migrate: impl Fn(&[&str]) -> Pghaul) -> Output {
         return migrate(&["--resume"]).run();
     }
     output
+}
+
+/// The server goes on with CREATE DATABASE after the client that asked for it was killed.
+#[test]
+fn a_database_may_appear_late() {
+    let pair = Pair::start();
+    let db = "late";
+    gate::database(&pair, db);
+    let proxy = Proxy::start(&pair.source);
+    proxy.arm("LOCK TABLE", Fault::Hold);
+    let mut run = Pghaul::new(&["migrate", "--resume"])
+        .source(&proxy.dsn(&pair.source, db))
+        .target(&pair.target.dsn(db))
+        .spawn();
+    super::wait_until(&mut run, "the source was asked for locks", |_| {
+        proxy.struck() == 1
+    });
+    pair.target.create_db(db);
+    proxy.release();
+    run.wait().expect(0);
+    assert_converged(&pair, db);
 }
 
 #[test]

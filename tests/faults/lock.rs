@@ -96,6 +96,36 @@ fn truncate_between_snapshot_and_lock_is_noticed() {
     assert_converged(&pair, db);
 }
 
+/// A table that appears while the others are locked is in the snapshot, but not locked in time.
+#[test]
+fn truncate_of_a_late_table_is_noticed() {
+    let pair = Pair::start();
+    let db = "late";
+    gate::database(&pair, db);
+    let proxy = Proxy::start(&pair.source);
+    for _ in 0..2 {
+        proxy.arm("LOCK TABLE", Fault::Hold);
+    }
+    let mut run = Pghaul::new(&["migrate"])
+        .source(&proxy.dsn(&pair.source, db))
+        .target(&pair.target.dsn(db))
+        .spawn();
+    wait_until(&mut run, "the holder asked for its locks", |_| {
+        proxy.struck() == 1
+    });
+    let create = "CREATE TABLE gate.late AS SELECT generate_series(1, 1000) AS id";
+    pair.source.psql(db, create);
+    proxy.release();
+    wait_until(&mut run, "the holder asked for the late lock", |_| {
+        proxy.struck() == 2
+    });
+    pair.source.psql(db, "TRUNCATE gate.late");
+    pair.source.psql(db, "INSERT INTO gate.late VALUES (7)");
+    proxy.release();
+    run.wait().expect(0);
+    assert_converged(&pair, db);
+}
+
 fn waits_for_lock(pair: &Pair, db: &str) -> bool {
     let waiting = format!(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = '{db}'

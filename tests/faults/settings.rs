@@ -96,16 +96,12 @@ fn hostile_gucs_of_the_roles() {
     let db = "hostile";
     gate::database(&pair, db);
     pair.source.psql(db, SENSITIVE);
-    for cluster in [&pair.source, &pair.target] {
-        cluster.psql(
-            "postgres",
-            "CREATE ROLE mover LOGIN SUPERUSER PASSWORD 'moves'",
-        );
-        set(cluster, "ROLE mover");
-        cluster.psql(
-            "postgres",
-            "ALTER ROLE mover SET client_encoding = 'LATIN1'",
-        );
+    for (cluster, role) in [(&pair.source, "mover"), (&pair.target, "taker")] {
+        let create = format!("CREATE ROLE {role} LOGIN SUPERUSER PASSWORD 'moves'");
+        cluster.psql("postgres", &create);
+        set(cluster, &format!("ROLE {role}"));
+        let encoding = format!("ALTER ROLE {role} SET client_encoding = 'LATIN1'");
+        cluster.psql("postgres", &encoding);
     }
     let source = Proxy::start(&pair.source);
     source.throttle(Some(4 << 20));
@@ -120,5 +116,7 @@ fn hostile_gucs_of_the_roles() {
             .run()
             .expect(0);
     }
+    // The target's own role is none of the source's.
+    pair.target.psql("postgres", "ALTER ROLE taker RESET ALL");
     oracle::assert_migrated(&pair.source, db, &pair.target, db);
 }

@@ -83,3 +83,22 @@ fn changes_in_finished_tables_are_refused_by_name() {
         assert_converged(&pair, db);
     }
 }
+
+/// The source's server dies as in a power cut: the snapshot goes with it, and so do the rows of
+/// its unlogged tables.
+#[test]
+fn source_dies_in_copy() {
+    let mut pair = Pair::start();
+    let db = "reborn";
+    gate::database(&pair, db);
+    let closed = Gate::close(&pair, gate::COPY);
+    let mut run = pair.pghaul(db, &["migrate", "--jobs", "1"]).spawn();
+    gate::wait_mid_copy(&mut run, &pair.target, db);
+    pair.source.stop_immediate();
+    pair.source.start_again();
+    closed.open();
+    let output = run.wait().expect(1);
+    assert_says(&output, &["source", "snapshot", "--resume"]);
+    pair.pghaul(db, &["migrate", "--resume"]).run().expect(0);
+    assert_converged(&pair, db);
+}

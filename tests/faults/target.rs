@@ -2,14 +2,26 @@
 
 use super::assert_converged;
 use super::gate::{self, Gate};
-use crate::support::Pair;
+use crate::support::{Cluster, Pair};
+
+/// A target that loses what was committed without waiting for the log.
+fn forgetful() -> Pair {
+    let target = Cluster::builder()
+        .conf("synchronous_commit", "off")
+        .conf("wal_writer_delay", "10s")
+        .conf("wal_writer_flush_after", "1GB");
+    Pair {
+        source: Cluster::start(),
+        target: target.start(),
+    }
+}
 
 /// Unlogged tables are empty after it, and commits that were not synchronous are gone, which
 /// the server must not have been believed.
 #[test]
 fn target_dies_in_copy_index() {
     for at in [gate::COPY, gate::INDEX, gate::REFRESH] {
-        let mut pair = Pair::start();
+        let mut pair = forgetful();
         gate::database(&pair, at);
         let closed = Gate::close(&pair, at);
         let mut run = pair.pghaul(at, &["migrate"]).spawn();
@@ -29,7 +41,7 @@ fn target_dies_in_copy_index() {
 /// As above, but pghaul is dead too and has seen nothing of it.
 #[test]
 fn target_and_pghaul_die_together() {
-    let mut pair = Pair::start();
+    let mut pair = forgetful();
     let db = "both";
     gate::database(&pair, db);
     let closed = Gate::close(&pair, gate::INDEX);

@@ -42,7 +42,8 @@ struct State {
     silent: bool,
     armed: Vec<Armed>,
     struck: usize,
-    released: bool,
+    /// How often what is held was released.
+    releases: usize,
     sockets: Vec<TcpStream>,
 }
 
@@ -124,9 +125,9 @@ impl Proxy {
         self.shared.lock().struck
     }
 
-    /// Lets connections go on that [`Fault::Hold`] holds, now and from now on.
+    /// Lets the connections go on that [`Fault::Hold`] holds.
     pub(crate) fn release(&self) {
-        self.change(|state| state.released = true);
+        self.change(|state| state.releases += 1);
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -266,10 +267,12 @@ impl Direction {
         let fault = *lock(&self.struck);
         let passing = match fault {
             None => Some(bytes.len()),
-            Some(Fault::Hold) => self
-                .shared
-                .wait(|state| !state.released)
-                .then_some(bytes.len()),
+            Some(Fault::Hold) => {
+                let releases = self.shared.lock().releases;
+                let released = self.shared.wait(|state| state.releases == releases);
+                *lock(&self.struck) = None;
+                released.then_some(bytes.len())
+            }
             Some(Fault::LoseReply(_)) if self.up => Some(bytes.len()),
             Some(Fault::LoseReply(last)) => (!contains(&self.tail, last)).then_some(0),
             Some(Fault::CutAfter(left)) => {
