@@ -31,10 +31,12 @@
 
 mod batch;
 mod catalog;
+mod check;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod error;
 mod event;
+mod finding;
 mod lsn;
 pub mod memory;
 mod part;
@@ -48,8 +50,10 @@ pub use catalog::{
     Catalog, Column, Database, Index, Membership, Role, Sequence, SequenceValue, Server, Setting,
     Table,
 };
+pub use check::Check;
 pub use error::{Error, Kind, Result, Side};
 pub use event::{Event, Observer, Severity, Silent, Step};
+pub use finding::{Finding, Verdict};
 pub use lsn::Lsn;
 pub use part::{Encoding, Mark, Part, PartId, Plan, Range, Slice, Work};
 pub use source::{Batches, Source};

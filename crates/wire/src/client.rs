@@ -6,14 +6,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BufMut, BytesMut};
-use pghaul_stage::{Error, Kind, Result, Side};
+use pghaul_stage::{Check, Error, Kind, Result, Side};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Config, NoTls};
 
 use crate::session::Session;
+use crate::startup::{self, Unconnected};
 use crate::stream::Stream;
-use crate::{Canceller, Conninfo, startup};
+use crate::{Canceller, Conninfo};
 
 /// A session for everything but bulk bytes; derefs to [`tokio_postgres::Client`].
 ///
@@ -30,6 +31,12 @@ impl Client {
     /// Connects as [`Lane::connect`](crate::Lane::connect) does, and drives the session in a
     /// task on the current runtime.
     pub async fn connect(info: &Conninfo, side: Side) -> Result<Client> {
+        let connected = Client::try_connect(info, side).await;
+        connected.map_err(|unconnected| unconnected.error)
+    }
+
+    /// As [`Client::connect`]; a failure says which step on the way to the session it was.
+    pub async fn try_connect(info: &Conninfo, side: Side) -> Result<Client, Unconnected> {
         let session = startup::connect(info, side).await?;
         let (pid, canceller) = (session.pid, session.canceller());
         let mut config = Config::new();
@@ -37,10 +44,11 @@ impl Client {
         let (inner, connection) = config
             .connect_raw(Started::new(session), NoTls)
             .await
-            .map_err(|error| {
-                Error::new(Kind::Protocol, "the session cannot be taken over")
+            .map_err(|error| Unconnected {
+                error: Error::new(Kind::Protocol, "the session cannot be taken over")
                     .at(side)
-                    .because(error)
+                    .because(error),
+                step: Check::Login,
             })?;
         tokio::spawn(async move {
             // Whoever waits on the client gets the error as well.

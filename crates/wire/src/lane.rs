@@ -25,7 +25,9 @@ impl Lane {
     /// Every error names the host and port and what to check. `Transient` are only those that
     /// time may heal: refused, timed out, starting up, too many connections.
     pub async fn connect(info: &Conninfo, side: Side) -> Result<Lane> {
-        let session = startup::connect(info, side).await?;
+        let session = startup::connect(info, side)
+            .await
+            .map_err(|unconnected| unconnected.error)?;
         Ok(Lane {
             session,
             silence: Some(SILENCE_LIMIT),

@@ -8,6 +8,7 @@
 
 mod auth;
 mod cancel;
+pub mod checkup;
 mod client;
 mod conninfo;
 mod copy_in;
@@ -30,3 +31,4 @@ pub use copy_in::{CopyIn, JOIN_BYTES};
 pub use copy_out::{CopyEvent, CopyOut};
 pub use lane::Lane;
 pub use server_error::server_error;
+pub use startup::Unconnected;

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pghaul_stage::{Error, Kind, Result, Side};
+use pghaul_stage::{Check, Error, Kind, Result, Side};
 
 use crate::Conninfo;
 use crate::auth::authenticate;
@@ -16,9 +16,19 @@ use crate::session::Session;
 use crate::session_attrs;
 use crate::stream::{Peer, Stream};
 
+/// Why there is no session, and which step on the way to one failed.
+#[derive(Debug)]
+pub struct Unconnected {
+    /// Why.
+    pub error: Error,
+    /// The step: reachable, encryption, login, database, or a free connection.
+    pub step: Check,
+}
+
 /// A failed attempt, and what may be tried after it.
 struct Failure {
     error: Error,
+    step: Check,
     next: Next,
 }
 
@@ -33,13 +43,13 @@ enum Next {
 }
 
 impl Failure {
-    fn new(next: Next) -> impl FnOnce(Error) -> Failure {
-        move |error| Failure { error, next }
+    fn new(step: Check, next: Next) -> impl FnOnce(Error) -> Failure {
+        move |error| Failure { error, step, next }
     }
 }
 
 /// Opens a session with the first server that is reachable and will do.
-pub(crate) async fn connect(info: &Conninfo, side: Side) -> Result<Session> {
+pub(crate) async fn connect(info: &Conninfo, side: Side) -> Result<Session, Unconnected> {
     let mut hosts: Vec<&Host> = info.hosts().iter().collect();
     if info.policy().shuffle_hosts {
         // A new state hashes with new random keys, so the order is a random one.
@@ -54,7 +64,7 @@ pub(crate) async fn connect(info: &Conninfo, side: Side) -> Result<Session> {
         SessionAttrs::Primary => &[SessionAttrs::Primary],
         SessionAttrs::Standby => &[SessionAttrs::Standby],
     };
-    let mut errors = Vec::new();
+    let (mut errors, mut step) = (Vec::new(), Check::Reachable);
     for attrs in passes {
         for host in &hosts {
             let attempt = Attempt {
@@ -67,15 +77,17 @@ pub(crate) async fn connect(info: &Conninfo, side: Side) -> Result<Session> {
                 Ok(session) => return Ok(session),
                 Err(failure) => {
                     let error = failure.error.at(side).on(host.to_string());
+                    step = failure.step;
                     if failure.next == Next::Stop {
-                        return Err(error);
+                        return Err(Unconnected { error, step });
                     }
                     errors.push(error);
                 }
             }
         }
     }
-    Err(combine(errors, side))
+    let error = combine(errors, side);
+    Err(Unconnected { error, step })
 }
 
 /// One error for all hosts.
@@ -132,6 +144,7 @@ impl Attempt<'_> {
         }
         Err(failure.unwrap_or_else(|| Failure {
             error: unknown_host(),
+            step: Check::Reachable,
             next: Next::Host,
         }))
     }
@@ -151,6 +164,7 @@ impl Attempt<'_> {
                 Ok(found) => Ok(found.map(Peer::Tcp).collect()),
                 Err(error) => Err(Failure {
                     error: unknown_host().because(error),
+                    step: Check::Reachable,
                     next: Next::Host,
                 }),
             },
@@ -166,6 +180,7 @@ impl Attempt<'_> {
             (_, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => &[true],
         };
         let mut before: Option<Error> = None;
+        let mut step = Check::Reachable;
         for tls in orders {
             let mut failure = match self.once(peer, *tls).await {
                 Err(failure) if failure.next == Next::Encryption => failure,
@@ -175,6 +190,7 @@ impl Attempt<'_> {
                 failure.error = failure.error.because(before);
             }
             before = Some(failure.error);
+            step = failure.step;
         }
         let error = before.unwrap_or_else(unknown_host);
         let next = if error.is_transient() {
@@ -182,7 +198,7 @@ impl Attempt<'_> {
         } else {
             Next::Stop
         };
-        Err(Failure { error, next })
+        Err(Failure { error, step, next })
     }
 
     async fn once(&self, peer: &Peer, tls: bool) -> Result<Session, Failure> {
@@ -193,7 +209,7 @@ impl Attempt<'_> {
         };
         let stream = match Stream::dial(peer, policy)
             .await
-            .map_err(Failure::new(Next::Host))?
+            .map_err(Failure::new(Check::Reachable, Next::Host))?
         {
             Stream::Tcp(socket) if tls => {
                 let negotiated = self.info.tls().negotiate(socket, name, policy).await;
@@ -202,6 +218,7 @@ impl Attempt<'_> {
                     let input = error.kind() == Kind::Input;
                     Failure {
                         error,
+                        step: Check::Encryption,
                         next: if input { Next::Stop } else { Next::Encryption },
                     }
                 })?
@@ -214,6 +231,7 @@ impl Attempt<'_> {
                 .remedy("use sslmode=require or stronger over TCP, or another channel_binding");
             return Err(Failure {
                 error,
+                step: Check::Encryption,
                 next: Next::Encryption,
             });
         }
@@ -234,11 +252,12 @@ impl Attempt<'_> {
                     None if error.is_transient() => Next::Host,
                     _ => Next::Stop,
                 };
-                Failure { error, next }
+                let step = login_step(&error);
+                Failure { error, step, next }
             })?;
         session_attrs::check(&mut session, self.attrs)
             .await
-            .map_err(Failure::new(Next::Host))?;
+            .map_err(Failure::new(Check::Reachable, Next::Host))?;
         Ok(session)
     }
 }
@@ -256,9 +275,21 @@ async fn within<T>(
             .remedy("check the host, the port and the firewall between, or raise connect_timeout");
         Err(Failure {
             error,
+            step: Check::Reachable,
             next: Next::Host,
         })
     })
+}
+
+/// What the server, or we, objected to while logging in.
+fn login_step(error: &Error) -> Check {
+    match error.code() {
+        Some("3D000") => Check::DatabaseExists,
+        Some("53300") => Check::Connections,
+        Some(code) if code.starts_with("57P") => Check::Reachable,
+        None if error.is_transient() => Check::Reachable,
+        _ => Check::Login,
+    }
 }
 
 fn unknown_host() -> Error {
