@@ -1,13 +1,13 @@
 //! What the source database is and holds, read in a few set-based queries.
 
-mod database;
+pub(crate) mod database;
 mod indexes;
 pub(crate) mod large_objects;
 mod roles;
-mod row_security;
+pub(crate) mod row_security;
 pub(crate) mod sequences;
 pub(crate) mod tables;
-mod types;
+pub(crate) mod types;
 
 use std::collections::HashMap;
 

@@ -16,6 +16,7 @@
 //! | where to cut, what shares a part | `plan.rs` asks, `slice.rs` decides |
 //! | the COPY statements | `statement.rs` |
 //! | reading a part | `copy.rs` |
+//! | checks before a migration | `validate.rs` |
 //! | what changed since an earlier snapshot | `changed.rs` |
 //! | when all rows are copied already | `settled.rs` |
 
@@ -32,6 +33,7 @@ mod settled;
 mod slice;
 mod snapshot;
 mod statement;
+mod validate;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -52,6 +54,7 @@ use copy::Pool;
 pub use probe::{Probe, probe};
 pub use settled::Settled;
 use snapshot::Snapshot;
+pub use validate::{Extension, SourceFacts, UserCollation, validate};
 
 /// How long the orderly end of the snapshot may take.
 const FAREWELL: Duration = Duration::from_secs(30);

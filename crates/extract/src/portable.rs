@@ -1,6 +1,6 @@
 //! Which types mean the same in binary on both servers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use pghaul_stage::Encoding;
 
@@ -104,6 +104,25 @@ impl Types {
     /// Adds a type.
     pub(crate) fn insert(&mut self, oid: u32, kind: Type) {
         self.0.insert(oid, kind);
+    }
+
+    /// The names of the built-in types among them, without their schema, in order.
+    pub(crate) fn builtin(&self) -> Vec<&str> {
+        let names = self.0.values().map(|kind| kind.name.as_str());
+        let mut names: Vec<&str> = names
+            .filter_map(|name| name.strip_prefix("pg_catalog."))
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Why values of some of the types cannot travel in binary, in order.
+    pub(crate) fn obstacles(&self, versions: Versions) -> Vec<String> {
+        let obstacles = self
+            .0
+            .keys()
+            .filter_map(|oid| self.obstacle(*oid, versions));
+        obstacles.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Why values of a type cannot travel in binary; `None` if they can.

@@ -44,6 +44,14 @@ pub(crate) struct Program {
     path: PathBuf,
 }
 
+/// Its version and path.
+impl std::fmt::Display for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (major, minor) = self.version;
+        write!(f, "pg_dump {major}.{minor} ({})", self.path.display())
+    }
+}
+
 /// Dumps the schema as this snapshot sees it.
 pub(crate) async fn dump(
     program: &Program,

@@ -1,0 +1,141 @@
+//! Whether the source's lock table has room, and whether a standby lets long queries run.
+
+use std::collections::HashMap;
+
+use pghaul_stage::{Check, Finding, Result, Side};
+use pghaul_wire::Client;
+
+use crate::catalog::tables::{FROM, copied};
+use crate::session::{field, row, rows, size};
+
+/// Locks that sessions other than those on tables take: catalogs, transactions, other clients.
+const OTHER_LOCKS: u64 = 100;
+
+/// Settings that decide, as the server has them.
+struct Settings(HashMap<String, String>);
+
+impl Settings {
+    fn number(&self, name: &str) -> u64 {
+        self.0
+            .get(name)
+            .and_then(|value| value.parse().ok())
+            .unwrap_or(0)
+    }
+
+    fn is(&self, name: &str, value: &str) -> bool {
+        self.0.get(name).is_some_and(|is| is == value)
+    }
+
+    /// Locks for which there is room. PostgreSQL's `NLOCKENTS`: one share for each process that
+    /// may ever run and for each prepared transaction.
+    fn locks(&self) -> u64 {
+        let processes: u64 = [
+            "max_connections",
+            "max_worker_processes",
+            "max_wal_senders",
+            "max_prepared_transactions",
+        ]
+        .iter()
+        .map(|name| self.number(name))
+        .sum();
+        // From 18 on, slots are counted that autovacuum_max_workers may use.
+        let autovacuum = self
+            .number("autovacuum_max_workers")
+            .max(self.number("autovacuum_worker_slots"));
+        self.number("max_locks_per_transaction") * (processes + autovacuum + 1)
+    }
+}
+
+pub(super) async fn check(client: &Client, standby: bool) -> Result<Vec<Finding>> {
+    let what = "the settings";
+    let sql = "SELECT s.name, s.setting FROM pg_catalog.pg_settings s \
+                WHERE s.name IN ('max_connections', 'max_worker_processes', 'max_wal_senders', \
+                  'max_prepared_transactions', 'autovacuum_max_workers', \
+                  'autovacuum_worker_slots', 'max_locks_per_transaction', \
+                  'max_standby_streaming_delay', 'hot_standby_feedback')";
+    let mut settings = HashMap::new();
+    for row in &rows(client, what, sql).await? {
+        settings.insert(field(row, 0)?, field(row, 1)?);
+    }
+    let settings = Settings(settings);
+    let sql = format!(
+        "SELECT count(*) FROM {FROM} WHERE {} OR {}",
+        copied('r'),
+        copied('p')
+    );
+    let tables = size(&row(client, "the number of tables", &sql).await?, 0)?;
+    Ok(vec![
+        locks(tables, settings.locks()),
+        standby_delay(standby, &settings),
+    ])
+}
+
+fn locks(tables: u64, room: u64) -> Finding {
+    let message = format!("{tables} tables are locked at once, and there is room for {room} locks");
+    if tables + OTHER_LOCKS <= room {
+        return Finding::succeeded(Check::Locks, Side::Source, message);
+    }
+    Finding::failed(
+        Check::Locks,
+        Side::Source,
+        message,
+        "raise max_locks_per_transaction on the source, and restart it",
+    )
+}
+
+fn standby_delay(standby: bool, settings: &Settings) -> Finding {
+    let succeeded = |message: &str| Finding::succeeded(Check::Standby, Side::Source, message);
+    if !standby {
+        return succeeded("the source is no standby");
+    }
+    if settings.is("max_standby_streaming_delay", "-1") || settings.is("hot_standby_feedback", "on")
+    {
+        return succeeded("the standby lets long queries run");
+    }
+    Finding::warning(
+        Check::Standby,
+        Side::Source,
+        "the source is a standby, which cancels long queries when its primary removes old rows",
+        "set max_standby_streaming_delay = -1 or hot_standby_feedback = on on the standby while \
+         rows are copied",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use pghaul_stage::Verdict;
+
+    use super::*;
+
+    fn settings(list: &[(&str, &str)]) -> Settings {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Settings(list.iter().map(owned).collect())
+    }
+
+    #[test]
+    fn every_process_has_its_share_of_the_lock_table() {
+        let settings = settings(&[
+            ("max_locks_per_transaction", "64"),
+            ("max_connections", "100"),
+            ("max_worker_processes", "8"),
+            ("max_wal_senders", "10"),
+            ("max_prepared_transactions", "0"),
+            ("autovacuum_max_workers", "3"),
+        ]);
+        assert_eq!(settings.locks(), 64 * 122);
+        assert_eq!(locks(7_000, settings.locks()).verdict(), Verdict::Succeeded);
+        assert_eq!(locks(7_800, settings.locks()).verdict(), Verdict::Failed);
+    }
+
+    #[test]
+    fn only_a_standby_that_cancels_is_warned_of() {
+        let impatient = settings(&[("max_standby_streaming_delay", "30000")]);
+        let patient = settings(&[("max_standby_streaming_delay", "-1")]);
+        assert_eq!(standby_delay(true, &impatient).verdict(), Verdict::Warning);
+        assert_eq!(
+            standby_delay(false, &impatient).verdict(),
+            Verdict::Succeeded
+        );
+        assert_eq!(standby_delay(true, &patient).verdict(), Verdict::Succeeded);
+    }
+}
