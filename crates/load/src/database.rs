@@ -6,7 +6,7 @@ use pghaul_wire::{Client, Conninfo, quote};
 use crate::session::{failed, open};
 
 /// Databases that every server has, from which others are created and dropped.
-const MAINTENANCE: [&str; 2] = ["postgres", "template1"];
+pub(crate) const MAINTENANCE: [&str; 2] = ["postgres", "template1"];
 
 /// Creates the database that `conninfo` names, empty, with the encoding and the locale of
 /// `source`. Its other properties follow at the end of the migration.

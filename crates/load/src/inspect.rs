@@ -39,10 +39,15 @@ pub async fn inspect(conninfo: &Conninfo) -> Result<State> {
         Err(error) if error.code() == Some("3D000") => return Ok(State::Absent),
         Err(error) => return Err(error),
     };
-    if let Some(saved) = Saved::load(&client).await? {
+    look(&client).await
+}
+
+/// Looks what is in the database of a session.
+pub(crate) async fn look(client: &Client) -> Result<State> {
+    if let Some(saved) = Saved::load(client).await? {
         return Ok(State::Migration(Box::new(saved)));
     }
-    let occupied = occupied(&client).await?;
+    let occupied = occupied(client).await?;
     Ok(if occupied.count == 0 {
         State::Empty
     } else {

@@ -34,6 +34,7 @@ mod statement;
 mod target;
 mod unlogged;
 mod vacant;
+mod validate;
 mod verify;
 mod writer;
 
@@ -43,6 +44,7 @@ pub use database::{create, drop_database, server_version};
 pub use inspect::{Occupied, State, inspect};
 pub use ledger::{Durable, Saved};
 pub use target::PgTarget;
+pub use validate::{Available, Intent, Locale, TargetFacts, validate};
 pub use verify::{
     Algorithm, Count, Difference, LargeObjectReport, Report, RowDifference, RowState, TableReport,
     VerifyOptions, verify,

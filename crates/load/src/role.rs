@@ -309,7 +309,7 @@ fn join(names: &BTreeSet<&str>) -> String {
 }
 
 /// Whether a name belongs to the server or to a managed service.
-fn is_reserved(name: &str) -> bool {
+pub(crate) fn is_reserved(name: &str) -> bool {
     RESERVED.iter().any(|beginning| name.starts_with(beginning))
 }
 
