@@ -5,4 +5,5 @@ mod faults;
 mod harness;
 mod migrate;
 mod support;
+mod validate;
 mod verify;

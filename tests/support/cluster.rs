@@ -38,6 +38,7 @@ log_line_prefix = '%m [%p] %a %q%u@%d '
 pub(crate) struct Cluster {
     folder: PathBuf,
     port: u16,
+    env: Vec<(String, String)>,
     server: Option<Child>,
 }
 
@@ -47,6 +48,7 @@ pub(crate) struct Builder {
     settings: String,
     hba: String,
     initdb: Vec<String>,
+    env: Vec<(String, String)>,
     certificate: Option<(PathBuf, PathBuf)>,
     client_authority: Option<PathBuf>,
 }
@@ -170,12 +172,14 @@ impl Cluster {
         assert!(self.server.is_none(), "the server is running already");
         let data = self.folder.join("data");
         let deadline = Instant::now() + PATIENCE;
-        let mut server = launch(&self.folder, self.port);
+        let mut server = launch(&self.folder, self.port, &self.env);
         loop {
             let state = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
             let mut lines = state.lines();
             if lines.next() == Some(&server.id().to_string())
-                && lines.last().is_some_and(|status| status.trim() == "ready")
+                && lines
+                    .last()
+                    .is_some_and(|status| ["ready", "standby"].contains(&status.trim()))
             {
                 self.server = Some(server);
                 return;
@@ -200,7 +204,7 @@ impl Cluster {
                     "no server:\n{log}"
                 );
                 thread::sleep(Duration::from_millis(200));
-                server = launch(&self.folder, self.port);
+                server = launch(&self.folder, self.port, &self.env);
             }
         }
     }
@@ -245,6 +249,12 @@ impl Builder {
     /// Adds an argument of initdb.
     pub(crate) fn initdb(mut self, argument: &str) -> Self {
         self.initdb.push(argument.to_owned());
+        self
+    }
+
+    /// Sets a variable of the server's environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -304,6 +314,7 @@ impl Builder {
         let mut cluster = Cluster {
             folder,
             port: free_port(),
+            env: self.env,
             server: None,
         };
         cluster.start_again();
@@ -337,7 +348,7 @@ impl Pair {
 }
 
 /// Starts the postmaster; the kernel sends it SIGQUIT when the calling thread ends.
-fn launch(folder: &Path, port: u16) -> Child {
+fn launch(folder: &Path, port: u16, env: &[(String, String)]) -> Child {
     let log = OpenOptions::new()
         .create(true)
         .append(true)
@@ -348,6 +359,7 @@ fn launch(folder: &Path, port: u16) -> Child {
         .arg(folder.join("data"))
         .arg("-p")
         .arg(port.to_string())
+        .envs(env.iter().map(|(name, value)| (name, value)))
         .stdin(process::Stdio::null())
         .stdout(log.try_clone().expect("a second handle"))
         .stderr(log)

@@ -31,6 +31,9 @@ pub(crate) enum Command {
     /// Move a database: roles, schema, rows, indexes, constraints, sequences, large objects
     #[command(after_help = CONNECTIONS)]
     Migrate(Migrate),
+    /// Check source, target and this machine before a migration, and change nothing
+    #[command(after_help = CONNECTIONS)]
+    Validate(Validate),
     /// Compare two databases: every row by checksum, sequences, large objects, objects
     #[command(after_help = CONNECTIONS)]
     Verify(Verify),
@@ -108,6 +111,10 @@ pub(crate) struct Migrate {
     #[arg(long, requires = "resume")]
     pub(crate) allow_new_snapshot: bool,
 
+    /// Begin without the checks of `pghaul validate`
+    #[arg(long)]
+    pub(crate) skip_validation: bool,
+
     /// Compare source and target afterwards, as `pghaul verify` does
     #[arg(long)]
     pub(crate) verify: bool,
@@ -119,6 +126,28 @@ pub(crate) struct Migrate {
     /// Cut tables larger than this into parts, for example 500MB [default: by size and jobs]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) split_larger_than: Option<u64>,
+}
+
+/// `pghaul validate`.
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    #[command(flatten)]
+    pub(crate) connections: Connections,
+
+    #[command(flatten)]
+    pub(crate) output: Output,
+
+    /// As for `pghaul migrate`: how many connections must be free
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) jobs: Option<u16>,
+
+    /// As for `pghaul migrate` [default: as --jobs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) index_jobs: Option<u16>,
+
+    /// As for `pghaul migrate`: the target database may hold objects, and must be droppable
+    #[arg(long)]
+    pub(crate) overwrite: bool,
 }
 
 /// `pghaul verify`.

@@ -8,6 +8,7 @@ mod output;
 mod report;
 mod signal;
 mod start;
+mod validate;
 mod verify;
 
 use std::process::ExitCode;
@@ -26,6 +27,8 @@ enum Outcome {
     Done,
     /// Source and target were compared and differ.
     Differs,
+    /// A check before the migration failed.
+    Invalid,
 }
 
 fn main() -> ExitCode {
@@ -39,12 +42,14 @@ fn main() -> ExitCode {
     start_logging(cli.verbose);
     let (form, result) = match &cli.command {
         Command::Migrate(args) => (args.output.output, with_runtime(|| migrate::run(args))),
+        Command::Validate(args) => (args.output.output, with_runtime(|| validate::run(args))),
         Command::Verify(args) => (args.output.output, with_runtime(|| verify::run(args))),
         Command::Cleanup(args) => (args.output.output, with_runtime(|| cleanup::run(args))),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Differs) => ExitCode::from(3),
+        Ok(Outcome::Invalid) => ExitCode::FAILURE,
         Err(error) => {
             report(&error, form);
             ExitCode::from(match error.kind() {

@@ -24,9 +24,16 @@ impl Request<'_> {
             }
             State::Migration(saved) if !self.args.overwrite => Err(self.unfinished(&saved)),
             State::Occupied(occupied) if !self.args.overwrite => Err(self.occupied(&occupied)),
-            State::Absent => self.begin(version, true).await.map(Some),
-            State::Empty => self.begin(version, false).await.map(Some),
+            State::Absent => {
+                self.validate().await?;
+                self.begin(version, true).await.map(Some)
+            }
+            State::Empty => {
+                self.validate().await?;
+                self.begin(version, false).await.map(Some)
+            }
             _ => {
+                self.validate().await?;
                 self.warn(&format!(
                     "dropping the target database {} with everything in it, as --overwrite asks",
                     self.target.dbname()
@@ -61,6 +68,21 @@ impl Request<'_> {
             .remedy("migrate to the same or a newer major version"));
         }
         Ok((state, version))
+    }
+
+    /// Checks both ends, unless the user said not to.
+    async fn validate(&self) -> Result<()> {
+        if self.args.skip_validation {
+            return Ok(());
+        }
+        let scope = crate::validate::Scope {
+            source: &self.source,
+            target: &self.target,
+            jobs: self.jobs,
+            index_jobs: self.load_config().index_jobs,
+            overwrite: self.args.overwrite,
+        };
+        scope.require(self.args.output.output).await
     }
 
     async fn begin(&self, target_version: u32, create: bool) -> Result<Ends> {

@@ -1,0 +1,263 @@
+//! How the two servers fit: identity, versions, room, roles.
+
+use pghaul_extract::SourceFacts;
+use pghaul_load::TargetFacts;
+use pghaul_stage::{Check, Finding, Result, Side};
+
+use super::{content, locale};
+use crate::output::bytes;
+
+/// All comparisons.
+pub(super) async fn both(
+    source: &SourceFacts,
+    target: &TargetFacts,
+    overwrite: bool,
+) -> Result<Vec<Finding>> {
+    let mut findings = vec![
+        two_databases(
+            (source.started, source.database.oid),
+            (target.started, target.database.as_ref().map(|own| own.oid)),
+        ),
+        version(source.version, target.version),
+        disk(source.bytes, target.free),
+    ];
+    let lacking = source
+        .roles
+        .iter()
+        .filter(|(name, _)| target.lacks_role(name));
+    let (superusers, others): (Vec<_>, Vec<_>) = lacking.partition(|(_, superuser)| *superuser);
+    let names = |roles: &[&(String, bool)]| -> Vec<String> {
+        roles.iter().map(|(name, _)| name.clone()).collect()
+    };
+    let (superusers, others) = (names(&superusers), names(&others));
+    findings.push(roles(
+        &[others, superusers.clone()].concat(),
+        target.role_refusal.as_deref(),
+    ));
+    findings.push(superuser_only(
+        &source.indispensable,
+        &source.privileged,
+        &superusers,
+        target.superuser,
+    ));
+    findings.push(system_grants(&source.system_grants, target.superuser));
+    findings.extend(content::extensions(
+        &source.extensions,
+        &source.preloaded,
+        target,
+    ));
+    findings.push(content::types(&source.builtin_types(), &target.types));
+    findings.push(content::binary(&source.text_types(target.version)));
+    findings.push(content::with_oids(&source.with_oids));
+    findings.push(content::tablespaces(
+        &source.tablespaces,
+        &target.tablespaces,
+    ));
+    findings.extend(locale::compare(source, target, overwrite).await?);
+    Ok(findings)
+}
+
+/// When the server started, and the database's object identifier: no two servers start in the
+/// same microsecond.
+fn two_databases(source: (i64, u32), target: (i64, Option<u32>)) -> Finding {
+    if (source.0, Some(source.1)) == target {
+        return Finding::failed(
+            Check::TwoDatabases,
+            Side::Link,
+            "source and target are the same database",
+            "name another server or another database as the target",
+        );
+    }
+    Finding::succeeded(
+        Check::TwoDatabases,
+        Side::Link,
+        if source.0 == target.0 {
+            "source and target are two databases of one server"
+        } else {
+            "source and target are two servers"
+        },
+    )
+}
+
+fn version(source: u32, target: u32) -> Finding {
+    let (from, to) = (source / 10_000, target / 10_000);
+    if to < from {
+        return Finding::failed(
+            Check::TargetVersion,
+            Side::Link,
+            format!("the target is PostgreSQL {to}, older than the source's {from}"),
+            "migrate to the same or a newer major version",
+        );
+    }
+    Finding::succeeded(
+        Check::TargetVersion,
+        Side::Link,
+        format!("from PostgreSQL {from} to {to}"),
+    )
+}
+
+/// A fresh copy has no dead rows, but the write-ahead log and index builds need room too.
+fn disk(source: u64, free: Option<u64>) -> Finding {
+    let needed = source.saturating_add(source / 4);
+    let Some(free) = free else {
+        return Finding::succeeded(
+            Check::Disk,
+            Side::Target,
+            format!(
+                "about {} are needed; what is free cannot be seen from here",
+                bytes(needed)
+            ),
+        );
+    };
+    let message = format!(
+        "about {} are needed, {} are free",
+        bytes(needed),
+        bytes(free)
+    );
+    if needed <= free {
+        return Finding::succeeded(Check::Disk, Side::Target, message);
+    }
+    Finding::failed(
+        Check::Disk,
+        Side::Target,
+        message,
+        "enlarge the target's disk, or free space on it",
+    )
+}
+
+fn roles(lacking: &[String], refusal: Option<&str>) -> Finding {
+    match refusal {
+        Some(refusal) if !lacking.is_empty() => Finding::warning(
+            Check::CreateRoles,
+            Side::Target,
+            format!(
+                "the role may not create roles ({refusal}), so what belongs to these will belong \
+                 to it, and their privileges are left out"
+            ),
+            "run ALTER ROLE … CREATEROLE for the target's role, or create these roles there",
+        )
+        .on(lacking),
+        Some(_) => Finding::succeeded(
+            Check::CreateRoles,
+            Side::Target,
+            "the role may not create roles, and the target lacks none",
+        ),
+        None => Finding::succeeded(
+            Check::CreateRoles,
+            Side::Target,
+            format!("the role may create roles, {} are needed", lacking.len()),
+        ),
+    }
+}
+
+fn superuser_only(
+    indispensable: &[String],
+    privileged: &[String],
+    superusers: &[String],
+    superuser: bool,
+) -> Finding {
+    let (check, side) = (Check::SuperuserOnly, Side::Target);
+    if superuser {
+        return Finding::succeeded(check, side, "the role is a superuser");
+    }
+    let roles = superusers.iter().map(|role| format!("superuser {role:?}"));
+    let skipped: Vec<String> = privileged.iter().cloned().chain(roles).collect();
+    if !indispensable.is_empty() {
+        let objects: Vec<String> = indispensable.iter().cloned().chain(skipped).collect();
+        return Finding::failed(
+            check,
+            side,
+            "only a superuser can create these on the target",
+            "connect to the target as a superuser, or drop these from the source",
+        )
+        .on(objects);
+    }
+    if skipped.is_empty() {
+        return Finding::succeeded(check, side, "the source has nothing of the kind");
+    }
+    Finding::warning(
+        check,
+        side,
+        "only a superuser can create these on the target as they are: they are left out, or \
+         created with less",
+        "let an administrator of the target create them afterwards",
+    )
+    .on(skipped)
+}
+
+fn system_grants(changed: &[String], superuser: bool) -> Finding {
+    let (check, side) = (Check::SystemGrants, Side::Target);
+    if changed.is_empty() || superuser {
+        return Finding::succeeded(check, side, "nothing is in the way");
+    }
+    Finding::warning(
+        check,
+        side,
+        "privileges on these system catalogs were changed, which only a superuser of the target \
+         can repeat",
+        "revoke them on the source, or let an administrator of the target grant them",
+    )
+    .on(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use pghaul_stage::Verdict::{Failed, Succeeded, Warning};
+
+    use super::*;
+
+    fn owned(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn one_database_is_not_two() {
+        let verdict = |target| two_databases((7, 100), target).verdict();
+        assert_eq!(verdict((7, Some(100))), Failed);
+        assert_eq!(verdict((7, Some(101))), Succeeded);
+        assert_eq!(verdict((8, Some(100))), Succeeded);
+        assert_eq!(verdict((7, None)), Succeeded);
+    }
+
+    #[test]
+    fn only_major_versions_count_and_only_downwards() {
+        let verdict = |source, target| version(source, target).verdict();
+        assert_eq!(verdict(150_018, 140_011), Failed);
+        assert_eq!(verdict(100_023, 100_001), Succeeded);
+        assert_eq!(verdict(100_023, 180_000), Succeeded);
+        assert!(version(150_018, 140_011).message().contains("14"));
+    }
+
+    #[test]
+    fn a_quarter_more_than_the_source_must_be_free() {
+        assert_eq!(disk(800, Some(1000)).verdict(), Succeeded);
+        assert_eq!(disk(801, Some(1000)).verdict(), Failed);
+        assert_eq!(disk(u64::MAX, None).verdict(), Succeeded);
+        assert_eq!(disk(u64::MAX, Some(1)).verdict(), Failed);
+    }
+
+    #[test]
+    fn roles_matter_only_if_some_are_lacking() {
+        assert_eq!(roles(&owned(&["a"]), None).verdict(), Succeeded);
+        assert_eq!(roles(&[], Some("no")).verdict(), Succeeded);
+        let warned = roles(&owned(&["a"]), Some("no"));
+        assert_eq!(warned.verdict(), Warning);
+        assert_eq!(warned.objects(), ["a"]);
+    }
+
+    #[test]
+    fn superuser_only_objects_stop_or_are_left_out() {
+        let (function, trigger) = (owned(&["function f()"]), owned(&["event trigger e"]));
+        let verdict = |must: &[String], may: &[String], superuser| {
+            superuser_only(must, may, &[], superuser).verdict()
+        };
+        assert_eq!(verdict(&function, &trigger, true), Succeeded);
+        assert_eq!(verdict(&function, &trigger, false), Failed);
+        assert_eq!(verdict(&[], &trigger, false), Warning);
+        assert_eq!(verdict(&[], &[], false), Succeeded);
+        let role = superuser_only(&[], &[], &owned(&["root"]), false);
+        assert_eq!(role.objects(), ["superuser \"root\""]);
+        assert_eq!(system_grants(&function, false).verdict(), Warning);
+        assert_eq!(system_grants(&function, true).verdict(), Succeeded);
+    }
+}
