@@ -42,8 +42,6 @@ pub struct SourceFacts {
     pub indispensable: Vec<String>,
     /// System catalogs whose privileges were changed.
     pub system_grants: Vec<String>,
-    /// Whether there are tables or other relations in the schema public.
-    pub uses_public: bool,
     types: Types,
 }
 
@@ -87,13 +85,9 @@ pub(super) async fn read(client: &Client, server: &Probe) -> Result<SourceFacts>
     let one = row(
         client,
         "the size of the database",
-        &format!(
-            "SELECT pg_catalog.pg_database_size(pg_catalog.current_database()), \
-                    (SELECT s.setting FROM pg_catalog.pg_settings s \
-                      WHERE s.name = 'shared_preload_libraries'), \
-                    EXISTS (SELECT FROM {FROM} WHERE n.nspname = 'public' \
-                              AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f'))"
-        ),
+        "SELECT pg_catalog.pg_database_size(pg_catalog.current_database()), \
+                (SELECT s.setting FROM pg_catalog.pg_settings s \
+                  WHERE s.name = 'shared_preload_libraries')",
     )
     .await?;
     let preloaded: Option<&str> = field(&one, 1)?;
@@ -117,7 +111,6 @@ pub(super) async fn read(client: &Client, server: &Probe) -> Result<SourceFacts>
         privileged: objects(client, "objects", &privileged()).await?,
         indispensable: objects(client, "objects", &indispensable(server.version)).await?,
         system_grants: objects(client, "privileges on catalogs", SYSTEM_GRANTS).await?,
-        uses_public: field(&one, 2)?,
         types: types::read(client, server.version).await?,
     })
 }
