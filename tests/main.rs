@@ -6,3 +6,4 @@ mod harness;
 mod migrate;
 mod support;
 mod verify;
+mod versions;

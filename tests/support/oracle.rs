@@ -121,8 +121,13 @@ pub(crate) fn leftovers(cluster: &Cluster, db: &str) -> String {
 
 /// The facts that only one of the databases shows. Roles that only the target has are its own.
 fn facts(source: &Cluster, source_db: &str, target: &Cluster, target_db: &str) -> Vec<String> {
+    let versions = [source.version(), target.version()];
+    let [oldest, newest] = [versions[0].min(versions[1]), versions[0].max(versions[1])];
     let read = |cluster: &Cluster, db: &str, skip: &str| {
-        let script = format!("\\set skip '{skip}'\n{}", include_str!("facts.sql"));
+        let script = format!(
+            "\\set skip '{skip}'\n\\set oldest {oldest}\n\\set newest {newest}\n{}",
+            include_str!("facts.sql")
+        );
         count(
             cluster
                 .psql(db, &script)
