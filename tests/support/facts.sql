@@ -70,7 +70,8 @@ FROM pg_index AS i
 JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname !~ '^pg_' AND n.nspname <> :'skip';
 
--- Constraints: checked or not yet. NOT NULL is one since PostgreSQL 18.
+-- Constraints: checked or not yet. NOT NULL is one since PostgreSQL 18, and the names of those
+-- that come with another one have changed.
 SELECT format('constraint %s: %s',
   json_build_array(n.nspname, coalesce(r.relname, t.typname), c.conname),
   json_build_array(c.contype, c.convalidated, c.condeferrable, c.condeferred))
@@ -78,7 +79,8 @@ FROM pg_constraint AS c
 JOIN pg_namespace AS n ON n.oid = c.connamespace
 LEFT JOIN pg_class AS r ON r.oid = c.conrelid LEFT JOIN pg_type AS t ON t.oid = c.contypid
 WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', :'skip')
-  AND (c.contype <> 'n' OR :oldest >= 18);
+  AND (c.contype <> 'n' OR :oldest >= 18)
+  AND (:oldest = :newest OR coalesce(to_jsonb(c)->>'conparentid', '0') = '0');
 
 -- Triggers, internal ones by number: fired or not, on which side of replication. How many internal
 -- ones a foreign key or a partition has changed with almost every version.
@@ -110,7 +112,9 @@ SELECT format('database: %s', jsonb_build_object(
 FROM pg_database AS d, to_jsonb(d) AS j WHERE d.datname = current_database();
 
 -- Roles: what they may, their password's hash, their groups and their settings.
-SELECT format('role %s: %s', to_json(rolname), to_jsonb(r) - 'oid'
+-- That of the first role, under which initdb made the server, is its own.
+SELECT format('role %s: %s', to_json(rolname),
+  to_jsonb(r) - 'oid' - CASE WHEN r.oid = 10 THEN 'rolpassword' ELSE '' END
   || jsonb_build_object('comment', shobj_description(r.oid, 'pg_authid')))
 FROM pg_authid AS r WHERE rolname !~ '^pg_';
 

@@ -175,7 +175,8 @@ impl PgSource {
         self.archive
             .get_or_try_init(async || {
                 let bindir = self.config.pg_bindir.as_deref();
-                let program = schema::find(self.server.version, bindir).await?;
+                let target = self.config.target_version;
+                let program = schema::find(self.server.version, target, bindir).await?;
                 let snapshot = self.snapshot()?;
                 // pg_dump writes literals as its session reads them, and those who restore them
                 // read them as the standard has it. A pooler may refuse options, so none are

@@ -1,5 +1,6 @@
 //! Runs pg_dump: the schema without data, as an archive in memory.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -123,9 +124,16 @@ async fn complaint(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<
     Ok(bytes)
 }
 
-/// The newest pg_dump that can read a server of this version: one of the same or a newer major
-/// version.
-pub(crate) async fn find(server: u32, bindir: Option<&Path>) -> Result<Program> {
+/// The pg_dump that suits these servers best.
+///
+/// It can read servers of its own and of older major versions, and what it writes is meant for
+/// servers of its own and of newer ones. So it has to be as new as the source, and should be as
+/// new as the target but no newer.
+pub(crate) async fn find(
+    server: u32,
+    target: Option<u32>,
+    bindir: Option<&Path>,
+) -> Result<Program> {
     let named = bindir.map(Path::as_os_str).map(OsString::from);
     let directories = match named.or_else(|| std::env::var_os("PGHAUL_PG_BINDIR")) {
         Some(directory) => vec![PathBuf::from(directory)],
@@ -138,11 +146,12 @@ pub(crate) async fn find(server: u32, bindir: Option<&Path>) -> Result<Program> 
             found.insert(Program { version, path });
         }
     }
-    choose(server, found)
+    choose(server, target, found)
 }
 
-fn choose(server: u32, found: BTreeSet<Program>) -> Result<Program> {
+fn choose(server: u32, target: Option<u32>, found: BTreeSet<Program>) -> Result<Program> {
     let needed = server / 10_000;
+    let target = target.map_or(u32::MAX, |version| version / 10_000);
     let listed: Vec<String> = found
         .iter()
         .map(
@@ -154,9 +163,17 @@ fn choose(server: u32, found: BTreeSet<Program>) -> Result<Program> {
         .collect();
     // Debian's /usr/bin/pg_dump picks a version by rules of its own, so between equals the
     // versioned directory wins; it happens to come later in the alphabet.
-    match found.into_iter().next_back() {
-        Some(newest) if newest.version.0 >= needed => Ok(newest),
-        _ => {
+    let able = found
+        .into_iter()
+        .filter(|program| program.version.0 >= needed);
+    // How far it is from the target, and on which side.
+    let distance = |program: &Program| {
+        let major = program.version.0;
+        (major > target, major.abs_diff(target))
+    };
+    match able.min_by_key(|program| (distance(program), Reverse(program.clone()))) {
+        Some(program) => Ok(program),
+        None => {
             let found = match listed.as_slice() {
                 [] => "none was found".to_owned(),
                 listed => format!("found only {}", listed.join(", ")),
@@ -270,20 +287,41 @@ mod tests {
             program(17, 2, "/usr/bin/pg_dump"),
             program(17, 2, "/usr/lib/postgresql/17/bin/pg_dump"),
         ]);
-        let chosen = choose(140_011, found).unwrap();
+        let chosen = choose(140_011, None, found).unwrap();
         assert_eq!(chosen, program(17, 2, "/usr/lib/postgresql/17/bin/pg_dump"));
     }
 
     #[test]
+    fn the_target_must_understand_what_it_writes() {
+        let found = [11, 13, 14, 16, 18].map(|major| program(major, 3, "/pg_dump"));
+        let chosen = |target| {
+            choose(120_022, target, found.clone().into())
+                .unwrap()
+                .version
+                .0
+        };
+        assert_eq!(chosen(Some(140_001)), 14);
+        assert_eq!(chosen(Some(150_001)), 14);
+        assert_eq!(chosen(Some(120_001)), 13);
+        assert_eq!(chosen(Some(190_001)), 18);
+        assert_eq!(chosen(None), 18);
+    }
+
+    #[test]
     fn an_old_one_is_refused_with_what_was_found_and_what_is_needed() {
-        let error = choose(160_002, BTreeSet::from([program(15, 18, "/x/pg_dump")])).unwrap_err();
+        let error = choose(
+            160_002,
+            None,
+            BTreeSet::from([program(15, 18, "/x/pg_dump")]),
+        )
+        .unwrap_err();
         assert_eq!(error.kind(), Kind::Input);
         assert!(
             error.message().contains("needs pg_dump 16 or newer"),
             "{error}"
         );
         assert!(error.message().contains("15.18 (/x/pg_dump)"), "{error}");
-        let error = choose(160_002, BTreeSet::new()).unwrap_err();
+        let error = choose(160_002, None, BTreeSet::new()).unwrap_err();
         assert!(error.message().contains("none was found"), "{error}");
     }
 }

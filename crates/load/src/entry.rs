@@ -4,6 +4,7 @@ use pghaul_stage::{Step, TableId};
 use pghaul_wire::quote::ident;
 
 use crate::archive::{Entry, Section};
+use crate::dialect;
 use crate::owner;
 use crate::present::Present;
 use crate::statement;
@@ -117,7 +118,7 @@ impl Unit {
     /// All of an entry.
     pub(crate) fn of(entry: &Entry, present: &Present) -> Unit {
         let partitioned = entry.relkind == Some('p');
-        let mut sql = entry.definition.clone();
+        let mut sql = dialect::definition(entry, present.version);
         if let (true, Some(method)) = (partitioned, &entry.access_method) {
             let (schema, table) = (ident(&entry.schema), ident(&entry.tag));
             sql += &format!(

@@ -13,6 +13,7 @@ mod cleanup;
 mod config;
 mod copy;
 mod database;
+mod dialect;
 mod entry;
 mod fence;
 mod forget;
