@@ -4,7 +4,9 @@
 //! when `PGHAUL_MATRIX=all scripts/test versions` is asked for.
 
 use crate::support::oracle::assert_migrated;
-use crate::support::{Pair, fixture};
+use crate::support::pg;
+use crate::support::tls::Authority;
+use crate::support::{Cluster, Pair, Pghaul, fixture};
 
 /// Migrates all that the source's version knows, and compares it twice: as pghaul sees it, and
 /// as PostgreSQL's own programs do.
@@ -90,4 +92,185 @@ pairs! {
     from_16_to_17: 16 => 17,
     from_16_to_18: 16 => 18,
     from_17_to_17: 17 => 17,
+}
+
+#[test]
+fn an_older_target_is_refused_with_the_reason_and_left_alone() {
+    let pair = Pair::of_versions(18, 17);
+    pair.source.create_db("d");
+    let refused = pair.pghaul("d", &["migrate"]).run().expect(2);
+    let reason = "the target is PostgreSQL 17, older than the source's 18";
+    assert!(refused.stderr.contains(reason), "{}", refused.stderr);
+    assert_eq!(pair.target.databases(), ["postgres"]);
+}
+
+/// Before PostgreSQL 14 a range of blocks cannot be read without reading all others.
+#[test]
+fn large_tables_of_an_old_source_are_cut_by_key() {
+    let pair = Pair::of_versions(10, 18);
+    fixture::pgbench(&pair.source, "d", 3);
+    let args = [
+        "migrate",
+        "--verify",
+        "--jobs",
+        "3",
+        "--split-larger-than",
+        "8MB",
+    ];
+    let output = pair
+        .pghaul("d", &[&args[..], &["--output", "json"]].concat())
+        .run()
+        .expect(0);
+    let parts = output.stdout.lines().filter(|line| {
+        line.contains(r#""event":"part_done""#) && line.contains("public.pgbench_accounts aid")
+    });
+    assert!(
+        parts.count() > 2,
+        "the large table was not cut:\n{}",
+        output.stdout
+    );
+    assert_migrated(&pair.source, "d", &pair.target, "d");
+}
+
+/// Constraints of large tables are made of an index that is built first, if they can be.
+#[test]
+fn constraints_of_large_tables_keep_what_is_new_in_them() {
+    let pair = Pair::of_versions(18, 18);
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE EXTENSION btree_gist;
+         CREATE TABLE plain (id int PRIMARY KEY, code int, UNIQUE NULLS NOT DISTINCT (code) INCLUDE (filler),
+           filler text CONSTRAINT said NOT NULL);
+         INSERT INTO plain SELECT n, nullif(n, 1), repeat('x', 100) FROM generate_series(1, 20000) n;
+         CREATE TABLE temporal (id int, valid daterange, filler text,
+           PRIMARY KEY (id, valid WITHOUT OVERLAPS));
+         INSERT INTO temporal SELECT n, '[2024-01-01,)', repeat('x', 100) FROM generate_series(1, 20000) n;
+         CREATE TABLE facts (id int, during daterange,
+           FOREIGN KEY (id, PERIOD during) REFERENCES temporal (id, PERIOD valid));
+         INSERT INTO facts SELECT n, '[2024-02-01,2024-03-01)' FROM generate_series(1, 20000) n;",
+    );
+    pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
+    assert_migrated(&pair.source, "d", &pair.target, "d");
+}
+
+#[test]
+fn encodings_of_an_old_source() {
+    let pair = Pair::of_versions(10, 18);
+    for (db, encoding, row) in [
+        ("latin", "LATIN1", "E'Stra\\337e fa\\347ade'"),
+        ("japanese", "EUC_JP", "E'\\306\\374\\313\\334'"),
+        ("bytes", "SQL_ASCII", "E'\\377\\376 not UTF-8'"),
+    ] {
+        pair.source.psql(
+            "postgres",
+            &format!(
+                "CREATE DATABASE {db} TEMPLATE template0 ENCODING '{encoding}'
+                 LC_COLLATE 'C' LC_CTYPE 'C'"
+            ),
+        );
+        pair.source.psql(
+            db,
+            &format!(
+                "SET client_encoding = '{encoding}'; CREATE TABLE t (w text);
+                INSERT INTO t SELECT {row} FROM generate_series(1, 100)"
+            ),
+        );
+        pair.pghaul(db, &["migrate", "--verify"]).run().expect(0);
+        assert_migrated(&pair.source, db, &pair.target, db);
+    }
+}
+
+#[test]
+fn locale_providers() {
+    for (source, target, options) in [
+        (15, 16, "LOCALE_PROVIDER icu ICU_LOCALE 'de-u-co-phonebk'"),
+        (
+            16,
+            18,
+            "LOCALE_PROVIDER icu ICU_LOCALE 'und' ICU_RULES '&V << w <<< W'",
+        ),
+        (17, 18, "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"),
+        (
+            18,
+            18,
+            "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'PG_UNICODE_FAST'",
+        ),
+    ] {
+        let pair = Pair::of_versions(source, target);
+        pair.source.psql(
+            "postgres",
+            &format!("CREATE DATABASE d TEMPLATE template0 {options}"),
+        );
+        pair.source.psql(
+            "d",
+            "CREATE TABLE t (w text PRIMARY KEY); INSERT INTO t VALUES ('Ä'), ('w'), ('V')",
+        );
+        pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
+        assert_migrated(&pair.source, "d", &pair.target, "d");
+    }
+}
+
+/// PostgreSQL 12 abolished them; that a table's were left behind must be said.
+#[test]
+fn object_identifiers_of_rows_are_left_and_named() {
+    let pair = Pair::of_versions(11, 18);
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE TABLE \"With\" (n int) WITH OIDS; INSERT INTO \"With\" SELECT generate_series(1, 10);
+         CREATE TABLE without (n int)",
+    );
+    let output = pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
+    let said = output
+        .stderr
+        .lines()
+        .find(|line| line.contains("public.\"With\""));
+    assert!(
+        said.is_some_and(|line| line.contains("WITH OIDS")),
+        "{}",
+        output.stderr
+    );
+    assert!(
+        !output.stderr.contains("public.without"),
+        "{}",
+        output.stderr
+    );
+    assert_migrated(&pair.source, "d", &pair.target, "d");
+}
+
+#[test]
+fn passwords_and_tls_of_an_old_server() {
+    let authority = Authority::new();
+    let certificate = authority.issue("server", &["DNS:localhost", "IP:127.0.0.1"]);
+    for (kind, method) in [("md5", "md5"), ("scram-sha-256", "scram-sha-256")] {
+        let source = Cluster::builder()
+            .version(10)
+            .tls(&certificate)
+            .hba(&format!("hostssl all all 127.0.0.1/32 {method}"))
+            .start();
+        source.create_db("d");
+        source.psql(
+            "d",
+            &format!(
+                "SET password_encryption = '{kind}';
+                ALTER ROLE postgres PASSWORD '{}'; CREATE TABLE t AS SELECT 1 AS n",
+                Cluster::PASSWORD
+            ),
+        );
+        let target = Cluster::builder().version(18).start();
+        let root = pg::percent_encode(authority.root().to_str().expect("a path"));
+        let dsn = format!(
+            "{}?sslmode=verify-full&sslrootcert={root}",
+            source.tcp_dsn("d")
+        );
+        // The newest programs were built without TLS.
+        Pghaul::new(&["migrate", "--verify"])
+            .env("PGHAUL_PG_BINDIR", pg::bindir())
+            .source(&dsn)
+            .target(&target.dsn("d"))
+            .run()
+            .expect(0);
+        assert_migrated(&source, "d", &target, "d");
+    }
 }

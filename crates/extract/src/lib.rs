@@ -40,7 +40,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pghaul_stage::{
     Batches, Catalog, Error, Event, Format, Kind, Mark, Observer, Part, Plan, Result,
-    SequenceValue, Severity, Side, Source, Step,
+    SequenceValue, Severity, Side, Source, Step, TableId,
 };
 use pghaul_wire::{Client, Conninfo};
 use tokio::sync::OnceCell;
@@ -211,6 +211,20 @@ impl PgSource {
     }
 }
 
+/// What the operator is told of tables whose rows' identifiers stay behind.
+fn lost_identifiers(tables: &[TableId]) -> String {
+    const NAMED: usize = 5;
+    let mut names: Vec<String> = tables.iter().take(NAMED).map(TableId::to_string).collect();
+    if tables.len() > NAMED {
+        names.push(format!("{} more", tables.len() - NAMED));
+    }
+    format!(
+        "tables WITH OIDS, which PostgreSQL 12 abolished, arrive without the identifiers of their \
+         rows: {}; if these are used, copy them into an ordinary column first",
+        names.join(", ")
+    )
+}
+
 impl std::fmt::Debug for PgSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PgSource")
@@ -240,6 +254,13 @@ impl Source for PgSource {
             ..inventory.catalog.clone()
         };
         self.warn_of_missing_passwords(&catalog);
+        let with_oids = &inventory.with_oids;
+        if !with_oids.is_empty() {
+            self.observer.observe(&Event::Notice {
+                severity: Severity::Warning,
+                message: &lost_identifiers(with_oids),
+            });
+        }
         let elapsed = started.elapsed();
         self.observer.observe(&Event::StepDone {
             step,
