@@ -154,6 +154,32 @@ fn constraints_of_large_tables_keep_what_is_new_in_them() {
     assert_migrated(&pair.source, "d", &pair.target, "d");
 }
 
+/// PostgreSQL's own dump and restore loses the tie between partitions and their parent here.
+#[test]
+fn exclusion_constraints_of_partitioned_tables() {
+    let pair = Pair::of_versions(17, 18);
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE EXTENSION btree_gist; CREATE SCHEMA \"it's. s\"; SET search_path = \"it's. s\", public;
+         CREATE TABLE t (n int, d date, r int4range,
+           CONSTRAINT \"the \"\"root\" EXCLUDE USING gist (d WITH =, r WITH &&) DEFERRABLE)
+           PARTITION BY RANGE (d);
+         CREATE TABLE a PARTITION OF t FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')
+           PARTITION BY RANGE (d);
+         CREATE TABLE a_rest PARTITION OF a DEFAULT;
+         ALTER TABLE a_rest RENAME CONSTRAINT a_rest_d_r_excl TO \"its own name\";
+         CREATE TABLE \"B b\" (n int, d date, r int4range,
+           CONSTRAINT before EXCLUDE USING gist (d WITH =, r WITH &&) DEFERRABLE);
+         ALTER TABLE t ATTACH PARTITION \"B b\" FOR VALUES FROM ('2025-01-01') TO (MAXVALUE);
+         ALTER TABLE a_rest CLUSTER ON \"its own name\";
+         COMMENT ON CONSTRAINT \"its own name\" ON a_rest IS 'renamed';
+         INSERT INTO t SELECT n, date '2024-01-01' + n, int4range(n, n + 5) FROM generate_series(1, 500) n",
+    );
+    pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
+    assert_migrated(&pair.source, "d", &pair.target, "d");
+}
+
 #[test]
 fn encodings_of_an_old_source() {
     let pair = Pair::of_versions(10, 18);

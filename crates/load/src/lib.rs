@@ -15,6 +15,7 @@ mod copy;
 mod database;
 mod dialect;
 mod entry;
+mod exclusion;
 mod fence;
 mod forget;
 mod inspect;

@@ -11,6 +11,7 @@ use crate::apply::Apply;
 use crate::archive::Archive;
 use crate::build::Ground;
 use crate::config::Config;
+use crate::exclusion;
 use crate::ledger::Ledger;
 use crate::post_data::PostData;
 use crate::present::{Families, Present};
@@ -41,12 +42,13 @@ impl Restore {
         catalog: &Catalog,
         observer: Arc<dyn Observer>,
     ) -> Result<Restore> {
-        let archive = match catalog.archive.as_ref() {
+        let mut archive = match catalog.archive.as_ref() {
             [] => Archive {
                 entries: Vec::new(),
             },
             bytes => Archive::parse(bytes)?,
         };
+        exclusion::unite(&mut archive.entries);
         let post_data = PostData::new(Arc::clone(&ledger), Arc::clone(&observer), config);
         Ok(Restore {
             agenda: Arc::new(Agenda::new(&archive, catalog)),
