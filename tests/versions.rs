@@ -154,6 +154,54 @@ fn constraints_of_large_tables_keep_what_is_new_in_them() {
     assert_migrated(&pair.source, "d", &pair.target, "d");
 }
 
+/// What the planner knows of each column, as values that do not depend on the version.
+const PLANNER: &str = "
+SELECT schemaname, tablename, attname, inherited, null_frac, n_distinct, most_common_vals::text,
+  most_common_freqs, histogram_bounds::text, correlation
+FROM pg_stats WHERE schemaname NOT IN ('pg_catalog', 'information_schema', 'pghaul') ORDER BY 1, 2, 3, 4";
+
+/// Tables that were analyzed on this server.
+const ANALYZED: &str = "
+SELECT relname FROM pg_stat_user_tables
+WHERE schemaname <> 'pghaul' AND analyze_count > 0 ORDER BY relname";
+
+#[test]
+fn planner_statistics_travel_to_a_server_that_takes_them() {
+    let pair = Pair::of_versions(13, 18);
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE TABLE known (id int PRIMARY KEY, kind text, n numeric);
+         INSERT INTO known SELECT n, 'kind ' || n % 7, n % 100 FROM generate_series(1, 50000) n;
+         CREATE INDEX ON known ((n * 2));
+         CREATE TABLE parted (id int, at date) PARTITION BY RANGE (at);
+         CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+         CREATE TABLE parted_2 PARTITION OF parted DEFAULT;
+         INSERT INTO parted SELECT n, date '2024-06-01' + n FROM generate_series(1, 1000) n;
+         CREATE TABLE parent (id int); CREATE TABLE child () INHERITS (parent);
+         INSERT INTO parent VALUES (1); INSERT INTO child VALUES (2);
+         CREATE MATERIALIZED VIEW seen AS SELECT kind, count(*) FROM known GROUP BY kind;
+         ANALYZE;
+         CREATE TABLE objects (a int, b int);
+         INSERT INTO objects SELECT n % 10, n % 10 FROM generate_series(1, 1000) n;
+         CREATE STATISTICS both_of_them ON a, b FROM objects;
+         ANALYZE objects;
+         CREATE TABLE unknown_yet WITH (autovacuum_enabled = off) AS SELECT generate_series(1, 1000) AS n;",
+    );
+    pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
+    let known = format!(
+        "SELECT * FROM ({}) AS s WHERE tablename <> 'unknown_yet'",
+        PLANNER.trim()
+    );
+    let expected = pair.source.psql("d", &known);
+    assert!(expected.lines().count() > 10, "{expected}");
+    assert_eq!(pair.target.psql("d", &known), expected);
+    assert_eq!(pair.target.psql("d", ANALYZED), "objects\nunknown_yet");
+    let objects = "SELECT count(*) FROM pg_stats_ext WHERE statistics_name = 'both_of_them'";
+    assert_eq!(pair.target.psql("d", objects), "1");
+    assert_migrated(&pair.source, "d", &pair.target, "d");
+}
+
 /// PostgreSQL's own dump and restore loses the tie between partitions and their parent here.
 #[test]
 fn exclusion_constraints_of_partitioned_tables() {

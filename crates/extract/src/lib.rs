@@ -50,8 +50,12 @@ pub use changed::Changed;
 pub use config::{Config, CopyFormat, Split};
 use copy::Pool;
 pub use probe::{Probe, probe};
+use schema::Program;
 pub use settled::Settled;
 use snapshot::Snapshot;
+
+/// The first target version that takes planner statistics.
+const TAKES_STATISTICS: u32 = 180_000;
 
 /// How long the orderly end of the snapshot may take.
 const FAREWELL: Duration = Duration::from_secs(30);
@@ -70,8 +74,15 @@ pub struct PgSource {
     snapshot: Mutex<Option<Arc<Snapshot>>>,
     pool: Arc<Pool>,
     inventory: OnceCell<Inventory>,
-    archive: OnceCell<Bytes>,
+    archives: OnceCell<Archives>,
     plan: OnceCell<Plan>,
+}
+
+/// What pg_dump has written.
+#[derive(Debug)]
+struct Archives {
+    schema: Bytes,
+    statistics: Bytes,
 }
 
 impl PgSource {
@@ -112,7 +123,7 @@ impl PgSource {
             snapshot: Mutex::new(Some(Arc::new(snapshot))),
             pool: Arc::default(),
             inventory: OnceCell::new(),
-            archive: OnceCell::new(),
+            archives: OnceCell::new(),
             plan: OnceCell::new(),
         })
     }
@@ -171,8 +182,8 @@ impl PgSource {
             .await
     }
 
-    async fn archive(&self) -> Result<&Bytes> {
-        self.archive
+    async fn archives(&self) -> Result<&Archives> {
+        self.archives
             .get_or_try_init(async || {
                 let bindir = self.config.pg_bindir.as_deref();
                 let target = self.config.target_version;
@@ -186,11 +197,30 @@ impl PgSource {
                 } else {
                     self.info.with_option("standard_conforming_strings", "on")
                 };
-                schema::dump(&program, &info, snapshot.id(), self.config.lock_wait)
-                    .await
-                    .map_err(|error| snapshot.check().err().unwrap_or(error))
+                let (id, wait) = (snapshot.id(), self.config.lock_wait);
+                let (schema, statistics) = tokio::join!(
+                    schema::dump(&program, &info, id, wait),
+                    self.statistics(&program, &info, id),
+                );
+                let schema = schema.map_err(|error| snapshot.check().err().unwrap_or(error))?;
+                Ok(Archives { schema, statistics })
             })
             .await
+    }
+
+    /// The planner statistics, if the target takes them. Without them it collects its own, so
+    /// that it failed is worth a line in the log only.
+    async fn statistics(&self, program: &Program, info: &Conninfo, snapshot: &str) -> Bytes {
+        let target = self.config.target_version.unwrap_or(0);
+        if target < TAKES_STATISTICS || !program.knows_statistics() {
+            return Bytes::new();
+        }
+        schema::statistics(program, info, snapshot, self.config.lock_wait)
+            .await
+            .unwrap_or_else(|error| {
+                tracing::warn!(%error, "planner statistics are collected anew");
+                Bytes::new()
+            })
     }
 
     fn warn_of_missing_passwords(&self, catalog: &Catalog) {
@@ -248,9 +278,10 @@ impl Source for PgSource {
             table,
         });
         let started = Instant::now();
-        let (inventory, archive) = tokio::try_join!(self.inventory(), self.archive())?;
+        let (inventory, archives) = tokio::try_join!(self.inventory(), self.archives())?;
         let catalog = Catalog {
-            archive: archive.clone(),
+            archive: archives.schema.clone(),
+            statistics: archives.statistics.clone(),
             ..inventory.catalog.clone()
         };
         self.warn_of_missing_passwords(&catalog);

@@ -17,6 +17,12 @@ use tokio::process::Command;
 /// The largest archive that is taken: a schema with a hundred thousand tables has a tenth of it.
 const LARGEST_ARCHIVE: u64 = 1024 * 1024 * 1024;
 
+/// The largest archive of planner statistics that is carried rather than collected anew.
+const LARGEST_STATISTICS: u64 = 256 * 1024 * 1024;
+
+/// The first version that dumps them.
+const STATISTICS: u32 = 18;
+
 /// How much of its complaints is kept.
 const LARGEST_COMPLAINT: u64 = 64 * 1024;
 
@@ -45,9 +51,52 @@ pub(crate) struct Program {
     path: PathBuf,
 }
 
+impl Program {
+    /// Whether it can dump planner statistics.
+    pub(crate) fn knows_statistics(&self) -> bool {
+        self.version.0 >= STATISTICS
+    }
+}
+
 /// Dumps the schema as this snapshot sees it.
 pub(crate) async fn dump(
     program: &Program,
+    info: &Conninfo,
+    snapshot: &str,
+    lock_wait: Duration,
+) -> Result<Bytes> {
+    // Large objects are copied by ourselves.
+    let what = ["--section=pre-data", "--section=post-data", "-B"];
+    run(program, &what, LARGEST_ARCHIVE, info, snapshot, lock_wait).await
+}
+
+/// Dumps the planner statistics as this snapshot sees them.
+///
+/// # Errors
+///
+/// If there are more than are worth carrying: each table's take a few kilobytes per column.
+pub(crate) async fn statistics(
+    program: &Program,
+    info: &Conninfo,
+    snapshot: &str,
+    lock_wait: Duration,
+) -> Result<Bytes> {
+    let what = ["--statistics-only"];
+    run(
+        program,
+        &what,
+        LARGEST_STATISTICS,
+        info,
+        snapshot,
+        lock_wait,
+    )
+    .await
+}
+
+async fn run(
+    program: &Program,
+    what: &[&str],
+    largest: u64,
     info: &Conninfo,
     snapshot: &str,
     lock_wait: Duration,
@@ -59,10 +108,9 @@ pub(crate) async fn dump(
     };
     let mut child = Command::new(&program.path)
         .args(["--format=custom", "--compress=0", "--encoding=UTF8", "--no-password"])
-        .args(["--section=pre-data", "--section=post-data"])
-        // Large objects are copied by ourselves, and what an earlier migration left is not part
-        // of the database.
-        .args(["-B", "--exclude-schema=pghaul"])
+        .args(what)
+        // What an earlier migration left is not part of the database.
+        .arg("--exclude-schema=pghaul")
         .arg(format!("--snapshot={snapshot}"))
         .arg(format!("--lock-wait-timeout={}", lock_wait.as_millis()))
         .env_clear()
@@ -75,7 +123,8 @@ pub(crate) async fn dump(
         .spawn()
         .map_err(|error| failed("cannot be started".into()).because(error))?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let work = async { tokio::try_join!(archive(stdout), complaint(stderr), child.wait(),) };
+    let work =
+        async { tokio::try_join!(archive(stdout, largest), complaint(stderr), child.wait(),) };
     let (archive, complaints, status) = tokio::time::timeout(DEADLINE, work)
         .await
         .map_err(|_| failed(format!("did not end within {} s", DEADLINE.as_secs())))?
@@ -96,17 +145,13 @@ pub(crate) async fn dump(
     Ok(Bytes::from(archive))
 }
 
-async fn archive(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+async fn archive(pipe: Option<impl AsyncRead + Unpin>, largest: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(pipe) = pipe {
-        pipe.take(LARGEST_ARCHIVE + 1)
-            .read_to_end(&mut bytes)
-            .await?;
+        pipe.take(largest + 1).read_to_end(&mut bytes).await?;
     }
-    if bytes.len() as u64 > LARGEST_ARCHIVE {
-        return Err(std::io::Error::other(format!(
-            "more than {LARGEST_ARCHIVE} bytes"
-        )));
+    if bytes.len() as u64 > largest {
+        return Err(std::io::Error::other(format!("more than {largest} bytes")));
     }
     Ok(bytes)
 }

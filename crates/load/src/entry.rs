@@ -90,6 +90,8 @@ pub(crate) struct Unit {
     pub(crate) access_method: Option<String>,
     /// What an observer is told; `None` if it is not worth an event of its own.
     pub(crate) report: Option<Report>,
+    /// What is done in its place if the server refuses it, without a word.
+    pub(crate) instead: Option<String>,
     /// Error codes after which a warning is enough.
     pub(crate) tolerated: &'static [&'static str],
 }
@@ -134,6 +136,7 @@ impl Unit {
             tablespace: tablespace(entry, present),
             access_method: entry.access_method.clone().filter(|_| !partitioned),
             report: None,
+            instead: None,
             tolerated: match entry.desc.as_str() {
                 "ACL" | "DEFAULT ACL" => PRIVILEGES,
                 "SECURITY LABEL" => LABEL,

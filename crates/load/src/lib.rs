@@ -33,6 +33,7 @@ mod sequence;
 mod session;
 mod setting;
 mod statement;
+mod statistics;
 mod target;
 mod unlogged;
 mod vacant;
