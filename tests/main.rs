@@ -7,3 +7,4 @@ mod migrate;
 mod support;
 mod validate;
 mod verify;
+mod versions;

@@ -33,6 +33,25 @@ fn snapshot_holder_killed() {
     assert_converged(&pair, db);
 }
 
+/// How transactions are counted and rows found again has changed between these versions.
+#[test]
+fn snapshot_holder_killed_on_an_old_source() {
+    let pair = Pair::of_versions(11, 18);
+    let db = "old";
+    interrupted(&pair, db);
+    let changed = "UPDATE pgbench_accounts SET abalance = 7 WHERE aid = 77777";
+    pair.source.psql(db, changed);
+    let refused = pair.pghaul(db, &["migrate", "--resume"]).run();
+    assert_ne!(refused.code, 0);
+    assert_says(
+        &refused,
+        &["public.pgbench_accounts", "--allow-new-snapshot"],
+    );
+    let args = ["migrate", "--resume", "--allow-new-snapshot"];
+    pair.pghaul(db, &args).run().expect(0);
+    assert_converged(&pair, db);
+}
+
 #[test]
 fn changes_in_unfinished_tables_do_not_matter_to_a_new_snapshot() {
     let pair = Pair::start();

@@ -36,6 +36,10 @@ log_line_prefix = '%m [%p] %a %q%u@%d '
 /// Start it in the thread that keeps it: the kernel stops the server when that thread ends,
 /// which is how nothing outlives a killed test.
 pub(crate) struct Cluster {
+    /// Where the server's programs are.
+    server_bin: PathBuf,
+    /// Where the client programs for it are.
+    client_bin: PathBuf,
     folder: PathBuf,
     port: u16,
     env: Vec<(String, String)>,
@@ -45,6 +49,7 @@ pub(crate) struct Cluster {
 /// How a cluster differs from the usual one.
 #[derive(Default)]
 pub(crate) struct Builder {
+    version: Option<u32>,
     settings: String,
     hba: String,
     initdb: Vec<String>,
@@ -85,6 +90,12 @@ impl Cluster {
             "postgresql://postgres:{password}@127.0.0.1:{}/{db}",
             self.port
         )
+    }
+
+    /// The server's major version.
+    pub(crate) fn version(&self) -> u32 {
+        let version = self.psql("postgres", "SHOW server_version_num");
+        version.parse::<u32>().expect("a number") / 10_000
     }
 
     /// The port, of TCP and of the socket's name.
@@ -128,7 +139,7 @@ impl Cluster {
 
     /// One of PostgreSQL's client programs, pointed at this database.
     pub(crate) fn client(&self, program: &str, db: &str) -> Command {
-        let mut command = pg::program(program);
+        let mut command = pg::program_in(&self.client_bin, program);
         if program == "psql" {
             command.args(["-XAtq", "-v", "ON_ERROR_STOP=1"]);
         }
@@ -172,7 +183,7 @@ impl Cluster {
         assert!(self.server.is_none(), "the server is running already");
         let data = self.folder.join("data");
         let deadline = Instant::now() + PATIENCE;
-        let mut server = launch(&self.folder, self.port, &self.env);
+        let mut server = self.launch();
         loop {
             let state = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
             let mut lines = state.lines();
@@ -204,9 +215,29 @@ impl Cluster {
                     "no server:\n{log}"
                 );
                 thread::sleep(Duration::from_millis(200));
-                server = launch(&self.folder, self.port, &self.env);
+                server = self.launch();
             }
         }
+    }
+
+    /// Starts the postmaster; the kernel sends it SIGQUIT when the calling thread ends.
+    fn launch(&self) -> Child {
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("log"))
+            .expect("a log file");
+        as_server_user(&["--pdeathsig", "QUIT"], &self.server_bin, "postgres")
+            .arg("-D")
+            .arg(self.folder.join("data"))
+            .arg("-p")
+            .arg(self.port.to_string())
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .stdin(process::Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("setpriv starts: it is in the package util-linux")
     }
 }
 
@@ -233,6 +264,13 @@ impl Drop for Cluster {
 }
 
 impl Builder {
+    /// A server of this major version, as `scripts/servers` has installed it, and the newest
+    /// client programs, instead of the distribution's.
+    pub(crate) fn version(mut self, major: u32) -> Self {
+        self.version = Some(major);
+        self
+    }
+
     /// Sets a server parameter.
     pub(crate) fn conf(mut self, name: &str, value: &str) -> Self {
         let value = value.replace('\'', "''");
@@ -273,11 +311,15 @@ impl Builder {
     /// Makes the cluster and waits until it answers.
     pub(crate) fn start(self) -> Cluster {
         sweep();
+        let (server_bin, client_bin) = match self.version {
+            Some(major) => (pg::server(major), pg::newest_client()),
+            None => (pg::bindir().to_owned(), pg::bindir().to_owned()),
+        };
         let folder = new_folder();
         let mut command = Command::new("cp");
         command
             .args(["-a", "--reflink=auto"])
-            .arg(template(&self.initdb))
+            .arg(template(&server_bin, &self.initdb))
             .arg(folder.join("data"));
         pg::run(&mut command).unwrap_or_else(|error| panic!("{error}"));
 
@@ -312,6 +354,8 @@ impl Builder {
         fs::write(data.join("pg_hba.conf"), hba).expect("pg_hba.conf is written");
 
         let mut cluster = Cluster {
+            server_bin,
+            client_bin,
             folder,
             port: free_port(),
             env: self.env,
@@ -339,43 +383,32 @@ impl Pair {
         }
     }
 
+    /// Two clusters of these major versions.
+    pub(crate) fn of_versions(source: u32, target: u32) -> Self {
+        Self {
+            source: Cluster::builder().version(source).start(),
+            target: Cluster::builder().version(target).start(),
+        }
+    }
+
     /// `pghaul` with these arguments, from the source's database to the target's of that name.
     pub(crate) fn pghaul(&self, db: &str, args: &[&str]) -> Pghaul {
         Pghaul::new(args)
+            .env("PGHAUL_PG_BINDIR", &self.source.client_bin)
             .source(&self.source.dsn(db))
             .target(&self.target.dsn(db))
     }
 }
 
-/// Starts the postmaster; the kernel sends it SIGQUIT when the calling thread ends.
-fn launch(folder: &Path, port: u16, env: &[(String, String)]) -> Child {
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(folder.join("log"))
-        .expect("a log file");
-    as_server_user(&["--pdeathsig", "QUIT"], "postgres")
-        .arg("-D")
-        .arg(folder.join("data"))
-        .arg("-p")
-        .arg(port.to_string())
-        .envs(env.iter().map(|(name, value)| (name, value)))
-        .stdin(process::Stdio::null())
-        .stdout(log.try_clone().expect("a second handle"))
-        .stderr(log)
-        .spawn()
-        .expect("setpriv starts: it is in the package util-linux")
-}
-
 /// One of PostgreSQL's programs as a user whom the server accepts.
-fn as_server_user(options: &[&str], name: &str) -> Command {
+fn as_server_user(options: &[&str], bin: &Path, name: &str) -> Command {
     let mut command = Command::new("setpriv");
     pg::clean(&mut command);
     command.current_dir("/").args(options);
     if pg::is_root() {
         command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
     }
-    command.arg("--").arg(pg::bindir().join(name));
+    command.arg("--").arg(bin.join(name));
     command
 }
 
@@ -383,9 +416,9 @@ fn as_server_user(options: &[&str], name: &str) -> Command {
 ///
 /// It lives in the build's target folder, is made once, and is guarded by a lock file, because
 /// every test may be a process of its own.
-fn template(initdb: &[String]) -> PathBuf {
+fn template(bin: &Path, initdb: &[String]) -> PathBuf {
     let mut hasher = DefaultHasher::new();
-    (pg::bindir(), initdb, SETTINGS).hash(&mut hasher);
+    (bin, initdb, SETTINGS).hash(&mut hasher);
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let template = cache.join(format!("cluster-{:016x}", hasher.finish()));
     fs::create_dir_all(cache).expect("the target folder is writable");
@@ -395,7 +428,7 @@ fn template(initdb: &[String]) -> PathBuf {
         let folder = new_folder();
         let password = folder.join("password");
         fs::write(&password, Cluster::PASSWORD).expect("the password is written");
-        let mut command = as_server_user(&[], "initdb");
+        let mut command = as_server_user(&[], bin, "initdb");
         command.args([
             "-U",
             "postgres",

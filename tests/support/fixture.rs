@@ -12,6 +12,13 @@ pub(crate) fn shop(cluster: &Cluster, db: &str, scale: u32) {
     cluster.psql_file(db, &file("shop.sql"), &[("scale", &scale.to_string())]);
 }
 
+/// Creates a database that holds every kind of object and value that the server's version knows;
+/// its roles too.
+pub(crate) fn ages(cluster: &Cluster, db: &str) {
+    cluster.create_db(db);
+    cluster.psql_file(db, &file("ages.sql"), &[]);
+}
+
 /// Creates a database with pgbench's tables and the foreign keys between them; 100,000 accounts
 /// per unit of `scale`.
 pub(crate) fn pgbench(cluster: &Cluster, db: &str, scale: u32) {

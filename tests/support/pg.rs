@@ -43,9 +43,39 @@ fn on_path() -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).find(|folder| folder.join("postgres").exists())
 }
 
+/// The folder into which `scripts/servers` installs servers of other versions and the newest
+/// client programs.
+fn installed(name: &str) -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .expect("the target folder");
+    let folder = target.join("postgresql").join(name).join("bin");
+    assert!(
+        folder.exists(),
+        "{} is missing: scripts/servers installs it",
+        folder.display()
+    );
+    folder
+}
+
+/// The folder with the server of this major version.
+pub(crate) fn server(major: u32) -> PathBuf {
+    installed(&major.to_string())
+}
+
+/// The folder with the newest client programs, which serve every version.
+pub(crate) fn newest_client() -> PathBuf {
+    installed("client")
+}
+
 /// One of PostgreSQL's programs in a clean environment: no PG* variable reaches it.
 pub(crate) fn program(name: &str) -> Command {
-    let mut command = Command::new(bindir().join(name));
+    program_in(bindir(), name)
+}
+
+/// As [`program`], from this folder.
+pub(crate) fn program_in(folder: &Path, name: &str) -> Command {
+    let mut command = Command::new(folder.join(name));
     clean(&mut command);
     command
 }

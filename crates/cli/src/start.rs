@@ -196,6 +196,7 @@ impl Request<'_> {
         let (catalog, plan) = (source.catalog().await?, source.plan().await?);
         saved.catalog.tables = catalog.tables;
         saved.catalog.roles = catalog.roles;
+        saved.catalog.statistics = catalog.statistics;
         saved.plan = Plan {
             parts: std::mem::take(&mut saved.plan.parts),
             ..plan

@@ -3,6 +3,7 @@
 pub(crate) mod database;
 mod indexes;
 pub(crate) mod large_objects;
+mod object_identifiers;
 mod roles;
 pub(crate) mod row_security;
 pub(crate) mod sequences;
@@ -31,6 +32,8 @@ pub(crate) struct Inventory {
     pub(crate) types: Types,
     /// About large objects.
     pub(crate) large_objects: LargeObjects,
+    /// Tables whose rows have identifiers that are not copied.
+    pub(crate) with_oids: Vec<TableId>,
     /// Bytes of a block.
     pub(crate) block_size: u64,
     by_name: HashMap<TableId, usize>,
@@ -47,6 +50,7 @@ impl Inventory {
         let (tables, facts) = tables::read(client, server.version).await?;
         let types = types::read(client, server.version).await?;
         let large_objects = large_objects::read(client).await?;
+        let with_oids = object_identifiers::read(client, server.version).await?;
         let (roles, role_settings) = roles::read(client).await?;
         let catalog = Catalog {
             server: Server {
@@ -75,6 +79,7 @@ impl Inventory {
             facts,
             types,
             large_objects,
+            with_oids,
             by_name,
         })
     }

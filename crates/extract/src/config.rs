@@ -29,8 +29,9 @@ pub struct Config {
     pub bundle_tables: u32,
     /// The most bytes of tables that share a part. Default 4 MiB.
     pub bundle_bytes: u64,
-    /// The target's `server_version_num`, which decides what is safe in binary. Without it only
-    /// types that every supported version reads alike are sent in binary.
+    /// The target's `server_version_num`, which decides what is safe in binary, and which
+    /// `pg_dump` of several is used. Without it only types that every supported version reads
+    /// alike are sent in binary, and the newest `pg_dump` is used.
     pub target_version: Option<u32>,
     /// The only directory in which `pg_dump` is looked for. Default: the one that
     /// `PGHAUL_PG_BINDIR` names, otherwise `PATH` and the distributions' versioned directories.

@@ -42,7 +42,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pghaul_stage::{
     Batches, Catalog, Error, Event, Format, Kind, Mark, Observer, Part, Plan, Result,
-    SequenceValue, Severity, Side, Source, Step,
+    SequenceValue, Severity, Side, Source, Step, TableId,
 };
 use pghaul_wire::{Client, Conninfo};
 use tokio::sync::OnceCell;
@@ -52,9 +52,13 @@ pub use changed::Changed;
 pub use config::{Config, CopyFormat, Split};
 use copy::Pool;
 pub use probe::{Probe, probe};
+use schema::Program;
 pub use settled::Settled;
 use snapshot::Snapshot;
 pub use validate::{Extension, SourceFacts, UserCollation, validate};
+
+/// The first target version that takes planner statistics.
+const TAKES_STATISTICS: u32 = 180_000;
 
 /// How long the orderly end of the snapshot may take.
 const FAREWELL: Duration = Duration::from_secs(30);
@@ -73,8 +77,15 @@ pub struct PgSource {
     snapshot: Mutex<Option<Arc<Snapshot>>>,
     pool: Arc<Pool>,
     inventory: OnceCell<Inventory>,
-    archive: OnceCell<Bytes>,
+    archives: OnceCell<Archives>,
     plan: OnceCell<Plan>,
+}
+
+/// What pg_dump has written.
+#[derive(Debug)]
+struct Archives {
+    schema: Bytes,
+    statistics: Bytes,
 }
 
 impl PgSource {
@@ -115,7 +126,7 @@ impl PgSource {
             snapshot: Mutex::new(Some(Arc::new(snapshot))),
             pool: Arc::default(),
             inventory: OnceCell::new(),
-            archive: OnceCell::new(),
+            archives: OnceCell::new(),
             plan: OnceCell::new(),
         })
     }
@@ -174,11 +185,12 @@ impl PgSource {
             .await
     }
 
-    async fn archive(&self) -> Result<&Bytes> {
-        self.archive
+    async fn archives(&self) -> Result<&Archives> {
+        self.archives
             .get_or_try_init(async || {
                 let bindir = self.config.pg_bindir.as_deref();
-                let program = schema::find(self.server.version, bindir).await?;
+                let target = self.config.target_version;
+                let program = schema::find(self.server.version, target, bindir).await?;
                 let snapshot = self.snapshot()?;
                 // pg_dump writes literals as its session reads them, and those who restore them
                 // read them as the standard has it. A pooler may refuse options, so none are
@@ -188,11 +200,30 @@ impl PgSource {
                 } else {
                     self.info.with_option("standard_conforming_strings", "on")
                 };
-                schema::dump(&program, &info, snapshot.id(), self.config.lock_wait)
-                    .await
-                    .map_err(|error| snapshot.check().err().unwrap_or(error))
+                let (id, wait) = (snapshot.id(), self.config.lock_wait);
+                let (schema, statistics) = tokio::join!(
+                    schema::dump(&program, &info, id, wait),
+                    self.statistics(&program, &info, id),
+                );
+                let schema = schema.map_err(|error| snapshot.check().err().unwrap_or(error))?;
+                Ok(Archives { schema, statistics })
             })
             .await
+    }
+
+    /// The planner statistics, if the target takes them. Without them it collects its own, so
+    /// that it failed is worth a line in the log only.
+    async fn statistics(&self, program: &Program, info: &Conninfo, snapshot: &str) -> Bytes {
+        let target = self.config.target_version.unwrap_or(0);
+        if target < TAKES_STATISTICS || !program.knows_statistics() {
+            return Bytes::new();
+        }
+        schema::statistics(program, info, snapshot, self.config.lock_wait)
+            .await
+            .unwrap_or_else(|error| {
+                tracing::warn!(%error, "planner statistics are collected anew");
+                Bytes::new()
+            })
     }
 
     fn warn_of_missing_passwords(&self, catalog: &Catalog) {
@@ -211,6 +242,20 @@ impl PgSource {
             });
         }
     }
+}
+
+/// What the operator is told of tables whose rows' identifiers stay behind.
+fn lost_identifiers(tables: &[TableId]) -> String {
+    const NAMED: usize = 5;
+    let mut names: Vec<String> = tables.iter().take(NAMED).map(TableId::to_string).collect();
+    if tables.len() > NAMED {
+        names.push(format!("{} more", tables.len() - NAMED));
+    }
+    format!(
+        "tables WITH OIDS, which PostgreSQL 12 abolished, arrive without the identifiers of their \
+         rows: {}; if these are used, copy them into an ordinary column first",
+        names.join(", ")
+    )
 }
 
 impl std::fmt::Debug for PgSource {
@@ -236,12 +281,20 @@ impl Source for PgSource {
             table,
         });
         let started = Instant::now();
-        let (inventory, archive) = tokio::try_join!(self.inventory(), self.archive())?;
+        let (inventory, archives) = tokio::try_join!(self.inventory(), self.archives())?;
         let catalog = Catalog {
-            archive: archive.clone(),
+            archive: archives.schema.clone(),
+            statistics: archives.statistics.clone(),
             ..inventory.catalog.clone()
         };
         self.warn_of_missing_passwords(&catalog);
+        let with_oids = &inventory.with_oids;
+        if !with_oids.is_empty() {
+            self.observer.observe(&Event::Notice {
+                severity: Severity::Warning,
+                message: &lost_identifiers(with_oids),
+            });
+        }
         let elapsed = started.elapsed();
         self.observer.observe(&Event::StepDone {
             step,

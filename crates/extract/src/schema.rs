@@ -1,5 +1,6 @@
 //! Runs pg_dump: the schema without data, as an archive in memory.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,12 @@ use tokio::process::Command;
 
 /// The largest archive that is taken: a schema with a hundred thousand tables has a tenth of it.
 const LARGEST_ARCHIVE: u64 = 1024 * 1024 * 1024;
+
+/// The largest archive of planner statistics that is carried rather than collected anew.
+const LARGEST_STATISTICS: u64 = 256 * 1024 * 1024;
+
+/// The first version that dumps them.
+const STATISTICS: u32 = 18;
 
 /// How much of its complaints is kept.
 const LARGEST_COMPLAINT: u64 = 64 * 1024;
@@ -52,9 +59,52 @@ impl std::fmt::Display for Program {
     }
 }
 
+impl Program {
+    /// Whether it can dump planner statistics.
+    pub(crate) fn knows_statistics(&self) -> bool {
+        self.version.0 >= STATISTICS
+    }
+}
+
 /// Dumps the schema as this snapshot sees it.
 pub(crate) async fn dump(
     program: &Program,
+    info: &Conninfo,
+    snapshot: &str,
+    lock_wait: Duration,
+) -> Result<Bytes> {
+    // Large objects are copied by ourselves.
+    let what = ["--section=pre-data", "--section=post-data", "-B"];
+    run(program, &what, LARGEST_ARCHIVE, info, snapshot, lock_wait).await
+}
+
+/// Dumps the planner statistics as this snapshot sees them.
+///
+/// # Errors
+///
+/// If there are more than are worth carrying: each table's take a few kilobytes per column.
+pub(crate) async fn statistics(
+    program: &Program,
+    info: &Conninfo,
+    snapshot: &str,
+    lock_wait: Duration,
+) -> Result<Bytes> {
+    let what = ["--statistics-only"];
+    run(
+        program,
+        &what,
+        LARGEST_STATISTICS,
+        info,
+        snapshot,
+        lock_wait,
+    )
+    .await
+}
+
+async fn run(
+    program: &Program,
+    what: &[&str],
+    largest: u64,
     info: &Conninfo,
     snapshot: &str,
     lock_wait: Duration,
@@ -66,10 +116,9 @@ pub(crate) async fn dump(
     };
     let mut child = Command::new(&program.path)
         .args(["--format=custom", "--compress=0", "--encoding=UTF8", "--no-password"])
-        .args(["--section=pre-data", "--section=post-data"])
-        // Large objects are copied by ourselves, and what an earlier migration left is not part
-        // of the database.
-        .args(["-B", "--exclude-schema=pghaul"])
+        .args(what)
+        // What an earlier migration left is not part of the database.
+        .arg("--exclude-schema=pghaul")
         .arg(format!("--snapshot={snapshot}"))
         .arg(format!("--lock-wait-timeout={}", lock_wait.as_millis()))
         .env_clear()
@@ -82,7 +131,8 @@ pub(crate) async fn dump(
         .spawn()
         .map_err(|error| failed("cannot be started".into()).because(error))?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let work = async { tokio::try_join!(archive(stdout), complaint(stderr), child.wait(),) };
+    let work =
+        async { tokio::try_join!(archive(stdout, largest), complaint(stderr), child.wait(),) };
     let (archive, complaints, status) = tokio::time::timeout(DEADLINE, work)
         .await
         .map_err(|_| failed(format!("did not end within {} s", DEADLINE.as_secs())))?
@@ -103,17 +153,13 @@ pub(crate) async fn dump(
     Ok(Bytes::from(archive))
 }
 
-async fn archive(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+async fn archive(pipe: Option<impl AsyncRead + Unpin>, largest: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(pipe) = pipe {
-        pipe.take(LARGEST_ARCHIVE + 1)
-            .read_to_end(&mut bytes)
-            .await?;
+        pipe.take(largest + 1).read_to_end(&mut bytes).await?;
     }
-    if bytes.len() as u64 > LARGEST_ARCHIVE {
-        return Err(std::io::Error::other(format!(
-            "more than {LARGEST_ARCHIVE} bytes"
-        )));
+    if bytes.len() as u64 > largest {
+        return Err(std::io::Error::other(format!("more than {largest} bytes")));
     }
     Ok(bytes)
 }
@@ -131,9 +177,16 @@ async fn complaint(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<
     Ok(bytes)
 }
 
-/// The newest pg_dump that can read a server of this version: one of the same or a newer major
-/// version.
-pub(crate) async fn find(server: u32, bindir: Option<&Path>) -> Result<Program> {
+/// The pg_dump that suits these servers best.
+///
+/// It can read servers of its own and of older major versions, and what it writes is meant for
+/// servers of its own and of newer ones. So it has to be as new as the source, and should be as
+/// new as the target but no newer.
+pub(crate) async fn find(
+    server: u32,
+    target: Option<u32>,
+    bindir: Option<&Path>,
+) -> Result<Program> {
     let named = bindir.map(Path::as_os_str).map(OsString::from);
     let directories = match named.or_else(|| std::env::var_os("PGHAUL_PG_BINDIR")) {
         Some(directory) => vec![PathBuf::from(directory)],
@@ -146,25 +199,26 @@ pub(crate) async fn find(server: u32, bindir: Option<&Path>) -> Result<Program> 
             found.insert(Program { version, path });
         }
     }
-    choose(server, found)
+    choose(server, target, found)
 }
 
-fn choose(server: u32, found: BTreeSet<Program>) -> Result<Program> {
+fn choose(server: u32, target: Option<u32>, found: BTreeSet<Program>) -> Result<Program> {
     let needed = server / 10_000;
-    let listed: Vec<String> = found
-        .iter()
-        .map(
-            |Program {
-                 version: (major, minor),
-                 path,
-             }| { format!("{major}.{minor} ({})", path.display()) },
-        )
-        .collect();
+    let target = target.map_or(u32::MAX, |version| version / 10_000);
+    let listed: Vec<String> = found.iter().map(ToString::to_string).collect();
     // Debian's /usr/bin/pg_dump picks a version by rules of its own, so between equals the
     // versioned directory wins; it happens to come later in the alphabet.
-    match found.into_iter().next_back() {
-        Some(newest) if newest.version.0 >= needed => Ok(newest),
-        _ => {
+    let able = found
+        .into_iter()
+        .filter(|program| program.version.0 >= needed);
+    // How far it is from the target, and on which side.
+    let distance = |program: &Program| {
+        let major = program.version.0;
+        (major > target, major.abs_diff(target))
+    };
+    match able.min_by_key(|program| (distance(program), Reverse(program.clone()))) {
+        Some(program) => Ok(program),
+        None => {
             let found = match listed.as_slice() {
                 [] => "none was found".to_owned(),
                 listed => format!("found only {}", listed.join(", ")),
@@ -278,20 +332,41 @@ mod tests {
             program(17, 2, "/usr/bin/pg_dump"),
             program(17, 2, "/usr/lib/postgresql/17/bin/pg_dump"),
         ]);
-        let chosen = choose(140_011, found).unwrap();
+        let chosen = choose(140_011, None, found).unwrap();
         assert_eq!(chosen, program(17, 2, "/usr/lib/postgresql/17/bin/pg_dump"));
     }
 
     #[test]
+    fn the_target_must_understand_what_it_writes() {
+        let found = [11, 13, 14, 16, 18].map(|major| program(major, 3, "/pg_dump"));
+        let chosen = |target| {
+            choose(120_022, target, found.clone().into())
+                .unwrap()
+                .version
+                .0
+        };
+        assert_eq!(chosen(Some(140_001)), 14);
+        assert_eq!(chosen(Some(150_001)), 14);
+        assert_eq!(chosen(Some(120_001)), 13);
+        assert_eq!(chosen(Some(190_001)), 18);
+        assert_eq!(chosen(None), 18);
+    }
+
+    #[test]
     fn an_old_one_is_refused_with_what_was_found_and_what_is_needed() {
-        let error = choose(160_002, BTreeSet::from([program(15, 18, "/x/pg_dump")])).unwrap_err();
+        let error = choose(
+            160_002,
+            None,
+            BTreeSet::from([program(15, 18, "/x/pg_dump")]),
+        )
+        .unwrap_err();
         assert_eq!(error.kind(), Kind::Input);
         assert!(
             error.message().contains("needs pg_dump 16 or newer"),
             "{error}"
         );
         assert!(error.message().contains("15.18 (/x/pg_dump)"), "{error}");
-        let error = choose(160_002, BTreeSet::new()).unwrap_err();
+        let error = choose(160_002, None, BTreeSet::new()).unwrap_err();
         assert!(error.message().contains("none was found"), "{error}");
     }
 }

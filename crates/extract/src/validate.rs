@@ -46,7 +46,7 @@ pub async fn validate(
     if server.version < OLDEST {
         return Ok((findings, None));
     }
-    let program = schema::find(server.version, None);
+    let program = schema::find(server.version, None, None);
     let (dump, examined) = tokio::join!(program, examine(&client, &server, connections));
     let (more, facts) = examined?;
     findings.extend(more);

@@ -1,17 +1,32 @@
-//! Planner statistics.
+//! Planner statistics: the source's, or collected anew.
 
 use pghaul_stage::{Step, TableId};
 use pghaul_wire::quote::ident;
 
 use crate::entry::Unit;
 
-/// Collects the statistics of one table, and of the partitions it has.
-pub(crate) fn unit(table: &TableId) -> Unit {
+/// Whose statistics are collected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// The table's and those of the partitions it has.
+    Tree,
+    /// The table's alone. PostgreSQL 18 knows this.
+    Alone,
+}
+
+/// Stores the statistics of one table that the source has, or else collects them.
+pub(crate) fn unit(table: &TableId, carried: Option<&str>, scope: Scope) -> Unit {
     let (schema, name) = (ident(&table.schema), ident(&table.name));
+    let only = match scope {
+        Scope::Tree => "",
+        Scope::Alone => "ONLY ",
+    };
+    let analyze = format!("ANALYZE {only}{schema}.{name};");
     let unit = Unit {
         step: format!("analyze {schema}.{name}"),
         subject: format!("statistics of {table}"),
-        sql: format!("ANALYZE {schema}.{name};"),
+        instead: carried.map(|_| analyze.clone()),
+        sql: carried.map_or(analyze, str::to_owned),
         ..Unit::default()
     };
     unit.reported(Step::Analyze, &table.to_string(), table)

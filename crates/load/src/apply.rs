@@ -159,6 +159,14 @@ impl Apply {
                 return Ok(());
             }
         }
+        if let Some(sql) = &unit.instead {
+            tracing::debug!(code, subject = unit.subject, "refused, done otherwise");
+            let other = Unit {
+                sql: sql.clone(),
+                ..unit.clone()
+            };
+            return self.commit(&[&other], settings).await;
+        }
         if !unit.tolerated.contains(&code.as_str()) {
             return Err(error);
         }

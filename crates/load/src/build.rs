@@ -6,11 +6,12 @@ use std::sync::Arc;
 use pghaul_stage::{Step, TableId};
 
 use crate::agenda::{Agenda, ForeignKey, IndexWork, TableWork};
-use crate::analyze;
+use crate::analyze::{self, Scope};
 use crate::archive::{Archive, Entry};
 use crate::entry::{Unit, Using};
 use crate::present::{Families, Present};
 use crate::schedule::{JobId, Rank, Schedule, Terms};
+use crate::statistics::Statistics;
 
 /// Tables smaller than this share a job, because round trips and commits would cost more than
 /// what one builds.
@@ -26,6 +27,8 @@ pub(crate) struct Ground {
     pub(crate) archive: Arc<Archive>,
     /// When.
     pub(crate) agenda: Arc<Agenda>,
+    /// What the source knows of its tables.
+    pub(crate) statistics: Arc<Statistics>,
     /// What the target has.
     pub(crate) present: Present,
     /// How its tables hang together.
@@ -62,6 +65,20 @@ impl Ground {
             .into_iter()
             .filter(|unit| !self.done.contains(&unit.step))
             .collect()
+    }
+
+    /// The statistics of a table whose rows are there; `None` if they have to wait for others'.
+    fn statistics(&self, table: &TableId) -> Option<Unit> {
+        let carried = self.statistics.of(table);
+        let head = self.families.heads.contains(table);
+        let wait = self.families.postponed.contains(table);
+        // With statistics from the source no ancestor's run covers its partitions.
+        let covered = if self.statistics.are_brought() {
+            head
+        } else {
+            wait
+        };
+        (carried.is_some() || !covered).then(|| analyze::unit(table, carried, Scope::Tree))
     }
 
     /// A foreign key as its entry says.
@@ -171,9 +188,7 @@ impl Build {
                     .filter_map(|index| ground.whole(table, index)),
             );
             units.extend(ground.units(&work.statistics));
-            if !ground.families.postponed.contains(*table) {
-                units.push(analyze::unit(table));
-            }
+            units.extend(ground.statistics(table));
             terms.takes.push((*table).clone());
             terms.size += work.bytes;
         }
@@ -227,8 +242,8 @@ impl Build {
         };
         let finished = self.schedule.add(ground.pending(finish), terms, &jobs);
         self.loaded.insert(table.clone(), finished);
-        if !ground.families.postponed.contains(table) {
-            self.analyze(ground, table, work.bytes, &[finished]);
+        if let Some(unit) = ground.statistics(table) {
+            self.analyze(ground, table, unit, work.bytes, &[finished]);
         }
     }
 
@@ -276,16 +291,45 @@ impl Build {
         }
     }
 
-    /// Adds a statistics run.
-    pub(crate) fn analyze(&mut self, ground: &Ground, table: &TableId, size: u64, after: &[JobId]) {
+    /// Adds the statistics of partitioned tables and of tables with children, when all rows are
+    /// there.
+    pub(crate) fn families(&mut self, ground: &Ground) {
+        let brought = ground.statistics.are_brought();
+        for table in &ground.families.postponed {
+            let partitioned = !ground.agenda.tables.contains_key(table);
+            let head = ground.families.heads.contains(table);
+            let carried = ground.statistics.of(table);
+            // Rows of its own came with what the source knows of them, and so did partitions.
+            let done = brought && !partitioned && (carried.is_some() || !head);
+            if done || !brought && !head {
+                continue;
+            }
+            let scope = if brought && partitioned {
+                Scope::Alone
+            } else {
+                Scope::Tree
+            };
+            let unit = analyze::unit(table, carried, scope);
+            self.analyze(ground, table, unit, 0, &[]);
+        }
+    }
+
+    /// Adds a job for the statistics of a table.
+    fn analyze(
+        &mut self,
+        ground: &Ground,
+        table: &TableId,
+        unit: Unit,
+        size: u64,
+        after: &[JobId],
+    ) {
         let terms = Terms {
             rank: Rank::Analyze,
             size,
             shares: Vec::new(),
             takes: vec![table.clone()],
         };
-        self.schedule
-            .add(ground.pending([analyze::unit(table)]), terms, after);
+        self.schedule.add(ground.pending([unit]), terms, after);
     }
 
     /// Adds the jobs that fill materialized views, in the order in which they build on one
@@ -310,7 +354,8 @@ impl Build {
             };
             let job = self.schedule.add(ground.pending(unit), terms, &after);
             jobs.push(job);
-            self.analyze(ground, view, 0, &[job]);
+            let unit = analyze::unit(view, ground.statistics.of(view), Scope::Tree);
+            self.analyze(ground, view, unit, 0, &[job]);
         }
     }
 }

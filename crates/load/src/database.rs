@@ -117,7 +117,8 @@ async fn maintenance(conninfo: &Conninfo) -> Result<Client> {
         .remedy("let the target's role connect to the database postgres or template1"))
 }
 
-async fn version(client: &Client) -> Result<u32> {
+/// `server_version_num` of a session's server.
+pub(crate) async fn version(client: &Client) -> Result<u32> {
     let row = client
         .query_one(
             "SELECT pg_catalog.current_setting('server_version_num')",

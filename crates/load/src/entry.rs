@@ -4,6 +4,7 @@ use pghaul_stage::{Step, TableId};
 use pghaul_wire::quote::ident;
 
 use crate::archive::{Entry, Section};
+use crate::dialect;
 use crate::owner;
 use crate::present::Present;
 use crate::statement;
@@ -89,6 +90,8 @@ pub(crate) struct Unit {
     pub(crate) access_method: Option<String>,
     /// What an observer is told; `None` if it is not worth an event of its own.
     pub(crate) report: Option<Report>,
+    /// What is done in its place if the server refuses it, without a word.
+    pub(crate) instead: Option<String>,
     /// Error codes after which a warning is enough.
     pub(crate) tolerated: &'static [&'static str],
 }
@@ -117,7 +120,7 @@ impl Unit {
     /// All of an entry.
     pub(crate) fn of(entry: &Entry, present: &Present) -> Unit {
         let partitioned = entry.relkind == Some('p');
-        let mut sql = entry.definition.clone();
+        let mut sql = dialect::definition(entry, present.version);
         if let (true, Some(method)) = (partitioned, &entry.access_method) {
             let (schema, table) = (ident(&entry.schema), ident(&entry.tag));
             sql += &format!(
@@ -133,6 +136,7 @@ impl Unit {
             tablespace: tablespace(entry, present),
             access_method: entry.access_method.clone().filter(|_| !partitioned),
             report: None,
+            instead: None,
             tolerated: match entry.desc.as_str() {
                 "ACL" | "DEFAULT ACL" => PRIVILEGES,
                 "SECURITY LABEL" => LABEL,

@@ -13,8 +13,13 @@ use crate::config::Config;
 use crate::ledger::Ledger;
 
 /// Lets the only job there is use the server's parallel workers; several share the processors
-/// among themselves.
-const ALONE: &str = "SET LOCAL max_parallel_maintenance_workers TO DEFAULT;";
+/// among themselves. PostgreSQL 10 has none for this, and does not know the setting.
+const ALONE: &str = "SELECT pg_catalog.set_config(s.name, s.reset_val, true)
+    FROM pg_catalog.pg_settings AS s WHERE s.name = 'max_parallel_maintenance_workers';";
+
+/// Keeps a job among several from using them.
+const AMONG_OTHERS: &str = "SELECT pg_catalog.set_config(s.name, '0', false)
+    FROM pg_catalog.pg_settings AS s WHERE s.name = 'max_parallel_maintenance_workers'";
 
 /// Jobs and the sessions that do them. Dropped, it stops them.
 pub(crate) struct PostData {
@@ -115,7 +120,7 @@ fn settings(config: &Config) -> String {
     );
     match config.index_jobs {
         1 => memory,
-        _ => memory + "; SET max_parallel_maintenance_workers = 0",
+        _ => memory + "; " + AMONG_OTHERS,
     }
 }
 

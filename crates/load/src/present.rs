@@ -6,6 +6,7 @@ use pghaul_stage::{Event, Observer, Result, Severity, TableId};
 use pghaul_wire::Client;
 
 use crate::archive::Archive;
+use crate::database;
 use crate::session::failed;
 
 /// Roles that the session may make owners; a superuser may all of them.
@@ -26,6 +27,8 @@ const FAMILIES: &str = "SELECT n.nspname, c.relname, c.relispartition
 /// What the target has.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Present {
+    /// `server_version_num`.
+    pub(crate) version: u32,
     /// Roles that may be made owners.
     pub(crate) owners: HashSet<String>,
     /// Tablespaces.
@@ -39,6 +42,7 @@ impl Present {
         let tablespaces = "SELECT spcname FROM pg_catalog.pg_tablespace";
         let tablespaces = client.query(tablespaces, &[]).await.map_err(failed)?;
         Ok(Present {
+            version: database::version(client).await?,
             owners: owners.iter().map(|row| row.get(0)).collect(),
             tablespaces: tablespaces.iter().map(|row| row.get(0)).collect(),
         })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use pghaul_stage::{Catalog, Event, Observer, Result, SequenceValue, Severity, Step, TableId};
+use pghaul_stage::{Catalog, Event, Observer, Result, SequenceValue, Step, TableId};
 use tokio::sync::OnceCell;
 
 use crate::agenda::Agenda;
@@ -11,16 +11,19 @@ use crate::apply::Apply;
 use crate::archive::Archive;
 use crate::build::Ground;
 use crate::config::Config;
+use crate::exclusion;
 use crate::ledger::Ledger;
 use crate::post_data::PostData;
 use crate::present::{Families, Present};
 use crate::role::Roles;
 use crate::sequence;
+use crate::statistics::Statistics;
 
 /// The restoring of one schema archive into one database.
 pub(crate) struct Restore {
     archive: Arc<Archive>,
     agenda: Arc<Agenda>,
+    statistics: Arc<Statistics>,
     roles: Roles,
     ledger: Arc<Ledger>,
     observer: Arc<dyn Observer>,
@@ -41,16 +44,19 @@ impl Restore {
         catalog: &Catalog,
         observer: Arc<dyn Observer>,
     ) -> Result<Restore> {
-        let archive = match catalog.archive.as_ref() {
+        let mut archive = match catalog.archive.as_ref() {
             [] => Archive {
                 entries: Vec::new(),
             },
             bytes => Archive::parse(bytes)?,
         };
+        exclusion::unite(&mut archive.entries);
+        let statistics = Statistics::new(catalog, &archive);
         let post_data = PostData::new(Arc::clone(&ledger), Arc::clone(&observer), config);
         Ok(Restore {
             agenda: Arc::new(Agenda::new(&archive, catalog)),
             archive: Arc::new(archive),
+            statistics: Arc::new(statistics),
             roles: Roles::of(catalog),
             ledger,
             observer,
@@ -74,18 +80,6 @@ impl Restore {
         let begun = self.begin(Step::PreData);
         let ground = self.survey().await?;
         ground.present.warn(&self.archive, self.observer.as_ref());
-        if self
-            .archive
-            .entries
-            .iter()
-            .any(|entry| entry.desc == "STATISTICS DATA")
-        {
-            let message = "the archive's planner statistics are not used: they are collected anew";
-            self.observer.observe(&Event::Notice {
-                severity: Severity::Info,
-                message,
-            });
-        }
         let (ledger, observer) = (Arc::clone(&self.ledger), Arc::clone(&self.observer));
         let units = ground.units(&self.agenda.pre_data);
         Apply::new(ledger, observer, String::new())
@@ -126,9 +120,7 @@ impl Restore {
 
         self.post_data.add(|build| {
             build.refresh(ground);
-            for table in &ground.families.heads {
-                build.analyze(ground, table, 0, &[]);
-            }
+            build.families(ground);
         })?;
         self.post_data.wait().await?;
         session.run(&ground.units(&self.agenda.last)).await?;
@@ -151,6 +143,7 @@ impl Restore {
         Ok(Ground {
             archive: Arc::clone(&self.archive),
             agenda: Arc::clone(&self.agenda),
+            statistics: Arc::clone(&self.statistics),
             present: Present::read(&client).await?,
             families: Families::read(&client).await?,
             done: self.ledger.steps().await?,

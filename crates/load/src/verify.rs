@@ -16,6 +16,7 @@ mod checksum;
 mod image;
 mod inventory;
 mod large_object;
+mod name;
 mod narrow;
 mod object;
 mod relation;

@@ -22,6 +22,10 @@ pub struct Catalog {
     /// has none to offer. Whoever stores a catalog stores these bytes beside it.
     #[serde(skip)]
     pub archive: Bytes,
+    /// What the source knows of the distribution of values, as an archive in the same format;
+    /// empty if the target would not take it. It may hold values, and is not stored.
+    #[serde(skip)]
+    pub statistics: Bytes,
     /// Every table that can hold rows.
     pub tables: Vec<Table>,
     /// Every index on them.

@@ -9,7 +9,8 @@
 //! dropped columns play no part.
 //!
 //! Some types print differently in different major versions (floating point before 12,
-//! `"char"` before 16); between different versions their binary form stands in. Between
+//! `"char"` before 16); between different versions their binary form stands in. Names of objects
+//! (`regclass` and its like) lose their quotes, since every version has keywords of its own. Between
 //! different encodings the text is converted to UTF-8 first; an `SQL_ASCII` database has bytes
 //! rather than text, and they are taken as they are.
 //!
@@ -94,9 +95,13 @@ impl Image {
             .iter()
             .map(|column| {
                 let name = format!("t.{}", quote::ident(&column.name));
-                match &column.send {
+                let portable = column
+                    .portable
+                    .as_deref()
+                    .and_then(|form| form.split_once("%s"));
+                match portable {
                     _ if wide && column.varlena => self.digest(column, &name),
-                    Some(send) if !self.same_major => format!("{send}({name})"),
+                    Some((before, after)) if !self.same_major => format!("{before}{name}{after}"),
                     _ => name,
                 }
             })

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use pghaul_stage::Result;
 
+use super::name::plain;
 use super::object;
 use super::report::{Difference, Report};
 use super::snapshot::{Session, maybe, number, text};
@@ -27,7 +28,7 @@ struct Object {
 pub(super) async fn read(session: &mut Session<'_>, privileges: bool) -> Result<Inventory> {
     let sql = object::query(session.snapshot().version(), privileges);
     let rows = session.read(&sql).await?;
-    let name = |row| -> Result<Name> { Ok((text(row, 4)?.to_owned(), text(row, 5)?.to_owned())) };
+    let name = |row| -> Result<Name> { Ok((text(row, 4)?.to_owned(), plain(text(row, 5)?))) };
     let mut by_address: HashMap<(u32, u32), Name> = HashMap::new();
     for row in &rows {
         if maybe(row, 1)?.is_some() {
@@ -37,7 +38,7 @@ pub(super) async fn read(session: &mut Session<'_>, privileges: bool) -> Result<
     let mut objects = BTreeMap::new();
     for row in &rows {
         let parent = by_address.get(&(number(row, 2)?, number(row, 3)?)).cloned();
-        let properties = maybe(row, 6)?.unwrap_or_default().to_owned();
+        let properties = plain(maybe(row, 6)?.unwrap_or_default());
         objects.insert(name(row)?, Object { parent, properties });
     }
     Ok(Inventory { objects })

@@ -17,7 +17,7 @@ pub(super) fn columns(privileges: bool) -> Vec<Column> {
         .iter()
         .map(|name| Column {
             name: (*name).to_owned(),
-            send: None,
+            portable: None,
             varlena: false,
             bytea: false,
         })

@@ -114,7 +114,8 @@ fn relations(privileges: bool) -> String {
     )
 }
 
-/// Columns are named below their relation, see [`inventory`](super::inventory).
+/// Columns are named below their relation, see [`inventory`](super::inventory). Since PostgreSQL 17
+/// partitions repeat the identity of their parents' columns.
 fn columns(version: u32, privileges: bool) -> String {
     let generated = if version >= 120_000 {
         "CASE a.attgenerated WHEN 's' THEN 'generated stored' WHEN 'v' THEN 'generated virtual' END"
@@ -130,7 +131,8 @@ fn columns(version: u32, privileges: bool) -> String {
         "SELECT 1259, NULL, 1259, c.oid, 'column', format('%s.%I', c.name, a.attname),
                 concat_ws('; ', format_type(a.atttypid, a.atttypmod),
                   CASE WHEN a.attnotnull THEN 'not null' END,
-                  CASE a.attidentity WHEN 'a' THEN 'identity always' WHEN 'd' THEN 'identity by default' END,
+                  CASE WHEN NOT c.relispartition THEN CASE a.attidentity
+                    WHEN 'a' THEN 'identity always' WHEN 'd' THEN 'identity by default' END END,
                   {generated},
                   CASE WHEN a.attcollation NOT IN (0, 100) AND a.attcollation <> t.typcollation
                     THEN 'collation ' || (SELECT quote_ident(l.collname) FROM pg_collation l
@@ -281,8 +283,9 @@ fn functions(version: u32, privileges: bool) -> String {
     };
     format!(
         "SELECT 1255, p.oid, 0, 0, {kind},
-                format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
-                concat_ws('; ', 'returns ' || pg_get_function_result(p.oid),
+                format('%I.%I(%s)', n.nspname, p.proname, oidvectortypes(p.proargtypes)),
+                concat_ws('; ', 'arguments ' || array_to_string(p.proargnames, ', '),
+                  'modes ' || array_to_string(p.proargmodes, ''), 'returns ' || pg_get_function_result(p.oid),
                   'language ' || l.lanname, 'volatility ' || p.provolatile::text,
                   'parallel ' || p.proparallel::text,
                   CASE WHEN p.prosecdef THEN 'security definer' END,
@@ -341,7 +344,8 @@ fn event_triggers() -> String {
 }
 
 /// The rest by name, for which PostgreSQL knows how to say it. Identifiers below 16384 are the
-/// server's own, and publications named `pghaul` are ours.
+/// server's own, and publications named `pghaul` are ours. A cast that belongs to its type, from a
+/// range to its multirange, came with PostgreSQL 14.
 fn others() -> String {
     const CATALOGS: [&str; 18] = [
         "pg_am",
@@ -372,7 +376,10 @@ fn others() -> String {
            FROM ({}) o CROSS JOIN LATERAL pg_identify_object(o.class, o.oid, 0) i
           WHERE o.oid >= 16384
             AND i.identity !~ '(^| in publication )\"?pghaul([_\"-]|$)'
-            AND (o.class::oid, o.oid) NOT IN (SELECT m.classid::oid, m.objid FROM member m)",
+            AND (o.class::oid, o.oid) NOT IN (SELECT m.classid::oid, m.objid FROM member m)
+            AND NOT EXISTS (SELECT FROM pg_depend d
+                             WHERE d.classid = o.class AND d.objid = o.oid AND d.deptype = 'i'
+                               AND o.class = 'pg_cast'::regclass)",
         objects.join(" UNION ALL ")
     )
 }

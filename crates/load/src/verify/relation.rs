@@ -32,8 +32,9 @@ pub(super) struct Relation {
 pub(super) struct Column {
     /// Its name.
     pub(super) name: String,
-    /// The function that gives its binary form, for types whose text depends on the version.
-    pub(super) send: Option<String>,
+    /// An expression with `%s` in place of the column, for types whose text depends on the
+    /// version: their binary form, or the names that they are without quotes.
+    pub(super) portable: Option<String>,
     /// Whether its values can be long.
     pub(super) varlena: bool,
     /// Whether it is `bytea` or a domain over it.
@@ -177,7 +178,11 @@ pub(super) async fn read(session: &mut Session<'_>) -> Result<BTreeMap<TableId, 
                     CASE WHEN t.typsend::oid = ANY (f.fluid)
                            OR t.typsend = 'array_send'::regproc AND t.typelem < 16384
                               AND (SELECT e.typsend::oid FROM pg_type e WHERE e.oid = t.typelem) = ANY (f.fluid)
-                         THEN t.typsend::text END
+                         THEN t.typsend::text || '(%s)'
+                         WHEN EXISTS (SELECT FROM pg_type r
+                                       WHERE r.oid IN (t.oid, t.typelem) AND r.oid < 16384
+                                         AND r.typname ~ '^reg')
+                         THEN 'translate(%s::text, ''\"\\'', '''')' END
                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
                JOIN pg_type t ON t.oid = a.atttypid
@@ -222,7 +227,7 @@ pub(super) async fn read(session: &mut Session<'_>) -> Result<BTreeMap<TableId, 
                 name: name.clone(),
                 varlena: boolean(row, 4)?,
                 bytea: boolean(row, 5)?,
-                send: maybe(row, 6)?.map(str::to_owned),
+                portable: maybe(row, 6)?.map(str::to_owned),
             });
         }
         if keys.contains_key(&id) {

@@ -1,0 +1,192 @@
+//! Exclusion constraints of partitioned tables, which PostgreSQL 17 and 18 create but cannot
+//! attach.
+//!
+//! pg_dump gives every partition its own constraint and attaches its index to the parent's, which
+//! the server refuses for exclusion constraints. Added to the whole tree at once, the partitions'
+//! constraints come attached, under names of the server's choice, which are then set right.
+//!
+//! Source: PostgreSQL's manual, ALTER TABLE, `ADD table_constraint`, and ALTER INDEX, `ATTACH
+//! PARTITION`.
+
+use std::collections::{HashMap, HashSet};
+
+use pghaul_wire::quote::literal;
+
+use crate::archive::Entry;
+use crate::statement;
+
+/// Makes the entries of such constraints ones that the server accepts.
+pub(crate) fn unite(entries: &mut [Entry]) {
+    let constraints: HashMap<i32, Exclusion> = entries
+        .iter()
+        .filter(|entry| entry.desc == "CONSTRAINT")
+        .filter_map(|entry| Some((entry.id, Exclusion::parse(entry)?)))
+        .collect();
+    let parent = |entry: &Entry| {
+        let on = entry.dependencies.iter();
+        on.filter_map(|id| constraints.get(id)).next()
+    };
+    let mut parents: HashSet<String> = HashSet::new();
+    let mut children: HashMap<String, String> = HashMap::new();
+    for entry in entries.iter() {
+        if let (Some(own), Some(parent)) = (constraints.get(&entry.id), parent(entry)) {
+            parents.insert(parent.index.clone());
+            children.insert(own.index.clone(), own.renamed(parent));
+        }
+    }
+    for entry in entries {
+        if let Some(own) = constraints.get(&entry.id) {
+            if let Some(rename) = children.get(&own.index) {
+                let pieces = statement::split(&entry.definition);
+                let rest = pieces.get(1..).unwrap_or_default().concat();
+                entry.definition = format!("{rename}{rest}");
+                // It is no longer made with its table's indexes, but after its parent's.
+                entry.oid = 0;
+            } else if parents.contains(&own.index) {
+                entry.definition = entry.definition.replacen(ONLY, "ALTER TABLE ", 1);
+            }
+        } else if entry.desc == "INDEX ATTACH" {
+            let child = entry.definition.split_once(ATTACH);
+            let child = child.and_then(|(_, child)| child.trim_end().strip_suffix(';'));
+            if child.is_some_and(|child| children.contains_key(child)) {
+                entry.definition.clear();
+            }
+        }
+    }
+}
+
+/// How the statement begins that adds a constraint.
+const ONLY: &str = "ALTER TABLE ONLY ";
+
+/// What stands between the parent's index and the partition's.
+const ATTACH: &str = " ATTACH PARTITION ";
+
+/// An exclusion constraint, by names as they stand in statements.
+struct Exclusion {
+    /// The table.
+    table: String,
+    /// The constraint.
+    name: String,
+    /// Its index, with its schema.
+    index: String,
+}
+
+impl Exclusion {
+    /// Reads the entry of a constraint; `None` if it is of another kind.
+    fn parse(entry: &Entry) -> Option<Exclusion> {
+        let text = entry.definition.trim_start().strip_prefix(ONLY)?;
+        let (table, text) = text.split_once("\n    ADD CONSTRAINT ")?;
+        let (name, _) = text.split_once(" EXCLUDE USING ")?;
+        // The name ends there, unless these words are part of it.
+        let quotes = name.matches('"').count();
+        if quotes % 2 != 0 || quotes == 0 && name.contains(' ') {
+            return None;
+        }
+        // The table's schema, which is the index's too, ends at the first dot outside of quotes.
+        let mut inside = false;
+        let dot = table.find(|c| {
+            inside ^= c == '"';
+            c == '.' && !inside
+        })?;
+        Some(Exclusion {
+            table: table.to_owned(),
+            name: name.to_owned(),
+            index: format!("{}.{name}", table.get(..dot)?),
+        })
+    }
+
+    /// The statement that gives the constraint its name after it came with its parent's.
+    fn renamed(&self, parent: &Exclusion) -> String {
+        let block = format!(
+            "DECLARE
+  made name;
+BEGIN
+  SELECT c.relname INTO STRICT made
+    FROM pg_catalog.pg_inherits AS i
+    JOIN pg_catalog.pg_index AS x ON x.indexrelid = i.inhrelid
+    JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
+    WHERE i.inhparent = {parent}::pg_catalog.regclass
+      AND x.indrelid = {table}::pg_catalog.regclass;
+  IF made <> {name} THEN
+    EXECUTE pg_catalog.format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', {table}, made, {name});
+  END IF;
+END",
+            parent = literal(&parent.index),
+            table = literal(&self.table),
+            name = literal(&unquoted(&self.name)),
+        );
+        format!("DO {};", literal(&block))
+    }
+}
+
+/// The name that an identifier in a statement stands for.
+fn unquoted(identifier: &str) -> String {
+    let inside = identifier.strip_prefix('"');
+    match inside.and_then(|inside| inside.strip_suffix('"')) {
+        Some(inside) => inside.replace("\"\"", "\""),
+        None => identifier.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: i32, desc: &str, definition: &str, dependencies: &[i32]) -> Entry {
+        Entry {
+            id,
+            oid: 100,
+            desc: desc.into(),
+            definition: definition.into(),
+            dependencies: dependencies.into(),
+            ..Entry::default()
+        }
+    }
+
+    #[test]
+    fn a_tree_is_made_at_its_root() {
+        let add = |table: &str, name: &str| {
+            format!(
+                "ALTER TABLE ONLY {table}\n    ADD CONSTRAINT {name} EXCLUDE USING gist (d WITH =);\n"
+            )
+        };
+        let mut entries = [
+            entry(1, "CONSTRAINT", &add("\"a.b\".t", "\"the root\""), &[]),
+            entry(
+                2,
+                "CONSTRAINT",
+                &(add("\"a.b\".t1", "one") + "\nALTER TABLE x;\n"),
+                &[7, 1],
+            ),
+            entry(
+                3,
+                "INDEX ATTACH",
+                "ALTER INDEX \"a.b\".\"the root\" ATTACH PARTITION \"a.b\".one;\n",
+                &[1, 2],
+            ),
+            entry(4, "CONSTRAINT", &add("\"a.b\".t1", "alone"), &[7]),
+            entry(
+                5,
+                "INDEX ATTACH",
+                "ALTER INDEX \"a.b\".i ATTACH PARTITION \"a.b\".j;\n",
+                &[1],
+            ),
+        ];
+        let before = entries.clone();
+        unite(&mut entries);
+        assert!(
+            entries[0]
+                .definition
+                .starts_with("ALTER TABLE \"a.b\".t\n    ADD CONSTRAINT")
+        );
+        assert!(
+            entries[1].definition.starts_with("DO "),
+            "{}",
+            entries[1].definition
+        );
+        assert!(entries[1].definition.ends_with("\nALTER TABLE x;\n"));
+        assert_eq!((entries[1].oid, entries[0].oid), (0, 100));
+        assert_eq!(entries[2].definition, "");
+        assert_eq!(entries[3..], before[3..]);
+    }
+}

@@ -1,0 +1,98 @@
+//! Planner statistics that the source has collected, as statements for the target.
+//!
+//! PostgreSQL 18 takes them; they make a table ready for queries without reading it again. What
+//! the source has not collected, what an older server would not take, and what does not travel
+//! (statistics objects) is collected by ANALYZE on the target.
+
+use std::collections::{HashMap, HashSet};
+
+use pghaul_stage::{Catalog, TableId};
+
+use crate::archive::Archive;
+
+/// The kind of the entries that hold them.
+const DESC: &str = "STATISTICS DATA";
+
+/// The function that stores what is known of a column; the other one stores only a size.
+///
+/// Source: PostgreSQL's manual, "Statistics Manipulation Functions".
+const COLUMN: &str = "pg_restore_attribute_stats";
+
+/// The statistics of a source.
+#[derive(Debug, Default)]
+pub(crate) struct Statistics {
+    /// By table or materialized view, those of its indexes included.
+    relations: HashMap<TableId, String>,
+    /// Whether any were brought.
+    brought: bool,
+}
+
+impl Statistics {
+    /// Reads a catalog's archive of statistics. One that cannot be read is worth a line in the
+    /// log only, because ANALYZE makes up for it.
+    pub(crate) fn new(catalog: &Catalog, schema: &Archive) -> Statistics {
+        if catalog.statistics.is_empty() {
+            return Statistics::default();
+        }
+        let archive = match Archive::parse(&catalog.statistics) {
+            Ok(archive) => archive,
+            Err(error) => {
+                tracing::warn!(%error, "the source's planner statistics");
+                return Statistics::default();
+            }
+        };
+        let owners: HashMap<TableId, &TableId> = catalog
+            .indexes
+            .iter()
+            .map(|index| (TableId::new(&index.table.schema, &index.name), &index.table))
+            .collect();
+        let mut relations: HashMap<TableId, String> = HashMap::new();
+        let mut known: HashSet<TableId> = HashSet::new();
+        for entry in archive.entries.iter().filter(|entry| entry.desc == DESC) {
+            let relation = TableId::new(&entry.schema, &entry.tag);
+            if entry.definition.contains(COLUMN) {
+                known.insert(relation.clone());
+            }
+            let relation = owners
+                .get(&relation)
+                .map_or(relation, |table| (*table).clone());
+            let statements = relations.entry(relation).or_default();
+            statements.push_str(&entry.definition);
+            statements.push('\n');
+        }
+        let objects = extended(schema);
+        relations.retain(|table, _| known.contains(table) && !objects.contains(table));
+        Statistics {
+            relations,
+            brought: true,
+        }
+    }
+
+    /// The statements that store all that is known of a table or a materialized view.
+    pub(crate) fn of(&self, table: &TableId) -> Option<&str> {
+        self.relations.get(table).map(String::as_str)
+    }
+
+    /// Whether tables are looked at one by one, because some have statistics.
+    pub(crate) fn are_brought(&self) -> bool {
+        self.brought
+    }
+}
+
+/// The tables with statistics objects, whose content does not travel.
+fn extended(schema: &Archive) -> HashSet<TableId> {
+    let tables: HashMap<i32, TableId> = schema
+        .entries
+        .iter()
+        .filter(|entry| entry.desc == "TABLE" || entry.desc == "MATERIALIZED VIEW")
+        .map(|entry| (entry.id, TableId::new(&entry.schema, &entry.tag)))
+        .collect();
+    let objects = schema
+        .entries
+        .iter()
+        .filter(|entry| entry.desc == "STATISTICS");
+    objects
+        .flat_map(|entry| &entry.dependencies)
+        .filter_map(|id| tables.get(id).cloned())
+        .collect()
+}

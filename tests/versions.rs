@@ -1,0 +1,350 @@
+//! From every major version to the same and every newer one: `scripts/servers` installs them.
+//!
+//! The pairs that hold most of the differences run always; the others are ignored tests, and run
+//! when `PGHAUL_MATRIX=all scripts/test versions` is asked for.
+
+use crate::support::oracle::assert_migrated;
+use crate::support::pg;
+use crate::support::tls::Authority;
+use crate::support::{Cluster, Pair, Pghaul, fixture};
+
+/// Migrates all that the source's version knows, and compares it twice: as pghaul sees it, and
+/// as PostgreSQL's own programs do.
+fn migrates(source: u32, target: u32) {
+    let pair = Pair::of_versions(source, target);
+    fixture::ages(&pair.source, "ages");
+    let output = pair
+        .pghaul("ages", &["migrate", "--verify"])
+        .run()
+        .expect(0);
+    assert!(
+        output.stdout.contains("source and target are the same"),
+        "{}",
+        output.stdout
+    );
+    assert_migrated(&pair.source, "ages", &pair.target, "ages");
+}
+
+/// A test per pair of versions.
+macro_rules! pairs {
+    ($(#[$attribute:meta])* $($name:ident: $source:literal => $target:literal),+ $(,)?) => {
+        pairs!(@each [$(#[$attribute])*] $($name: $source => $target),+);
+    };
+    (@each $attributes:tt $($name:ident: $source:literal => $target:literal),+) => {
+        $(pairs!(@one $attributes $name: $source => $target);)+
+    };
+    (@one [$($attribute:tt)*] $name:ident: $source:literal => $target:literal) => {
+        #[test]
+        $($attribute)*
+        fn $name() {
+            migrates($source, $target);
+        }
+    };
+}
+
+pairs! {
+    from_10_to_11: 10 => 11,
+    from_10_to_18: 10 => 18,
+    from_11_to_12: 11 => 12,
+    from_12_to_14: 12 => 14,
+    from_13_to_16: 13 => 16,
+    from_15_to_17: 15 => 17,
+    from_17_to_18: 17 => 18,
+    from_18_to_18: 18 => 18,
+}
+
+pairs! {
+    #[ignore = "part of the whole matrix: PGHAUL_MATRIX=all scripts/test versions"]
+    from_10_to_10: 10 => 10,
+    from_10_to_12: 10 => 12,
+    from_10_to_13: 10 => 13,
+    from_10_to_14: 10 => 14,
+    from_10_to_15: 10 => 15,
+    from_10_to_16: 10 => 16,
+    from_10_to_17: 10 => 17,
+    from_11_to_11: 11 => 11,
+    from_11_to_13: 11 => 13,
+    from_11_to_14: 11 => 14,
+    from_11_to_15: 11 => 15,
+    from_11_to_16: 11 => 16,
+    from_11_to_17: 11 => 17,
+    from_11_to_18: 11 => 18,
+    from_12_to_12: 12 => 12,
+    from_12_to_13: 12 => 13,
+    from_12_to_15: 12 => 15,
+    from_12_to_16: 12 => 16,
+    from_12_to_17: 12 => 17,
+    from_12_to_18: 12 => 18,
+    from_13_to_13: 13 => 13,
+    from_13_to_14: 13 => 14,
+    from_13_to_15: 13 => 15,
+    from_13_to_17: 13 => 17,
+    from_13_to_18: 13 => 18,
+    from_14_to_14: 14 => 14,
+    from_14_to_15: 14 => 15,
+    from_14_to_16: 14 => 16,
+    from_14_to_17: 14 => 17,
+    from_14_to_18: 14 => 18,
+    from_15_to_15: 15 => 15,
+    from_15_to_16: 15 => 16,
+    from_15_to_18: 15 => 18,
+    from_16_to_16: 16 => 16,
+    from_16_to_17: 16 => 17,
+    from_16_to_18: 16 => 18,
+    from_17_to_17: 17 => 17,
+}
+
+#[test]
+fn an_older_target_is_refused_with_the_reason_and_left_alone() {
+    let pair = Pair::of_versions(18, 17);
+    pair.source.create_db("d");
+    let refused = pair.pghaul("d", &["migrate"]).run().expect(2);
+    let reason = "the target is PostgreSQL 17, older than the source's 18";
+    assert!(refused.stderr.contains(reason), "{}", refused.stderr);
+    assert_eq!(pair.target.databases(), ["postgres"]);
+}
+
+/// Before PostgreSQL 14 a range of blocks cannot be read without reading all others.
+#[test]
+fn large_tables_of_an_old_source_are_cut_by_key() {
+    let pair = Pair::of_versions(10, 18);
+    fixture::pgbench(&pair.source, "d", 3);
+    let args = [
+        "migrate",
+        "--verify",
+        "--jobs",
+        "3",
+        "--split-larger-than",
+        "8MB",
+    ];
+    let output = pair
+        .pghaul("d", &[&args[..], &["--output", "json"]].concat())
+        .run()
+        .expect(0);
+    let parts = output.stdout.lines().filter(|line| {
+        line.contains(r#""event":"part_done""#) && line.contains("public.pgbench_accounts aid")
+    });
+    assert!(
+        parts.count() > 2,
+        "the large table was not cut:\n{}",
+        output.stdout
+    );
+    assert_migrated(&pair.source, "d", &pair.target, "d");
+}
+
+/// Constraints of large tables are made of an index that is built first, if they can be.
+#[test]
+fn constraints_of_large_tables_keep_what_is_new_in_them() {
+    let pair = Pair::of_versions(18, 18);
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE EXTENSION btree_gist;
+         CREATE TABLE plain (id int PRIMARY KEY, code int, UNIQUE NULLS NOT DISTINCT (code) INCLUDE (filler),
+           filler text CONSTRAINT said NOT NULL);
+         INSERT INTO plain SELECT n, nullif(n, 1), repeat('x', 100) FROM generate_series(1, 20000) n;
+         CREATE TABLE temporal (id int, valid daterange, filler text,
+           PRIMARY KEY (id, valid WITHOUT OVERLAPS));
+         INSERT INTO temporal SELECT n, '[2024-01-01,)', repeat('x', 100) FROM generate_series(1, 20000) n;
+         CREATE TABLE facts (id int, during daterange,
+           FOREIGN KEY (id, PERIOD during) REFERENCES temporal (id, PERIOD valid));
+         INSERT INTO facts SELECT n, '[2024-02-01,2024-03-01)' FROM generate_series(1, 20000) n;",
+    );
+    pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
+    assert_migrated(&pair.source, "d", &pair.target, "d");
+}
+
+/// What the planner knows of each column, as values that do not depend on the version.
+const PLANNER: &str = "
+SELECT schemaname, tablename, attname, inherited, null_frac, n_distinct, most_common_vals::text,
+  most_common_freqs, histogram_bounds::text, correlation
+FROM pg_stats WHERE schemaname NOT IN ('pg_catalog', 'information_schema', 'pghaul') ORDER BY 1, 2, 3, 4";
+
+/// Tables that were analyzed on this server.
+const ANALYZED: &str = "
+SELECT relname FROM pg_stat_user_tables
+WHERE schemaname <> 'pghaul' AND analyze_count > 0 ORDER BY relname";
+
+#[test]
+fn planner_statistics_travel_to_a_server_that_takes_them() {
+    let pair = Pair::of_versions(13, 18);
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE TABLE known (id int PRIMARY KEY, kind text, n numeric);
+         INSERT INTO known SELECT n, 'kind ' || n % 7, n % 100 FROM generate_series(1, 50000) n;
+         CREATE INDEX ON known ((n * 2));
+         CREATE TABLE parted (id int, at date) PARTITION BY RANGE (at);
+         CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+         CREATE TABLE parted_2 PARTITION OF parted DEFAULT;
+         INSERT INTO parted SELECT n, date '2024-06-01' + n FROM generate_series(1, 1000) n;
+         CREATE TABLE parent (id int); CREATE TABLE child () INHERITS (parent);
+         INSERT INTO parent VALUES (1); INSERT INTO child VALUES (2);
+         CREATE MATERIALIZED VIEW seen AS SELECT kind, count(*) FROM known GROUP BY kind;
+         ANALYZE;
+         CREATE TABLE objects (a int, b int);
+         INSERT INTO objects SELECT n % 10, n % 10 FROM generate_series(1, 1000) n;
+         CREATE STATISTICS both_of_them ON a, b FROM objects;
+         ANALYZE objects;
+         CREATE TABLE unknown_yet WITH (autovacuum_enabled = off) AS SELECT generate_series(1, 1000) AS n;",
+    );
+    pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
+    let known = format!(
+        "SELECT * FROM ({}) AS s WHERE tablename <> 'unknown_yet'",
+        PLANNER.trim()
+    );
+    let expected = pair.source.psql("d", &known);
+    assert!(expected.lines().count() > 10, "{expected}");
+    assert_eq!(pair.target.psql("d", &known), expected);
+    assert_eq!(pair.target.psql("d", ANALYZED), "objects\nunknown_yet");
+    let objects = "SELECT count(*) FROM pg_stats_ext WHERE statistics_name = 'both_of_them'";
+    assert_eq!(pair.target.psql("d", objects), "1");
+    assert_migrated(&pair.source, "d", &pair.target, "d");
+}
+
+/// PostgreSQL's own dump and restore loses the tie between partitions and their parent here.
+#[test]
+fn exclusion_constraints_of_partitioned_tables() {
+    let pair = Pair::of_versions(17, 18);
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE EXTENSION btree_gist; CREATE SCHEMA \"it's. s\"; SET search_path = \"it's. s\", public;
+         CREATE TABLE t (n int, d date, r int4range,
+           CONSTRAINT \"the \"\"root\" EXCLUDE USING gist (d WITH =, r WITH &&) DEFERRABLE)
+           PARTITION BY RANGE (d);
+         CREATE TABLE a PARTITION OF t FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')
+           PARTITION BY RANGE (d);
+         CREATE TABLE a_rest PARTITION OF a DEFAULT;
+         ALTER TABLE a_rest RENAME CONSTRAINT a_rest_d_r_excl TO \"its own name\";
+         CREATE TABLE \"B b\" (n int, d date, r int4range,
+           CONSTRAINT before EXCLUDE USING gist (d WITH =, r WITH &&) DEFERRABLE);
+         ALTER TABLE t ATTACH PARTITION \"B b\" FOR VALUES FROM ('2025-01-01') TO (MAXVALUE);
+         ALTER TABLE a_rest CLUSTER ON \"its own name\";
+         COMMENT ON CONSTRAINT \"its own name\" ON a_rest IS 'renamed';
+         INSERT INTO t SELECT n, date '2024-01-01' + n, int4range(n, n + 5) FROM generate_series(1, 500) n",
+    );
+    pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
+    assert_migrated(&pair.source, "d", &pair.target, "d");
+}
+
+#[test]
+fn encodings_of_an_old_source() {
+    let pair = Pair::of_versions(10, 18);
+    for (db, encoding, row) in [
+        ("latin", "LATIN1", "E'Stra\\337e fa\\347ade'"),
+        ("japanese", "EUC_JP", "E'\\306\\374\\313\\334'"),
+        ("bytes", "SQL_ASCII", "E'\\377\\376 not UTF-8'"),
+    ] {
+        pair.source.psql(
+            "postgres",
+            &format!(
+                "CREATE DATABASE {db} TEMPLATE template0 ENCODING '{encoding}'
+                 LC_COLLATE 'C' LC_CTYPE 'C'"
+            ),
+        );
+        pair.source.psql(
+            db,
+            &format!(
+                "SET client_encoding = '{encoding}'; CREATE TABLE t (w text);
+                INSERT INTO t SELECT {row} FROM generate_series(1, 100)"
+            ),
+        );
+        pair.pghaul(db, &["migrate", "--verify"]).run().expect(0);
+        assert_migrated(&pair.source, db, &pair.target, db);
+    }
+}
+
+#[test]
+fn locale_providers() {
+    for (source, target, options) in [
+        (15, 16, "LOCALE_PROVIDER icu ICU_LOCALE 'de-u-co-phonebk'"),
+        (
+            16,
+            18,
+            "LOCALE_PROVIDER icu ICU_LOCALE 'und' ICU_RULES '&V << w <<< W'",
+        ),
+        (17, 18, "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"),
+        (
+            18,
+            18,
+            "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'PG_UNICODE_FAST'",
+        ),
+    ] {
+        let pair = Pair::of_versions(source, target);
+        pair.source.psql(
+            "postgres",
+            &format!("CREATE DATABASE d TEMPLATE template0 {options}"),
+        );
+        pair.source.psql(
+            "d",
+            "CREATE TABLE t (w text PRIMARY KEY); INSERT INTO t VALUES ('Ä'), ('w'), ('V')",
+        );
+        pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
+        assert_migrated(&pair.source, "d", &pair.target, "d");
+    }
+}
+
+/// PostgreSQL 12 abolished them; that a table's were left behind must be said.
+#[test]
+fn object_identifiers_of_rows_are_left_and_named() {
+    let pair = Pair::of_versions(11, 18);
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE TABLE \"With\" (n int) WITH OIDS; INSERT INTO \"With\" SELECT generate_series(1, 10);
+         CREATE TABLE without (n int)",
+    );
+    let output = pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
+    let said = output
+        .stderr
+        .lines()
+        .find(|line| line.contains("public.\"With\""));
+    assert!(
+        said.is_some_and(|line| line.contains("WITH OIDS")),
+        "{}",
+        output.stderr
+    );
+    assert!(
+        !output.stderr.contains("public.without"),
+        "{}",
+        output.stderr
+    );
+    assert_migrated(&pair.source, "d", &pair.target, "d");
+}
+
+#[test]
+fn passwords_and_tls_of_an_old_server() {
+    let authority = Authority::new();
+    let certificate = authority.issue("server", &["DNS:localhost", "IP:127.0.0.1"]);
+    for (kind, method) in [("md5", "md5"), ("scram-sha-256", "scram-sha-256")] {
+        let source = Cluster::builder()
+            .version(10)
+            .tls(&certificate)
+            .hba(&format!("hostssl all all 127.0.0.1/32 {method}"))
+            .start();
+        source.create_db("d");
+        source.psql(
+            "d",
+            &format!(
+                "SET password_encryption = '{kind}';
+                ALTER ROLE postgres PASSWORD '{}'; CREATE TABLE t AS SELECT 1 AS n",
+                Cluster::PASSWORD
+            ),
+        );
+        let target = Cluster::builder().version(18).start();
+        let root = pg::percent_encode(authority.root().to_str().expect("a path"));
+        let dsn = format!(
+            "{}?sslmode=verify-full&sslrootcert={root}",
+            source.tcp_dsn("d")
+        );
+        // The newest programs were built without TLS.
+        Pghaul::new(&["migrate", "--verify"])
+            .env("PGHAUL_PG_BINDIR", pg::bindir())
+            .source(&dsn)
+            .target(&target.dsn("d"))
+            .run()
+            .expect(0);
+        assert_migrated(&source, "d", &target, "d");
+    }
+}
