@@ -11,13 +11,26 @@ use super::{assert_converged, assert_says, gate};
 use crate::support::proxy::Proxy;
 use crate::support::{Pair, Pghaul, pg};
 
-/// Passwords that must be seen nowhere; the last one is a role's on the source.
-const CANARIES: [&str; 4] = [
+/// Passwords that must be seen nowhere; the last ones are a role's and objects' on the source.
+const CANARIES: [&str; 7] = [
     "canary-of-source",
     "canary-of-target",
     "canary-for-both",
     "canary-of-role",
+    "canary-of-mapping",
+    "canary-of-server",
+    "canary-of-subscription",
 ];
+
+/// Objects with secrets in them, and one that no record may lack.
+const OBJECTS: &str = "
+    CREATE FOREIGN DATA WRAPPER elsewhere;
+    CREATE SERVER far FOREIGN DATA WRAPPER elsewhere
+      OPTIONS (host 'h', api_token 'canary-of-server');
+    CREATE USER MAPPING FOR app SERVER far
+      OPTIONS (\"user\" 'scott', password 'canary-of-mapping');
+    CREATE SUBSCRIPTION listener CONNECTION 'host=/nowhere password=canary-of-subscription'
+      PUBLICATION p WITH (connect = false, slot_name = NONE);";
 
 #[track_caller]
 fn assert_clean(place: &str, text: &str, secrets: &[String]) {
@@ -40,6 +53,7 @@ fn no_secret_anywhere() {
          CREATE ROLE anyone LOGIN SUPERUSER PASSWORD 'canary-for-both';
          CREATE ROLE app LOGIN PASSWORD 'canary-of-role'",
     );
+    pair.source.psql(db, OBJECTS);
     pair.target.psql(
         "postgres",
         "CREATE ROLE taker LOGIN SUPERUSER PASSWORD 'canary-of-target'",
@@ -105,12 +119,10 @@ fn no_secret_anywhere() {
     {
         let archive = temporary.path().join("archive");
         fs::write(&archive, unhex(hex)).expect("the archive is written");
-        let script = pg::run(pg::program("pg_restore").arg("-f-").arg(&archive));
-        assert_clean(
-            "the archive",
-            &script.expect("a readable archive"),
-            &secrets,
-        );
+        let script = pg::run(pg::program("pg_restore").arg("-f-").arg(&archive))
+            .expect("a readable archive");
+        assert_clean("the archive", &script, &secrets);
+        assert!(script.contains("scott"), "the user's name is no secret");
     }
     let found = pair.target.psql(
         db,
@@ -124,13 +136,48 @@ fn no_secret_anywhere() {
     assert_converged(&pair, db);
 }
 
+/// A run that stopped before it had made what holds secrets gets them from the source again.
+#[test]
+fn secrets_that_are_not_stored_arrive_all_the_same() {
+    let pair = Pair::start();
+    let db = "stopped";
+    pair.source.create_db(db);
+    let library = pair.source.socket_dir().join("library.so");
+    let original = pg::bindir().join("../lib/lo.so");
+    fs::copy(&original, &library).expect("the library of the extension lo");
+    pair.source.psql(
+        db,
+        &format!(
+            "CREATE FUNCTION made_before() RETURNS trigger LANGUAGE c AS '{}', 'lo_manage';
+             CREATE ROLE app; CREATE TABLE t AS SELECT 1 AS a; {OBJECTS}",
+            library.display()
+        ),
+    );
+    fs::remove_file(&library).expect("the library is removed");
+    let failed = pair.pghaul(db, &["migrate"]).run().expect(1);
+    assert_says(&failed, &["made_before"]);
+    assert_eq!(
+        pair.target.psql(db, "SELECT count(*) FROM pg_user_mapping"),
+        "0"
+    );
+
+    fs::copy(&original, &library).expect("the library comes back");
+    let resumed = pair.pghaul(db, &["migrate", "--resume"]).run().expect(0);
+    assert!(
+        !resumed.stderr.contains("arrives without"),
+        "{}",
+        resumed.stderr
+    );
+    assert_converged(&pair, db);
+}
+
 #[test]
 fn no_secret_in_errors() {
     let pair = Pair::start();
     let db = "errors";
     pair.source.create_db(db);
     let secrets: Vec<String> = CANARIES.map(str::to_owned).into();
-    let [wrong, second, environment, _] = CANARIES;
+    let [wrong, second, environment, ..] = CANARIES;
     let port = pair.source.port();
     let right = pair.target.dsn(db);
     let sources = [

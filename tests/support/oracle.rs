@@ -23,6 +23,7 @@ SELECT 'replication slot ' || slot_name FROM pg_replication_slots WHERE slot_nam
 UNION ALL SELECT 'publication ' || pubname FROM pg_publication WHERE pubname ~ '^pghaul'
 UNION ALL SELECT 'prepared transaction ' || gid FROM pg_prepared_xacts
 UNION ALL SELECT 'replication origin ' || roname FROM pg_replication_origin
+  WHERE roname !~ '^pg_' -- a subscription's own
 UNION ALL SELECT 'session ' || pid || ': ' || state || ', ' || query FROM pg_stat_activity
   WHERE application_name ~ '^pghaul'";
 

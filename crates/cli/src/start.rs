@@ -132,7 +132,8 @@ impl Request<'_> {
             .parts
             .iter()
             .any(|part| !saved.durable.contains_key(&part.id));
-        let rows = if unfinished {
+        // Without parts, not even the first half of the schema need be there.
+        let rows = if unfinished || saved.plan.parts.is_empty() {
             let source = self.open_source(version).await?;
             self.reconcile(&source, &target, &mut saved).await?;
             Rows::Open(source)
@@ -192,11 +193,12 @@ impl Request<'_> {
             ));
         }
         // The schema stays the archived one, whose entries are partly done. Sizes and file
-        // numbers are the new snapshot's, and so are the roles, whose passwords are not stored.
+        // numbers are the new snapshot's, and so are roles and other secrets, which are not stored.
         let (catalog, plan) = (source.catalog().await?, source.plan().await?);
         saved.catalog.tables = catalog.tables;
         saved.catalog.roles = catalog.roles;
         saved.catalog.statistics = catalog.statistics;
+        saved.catalog.archive = pghaul_load::reveal(&saved.catalog.archive, &catalog.archive)?;
         saved.plan = Plan {
             parts: std::mem::take(&mut saved.plan.parts),
             ..plan

@@ -61,8 +61,12 @@ impl Apply {
     ///
     /// Names the unit that failed; those before it are committed.
     pub(crate) async fn run(&mut self, units: &[Unit]) -> Result<()> {
-        for chunk in units.chunks(CHUNK) {
-            self.together(chunk, "").await?;
+        // A server logs the whole message that fails. One with a secret may fail, but the failure
+        // of another statement shall not bring the secret into the log.
+        for alike in units.chunk_by(|one, next| !one.secret && !next.secret) {
+            for chunk in alike.chunks(CHUNK) {
+                self.together(chunk, "").await?;
+            }
         }
         Ok(())
     }

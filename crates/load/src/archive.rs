@@ -97,6 +97,39 @@ impl Archive {
         }
         Ok(Archive { entries })
     }
+
+    /// The archive with the definitions that `change` has another one for replaced.
+    ///
+    /// # Errors
+    ///
+    /// Kind input if these bytes are no archive, or one with rows, whose places would move.
+    pub(crate) fn rewrite(
+        bytes: &[u8],
+        change: impl Fn(&Entry) -> Option<String>,
+    ) -> Result<Vec<u8>> {
+        let mut reader = Reader::new(bytes)?;
+        let count = reader.int()?;
+        let mut out = Vec::with_capacity(bytes.len());
+        let mut copied = 0;
+        for _ in 0..count {
+            let entry = reader.entry()?;
+            let Some(definition) = change(&entry) else {
+                continue;
+            };
+            if entry.section == Section::Data {
+                return Err(broken("it has rows"));
+            }
+            let std::ops::Range { start, end } = reader.definition.clone();
+            out.extend(bytes.get(copied..start).unwrap_or_default());
+            let length = u64::try_from(definition.len()).unwrap_or(u64::MAX);
+            out.push(0);
+            out.extend(length.to_le_bytes().iter().take(reader.int_size));
+            out.extend(definition.bytes());
+            copied = end;
+        }
+        out.extend(bytes.get(copied..).unwrap_or_default());
+        Ok(out)
+    }
 }
 
 impl Entry {
@@ -126,6 +159,10 @@ fn quoted(text: &str) -> &str {
 
 struct Reader<'a> {
     rest: &'a [u8],
+    /// How many bytes there were.
+    total: usize,
+    /// Where the last entry's definition stood, with its length.
+    definition: std::ops::Range<usize>,
     version: (u8, u8),
     int_size: usize,
     offset_size: usize,
@@ -135,6 +172,8 @@ impl<'a> Reader<'a> {
     fn new(bytes: &'a [u8]) -> Result<Self> {
         let mut reader = Reader {
             rest: bytes,
+            total: bytes.len(),
+            definition: 0..0,
             version: (0, 0),
             int_size: 0,
             offset_size: 0,
@@ -189,7 +228,9 @@ impl<'a> Reader<'a> {
             4 => Section::PostData,
             _ => Section::None,
         };
+        let start = self.at();
         let definition = self.text()?;
+        self.definition = start..self.at();
         let drop = self.text()?;
         // The statement that loads its rows.
         self.string()?;
@@ -234,6 +275,10 @@ impl<'a> Reader<'a> {
             owner,
             dependencies,
         })
+    }
+
+    fn at(&self) -> usize {
+        self.total - self.rest.len()
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8]> {
@@ -393,6 +438,20 @@ mod tests {
         }
         assert!(Archive::parse(&sample(17)).is_err());
         assert!(Archive::parse(&sample(11)).is_err());
+    }
+
+    #[test]
+    fn a_rewritten_definition_is_read_back_and_nothing_else_changes() {
+        for version in 12..=16 {
+            let bytes = sample(version);
+            assert_eq!(Archive::rewrite(&bytes, |_| None).unwrap(), bytes);
+            for text in ["", "x", "CREATE TABLE s.t (a_longer_one integer);"] {
+                let changed = Archive::rewrite(&bytes, |_| Some(text.to_owned())).unwrap();
+                let mut expected = Archive::parse(&bytes).unwrap();
+                expected.entries[0].definition = text.to_owned();
+                assert_eq!(Archive::parse(&changed).unwrap(), expected);
+            }
+        }
     }
 
     #[test]

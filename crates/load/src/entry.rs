@@ -7,6 +7,7 @@ use crate::archive::{Entry, Section};
 use crate::dialect;
 use crate::owner;
 use crate::present::Present;
+use crate::secret;
 use crate::statement;
 
 /// When an entry is restored.
@@ -61,6 +62,9 @@ fn phase(entry: &Entry, section: Section) -> Phase {
             Phase::Elsewhere
         }
         "ACL" | "DEFAULT ACL" => Phase::Privileges,
+        // Created without connecting, it needs nothing of the rest; and its password, which is
+        // not stored, is at hand as long as rows are to be copied.
+        "SUBSCRIPTION" => Phase::PreData,
         "MATERIALIZED VIEW DATA" => Phase::Refresh,
         "EVENT TRIGGER" => Phase::Last,
         "COMMENT" | "SECURITY LABEL" if entry.tag.starts_with("EVENT TRIGGER ") => Phase::Last,
@@ -94,6 +98,8 @@ pub(crate) struct Unit {
     pub(crate) instead: Option<String>,
     /// Error codes after which a warning is enough.
     pub(crate) tolerated: &'static [&'static str],
+    /// Whether the statements may have a secret in them.
+    pub(crate) secret: bool,
 }
 
 /// What an observer is told of a unit.
@@ -137,6 +143,7 @@ impl Unit {
             access_method: entry.access_method.clone().filter(|_| !partitioned),
             report: None,
             instead: None,
+            secret: secret::holds(entry),
             tolerated: match entry.desc.as_str() {
                 "ACL" | "DEFAULT ACL" => PRIVILEGES,
                 "SECURITY LABEL" => LABEL,

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::fence;
+use crate::secret;
 use crate::session::{FENCED, failed, open};
 use crate::unlogged;
 
@@ -88,7 +89,8 @@ pub struct Saved {
     pub epoch: i64,
     /// The plan that its parts are numbered by.
     pub plan: Plan,
-    /// The source's catalog with the schema's archive, without passwords.
+    /// The source's catalog with the schema's archive, both without passwords; see
+    /// [`reveal`](crate::reveal).
     pub catalog: Catalog,
     /// The parts that are there; those that a crash of the server has emptied are not.
     pub durable: BTreeMap<PartId, Durable>,
@@ -252,7 +254,7 @@ impl Ledger {
                     &catalog.database.name,
                     &json(plan)?,
                     &json(catalog)?,
-                    &catalog.archive.as_ref(),
+                    &secret::withhold(&catalog.archive)?,
                 ],
             )
             .await

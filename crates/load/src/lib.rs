@@ -29,6 +29,7 @@ mod properties;
 mod restore;
 mod role;
 mod schedule;
+mod secret;
 mod sequence;
 mod session;
 mod setting;
@@ -46,6 +47,7 @@ pub use config::{Config, Freeze};
 pub use database::{create, drop_database, server_version};
 pub use inspect::{Occupied, State, inspect};
 pub use ledger::{Durable, Saved};
+pub use secret::reveal;
 pub use target::PgTarget;
 pub use validate::{Available, Intent, Locale, TargetFacts, validate};
 pub use verify::{

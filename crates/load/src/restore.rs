@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use pghaul_stage::{Catalog, Event, Observer, Result, SequenceValue, Step, TableId};
+use pghaul_stage::{Catalog, Event, Observer, Result, SequenceValue, Severity, Step, TableId};
 use tokio::sync::OnceCell;
 
 use crate::agenda::Agenda;
@@ -16,6 +16,7 @@ use crate::ledger::Ledger;
 use crate::post_data::PostData;
 use crate::present::{Families, Present};
 use crate::role::Roles;
+use crate::secret;
 use crate::sequence;
 use crate::statistics::Statistics;
 
@@ -81,12 +82,33 @@ impl Restore {
         let ground = self.survey().await?;
         ground.present.warn(&self.archive, self.observer.as_ref());
         let (ledger, observer) = (Arc::clone(&self.ledger), Arc::clone(&self.observer));
+        self.warn_of_secrets(&ground);
         let units = ground.units(&self.agenda.pre_data);
         Apply::new(ledger, observer, String::new())
             .run(&units)
             .await?;
         self.end(Step::PreData, begun);
         Ok(())
+    }
+
+    /// Says what will be restored without its secrets, because they are at hand no more.
+    fn warn_of_secrets(&self, ground: &Ground) {
+        for entry in &self.archive.entries {
+            let Some(names) = secret::withheld(&entry.definition) else {
+                continue;
+            };
+            if !ground.done.contains(&format!("entry {}", entry.id)) {
+                let message = format!(
+                    "{} arrives without {names}: the source has it no more, and secrets are not \
+                     stored in the record of a migration",
+                    entry.subject()
+                );
+                self.observer.observe(&Event::Notice {
+                    severity: Severity::Warning,
+                    message: &message,
+                });
+            }
+        }
     }
 
     /// Starts the indexes and constraints of tables whose rows are durable, in the background.

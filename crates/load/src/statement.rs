@@ -50,6 +50,16 @@ pub(crate) fn tail(statement: &str) -> &str {
     statement.get(from..to).unwrap_or_default().trim()
 }
 
+/// The tokens of a text with where they begin; joined, they are the text.
+pub(crate) fn tokens(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut scanner = Scanner { text, at: 0 };
+    std::iter::from_fn(move || {
+        let start = scanner.at;
+        scanner.next()?;
+        Some((start, text.get(start..scanner.at)?))
+    })
+}
+
 #[derive(Default)]
 struct Depth {
     parentheses: usize,
@@ -238,6 +248,7 @@ mod tests {
         #[test]
         fn joined_pieces_are_the_text(text in r#"([ -~\n]|['"$;()é]|--|/\*|\*/|\$a\$|BEGIN ATOMIC|CASE|END){0,60}"#) {
             prop_assert_eq!(split(&text).concat(), text.as_str());
+            prop_assert_eq!(tokens(&text).map(|(_, token)| token).collect::<String>(), text.as_str());
             prop_assert!(text.contains(tail(&text)));
         }
 
