@@ -24,6 +24,7 @@ const PINS: &[(&str, &str)] = &[
     ("xmloption", "content"),
     ("row_security", "off"),
     ("quote_all_identifiers", "off"),
+    ("standard_conforming_strings", "on"),
     ("statement_timeout", "0"),
     ("lock_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),
