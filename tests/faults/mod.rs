@@ -19,7 +19,7 @@ use crate::support::pghaul::{Output, Running};
 use crate::support::{Pair, oracle};
 
 /// How long a migration of a few MB may take to come to some point.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Waits until a condition holds while pghaul runs; fails with what it said when it ends first,
 /// or when that takes too long.

@@ -1,15 +1,17 @@
 //! The target's server dies as in a power cut and comes back.
 
-use super::assert_converged;
 use super::gate::{self, Gate};
+use super::{assert_converged, wait_until};
 use crate::support::{Cluster, Pair};
 
 /// A target that loses what was committed without waiting for the log.
 fn forgetful() -> Pair {
     let target = Cluster::builder()
         .conf("synchronous_commit", "off")
+        .conf("wal_buffers", "64MB")
         .conf("wal_writer_delay", "10s")
-        .conf("wal_writer_flush_after", "1GB");
+        .conf("wal_writer_flush_after", "1GB")
+        .conf("bgwriter_lru_maxpages", "0");
     Pair {
         source: Cluster::start(),
         target: target.start(),
@@ -36,6 +38,33 @@ fn target_dies_in_copy_index() {
         }
         assert_converged(&pair, at);
     }
+}
+
+/// A part that was acknowledged is there after the crash, although nothing but the commit has
+/// written the log.
+#[test]
+fn acknowledged_parts_survive_a_crash() {
+    let mut pair = forgetful();
+    let db = "acknowledged";
+    gate::database(&pair, db);
+    let closed = Gate::close(&pair, gate::COPY);
+    let mut run = pair.pghaul(db, &["migrate", "--jobs", "2"]).spawn();
+    gate::wait_mid_copy(&mut run, &pair.target, db);
+    let rows = "SELECT count(*) FROM gate.\"Odd \"\"name\"\"\"";
+    wait_until(&mut run, "the small tables were durable", |_| {
+        pair.target.psql(db, rows) == "1000"
+    });
+    pair.target.stop_immediate();
+    pair.target.start_again();
+    assert_eq!(pair.target.psql(db, rows), "1000", "rows after the crash");
+    closed.open();
+    let output = run.wait();
+    if output.code != 0 {
+        output.expect(1);
+        let resume = ["migrate", "--resume"];
+        pair.pghaul(db, &resume).run().expect(0);
+    }
+    assert_converged(&pair, db);
 }
 
 /// As above, but pghaul is dead too and has seen nothing of it.
