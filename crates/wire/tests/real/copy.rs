@@ -2,7 +2,12 @@
 
 use bytes::Bytes;
 use pghaul_stage::{Error, Kind, Side};
-use pghaul_wire::{CopyEvent, CopyIn, Lane, server_error};
+use pghaul_wire::{CopyEvent, CopyIn, Lane, quote, server_error};
+use proptest::collection::vec;
+use proptest::prop_oneof;
+use proptest::sample::select;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
 
 use crate::server::{Server, plain, tls};
 
@@ -175,6 +180,27 @@ async fn quoting_survives_the_server() {
             Some("1"),
             "{name}"
         );
+    }
+}
+
+/// Three hundred arbitrary names and texts, as the server's own parser reads them back.
+#[tokio::test]
+async fn arbitrary_names_and_texts_survive_the_server() {
+    let mut lane = lane(plain(), Side::Source).await;
+    let characters = prop_oneof![
+        proptest::char::any().prop_filter("no text holds NUL", |c| *c != '\0'),
+        select(vec!['"', '\'', '\\', '$', ' ', '.', ';']),
+    ];
+    let texts = vec(vec(characters, 1..40), 300);
+    let mut runner = TestRunner::deterministic();
+    let texts = texts.new_tree(&mut runner).unwrap().current();
+    for text in texts.into_iter().map(String::from_iter) {
+        let text: String = text;
+        let (name, value) = (quote::literal(&quote::ident(&text)), quote::literal(&text));
+        let sql = format!("SELECT (parse_ident({name}))[1], {value}");
+        let rows = lane.query(&sql).await.unwrap();
+        let expected = vec![Some(text.clone()), Some(text)];
+        assert_eq!(rows, [expected]);
     }
 }
 
