@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::gate;
-use super::{assert_converged, assert_says};
+use super::{assert_converged, assert_says, wait_until};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::{Pair, Pghaul, oracle};
 
@@ -83,6 +83,34 @@ fn cut_connections_are_retried_under_the_same_snapshot() {
         .expect(0);
     assert_eq!((source.struck(), target.struck()), (2, 2), "cuts");
     assert_says(&output, &["retrying"]);
+    assert_converged(&pair, db);
+}
+
+/// A server process that is cut off while it sends rows waits for its client, and holds the
+/// snapshot: the run that lost it ends it.
+#[test]
+fn readers_that_were_cut_off_are_ended() {
+    let pair = Pair::start();
+    let db = "stray";
+    pair.source.create_db(db);
+    // More than the buffers between the server and the client take in.
+    pair.source.psql(
+        db,
+        "CREATE TABLE wide (filler text);
+         ALTER TABLE wide ALTER filler SET STORAGE EXTERNAL;
+         INSERT INTO wide SELECT repeat(md5(i::text), 500) FROM generate_series(1, 3000) AS i",
+    );
+    let proxy = Proxy::start(&pair.source);
+    // So slow that these buffers are full when the connection is cut.
+    proxy.throttle(Some(1 << 20));
+    proxy.arm("TO STDOUT", Fault::CutAfter(500_000));
+    let mut run = Pghaul::new(&["migrate"])
+        .source(&proxy.dsn(&pair.source, db))
+        .target(&pair.target.dsn(db))
+        .spawn();
+    wait_until(&mut run, "the connection was cut", |_| proxy.struck() == 1);
+    proxy.throttle(None);
+    run.wait().expect(0);
     assert_converged(&pair, db);
 }
 

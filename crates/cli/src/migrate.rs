@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pghaul_extract::{PgSource, Split};
 use pghaul_load::{PgTarget, VerifyOptions};
 use pghaul_relay::{Cancel, Fanout, Options, Progress, Runner};
-use pghaul_stage::{Catalog, Error, Event, Kind, Observer, Plan, Result, Severity, Source};
+use pghaul_stage::{Catalog, Error, Event, Kind, Observer, Plan, Result, Severity, Side, Source};
 use pghaul_wire::Conninfo;
 use tokio::runtime::Handle;
 
@@ -19,7 +19,7 @@ use crate::{Outcome, report, signal, verify};
 /// Payload bytes that may be under way in all lanes together.
 const QUEUES: usize = 32 << 20;
 
-/// How long a run that failed may take to end its sessions on the target.
+/// How long a run may take to end its sessions on either side.
 const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Both ends of a migration, ready to run.
@@ -168,16 +168,20 @@ impl Request<'_> {
 impl Ends {
     /// Leaves both servers as if this run had no sessions there, however it went.
     async fn end<T>(&self, result: Result<T>) -> Result<T> {
+        // The holder of the snapshot must have lived until here, or rows may be missing.
         let closed = self.source.close().await;
-        if result.is_err() {
-            match tokio::time::timeout(FAREWELL, self.target.abandon()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "sessions may be left on the target"),
-                Err(_) => tracing::warn!("sessions may be left on the target"),
-            }
-        }
-        self.target.close();
+        farewell(Side::Source, self.source.abandon()).await;
+        farewell(Side::Target, self.target.abandon()).await;
         result.and_then(|done| closed.map(|()| done))
+    }
+}
+
+/// Ends a run's sessions on one side. All work is done by then, so a failure is only told.
+async fn farewell(side: Side, ending: impl Future<Output = Result<()>>) {
+    match tokio::time::timeout(FAREWELL, ending).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "sessions may be left on the {side}"),
+        Err(_) => tracing::warn!("sessions may be left on the {side}"),
     }
 }
 
@@ -199,6 +203,13 @@ impl Rows {
     async fn close(&self) -> Result<()> {
         match self {
             Rows::Open(source) => source.close().await,
+            Rows::Settled(_) => Ok(()),
+        }
+    }
+
+    async fn abandon(&self) -> Result<()> {
+        match self {
+            Rows::Open(source) => source.abandon().await,
             Rows::Settled(_) => Ok(()),
         }
     }

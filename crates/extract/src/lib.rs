@@ -19,6 +19,7 @@
 //! | checks before a migration | `validate.rs` |
 //! | what changed since an earlier snapshot | `changed.rs` |
 //! | when all rows are copied already | `settled.rs` |
+//! | end sessions that were cut off | `stray.rs` |
 
 mod catalog;
 mod changed;
@@ -33,6 +34,7 @@ mod settled;
 mod slice;
 mod snapshot;
 mod statement;
+mod stray;
 mod validate;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,6 +48,7 @@ use pghaul_stage::{
 };
 use pghaul_wire::{Client, Conninfo};
 use tokio::sync::OnceCell;
+use uuid::Uuid;
 
 use catalog::Inventory;
 pub use changed::Changed;
@@ -69,6 +72,8 @@ const FAREWELL: Duration = Duration::from_secs(30);
 /// drop one; [`PgSource::close`] ends that.
 pub struct PgSource {
     info: Conninfo,
+    /// The `application_name` of every session of this run.
+    name: String,
     config: Config,
     observer: Arc<dyn Observer>,
     server: Probe,
@@ -101,7 +106,9 @@ impl PgSource {
         observer: Arc<dyn Observer>,
     ) -> Result<PgSource> {
         config.validate()?;
-        let info = info.with_application_name("pghaul");
+        // A name of its own, by which this run finds its sessions again.
+        let name = format!("pghaul {}", Uuid::now_v7());
+        let info = info.with_application_name(&name);
         let holder = Client::connect(&info, Side::Source).await?;
         let server = probe::ask(&holder).await?;
         if server.version < 100_000 {
@@ -119,6 +126,7 @@ impl PgSource {
         );
         Ok(Self {
             info,
+            name,
             config,
             observer,
             server,
@@ -167,6 +175,17 @@ impl PgSource {
                 .unwrap_or(Ok(())),
             None => Ok(()),
         }
+    }
+
+    /// Ends what this run still has going on the source once it is closed. A server process whose
+    /// connection was cut while it sent rows does not notice by itself, and would hold the
+    /// snapshot, and with it dead rows of the whole server, until its network gives up.
+    ///
+    /// # Errors
+    ///
+    /// Those of connecting, and of sessions that do not end.
+    pub async fn abandon(&self) -> Result<()> {
+        stray::end(&self.info, &self.name, FAREWELL).await
     }
 
     fn snapshot(&self) -> Result<Arc<Snapshot>> {

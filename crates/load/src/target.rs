@@ -110,9 +110,9 @@ impl PgTarget {
         self.ledger.get().map(|ledger| ledger.migration())
     }
 
-    /// Ends what this run still has going on the target after it failed or was stopped: a
-    /// server process that is busy, with an index for example, does not notice by itself that
-    /// its client is gone. Whatever it had not committed is undone.
+    /// Ends what this run still has going on the target: a server process that is busy, with an
+    /// index for example, or whose connection was cut, does not notice by itself that its
+    /// client is gone. Whatever it had not committed is undone.
     ///
     /// # Errors
     ///

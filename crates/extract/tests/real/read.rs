@@ -404,10 +404,10 @@ async fn parts_can_be_read_at_the_same_time() {
     .unwrap();
     assert_eq!(rows.iter().sum::<u64>(), 100_000);
     let lanes = "SELECT count(*) FROM pg_stat_activity \
-                  WHERE application_name = 'pghaul' AND state = 'idle'";
+                  WHERE application_name ~ '^pghaul ' AND state = 'idle'";
     assert_eq!(server.ask(lanes).await, parts.len().to_string());
     source.close().await.unwrap();
-    let all = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pghaul'";
+    let all = "SELECT count(*) FROM pg_stat_activity WHERE application_name ~ '^pghaul '";
     for _ in 0..500 {
         if server.ask(all).await == "0" {
             return;

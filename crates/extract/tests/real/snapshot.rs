@@ -187,7 +187,7 @@ async fn when_the_holder_dies_every_later_read_says_so() {
     let killed = server
         .ask(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
-              WHERE application_name = 'pghaul' AND state = 'idle in transaction'",
+              WHERE application_name ~ '^pghaul ' AND state = 'idle in transaction'",
         )
         .await;
     assert_eq!(killed, "1");
@@ -216,7 +216,7 @@ async fn a_lane_killed_in_its_part_is_transient_and_the_part_can_be_read_again()
     server
         .run(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-              WHERE application_name = 'pghaul' AND query LIKE '%COPY%'",
+              WHERE application_name ~ '^pghaul ' AND query LIKE '%COPY%'",
         )
         .await;
     let error = loop {
@@ -243,7 +243,7 @@ async fn a_dropped_stream_cancels_its_statement() {
     drop(batches);
     for _ in 0..500 {
         let busy = "SELECT count(*) FROM pg_stat_activity \
-                     WHERE application_name = 'pghaul' AND state <> 'idle in transaction'";
+                     WHERE application_name ~ '^pghaul ' AND state <> 'idle in transaction'";
         if server.ask(busy).await == "0" {
             return;
         }
