@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pghaul_load::Report;
 use pghaul_relay::{Progress, StepReport, Summary, TableReport};
-use pghaul_stage::Catalog;
+use pghaul_stage::{Catalog, Omission};
 use serde_json::json;
 
 use crate::args::Form;
@@ -35,6 +35,7 @@ pub(crate) fn print(form: Form, migration: &Migration<'_>) {
             "tables": migration.progress.tables(),
             "steps": migration.progress.steps(),
             "copy": migration.summary,
+            "omissions": migration.progress.omissions(),
             "seconds": migration.elapsed.as_secs_f64(),
         }));
     } else {
@@ -46,6 +47,9 @@ pub(crate) fn print(form: Form, migration: &Migration<'_>) {
             say(&line);
         }
         say("");
+        for line in omissions(&migration.progress.omissions()) {
+            say(&line);
+        }
         say(&total(migration));
     }
     if let Some(comparison) = migration.comparison {
@@ -93,6 +97,22 @@ pub(crate) fn print_comparison(form: Form, report: &Report) {
             many => format!("{} differences", count(many as u64)),
         }
     ));
+}
+
+/// What the target lacks, and the statements that make up for it.
+fn omissions(omissions: &[Omission]) -> Vec<String> {
+    let mut lines = Vec::new();
+    if omissions.is_empty() {
+        return lines;
+    }
+    lines.push("not carried over:".to_owned());
+    for omission in omissions {
+        lines.push(format!("  {omission}"));
+        let remedy = omission.remedy.iter().flat_map(|remedy| remedy.lines());
+        lines.extend(remedy.map(|line| format!("    {line}")));
+    }
+    lines.push(String::new());
+    lines
 }
 
 fn total(migration: &Migration<'_>) -> String {

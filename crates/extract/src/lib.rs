@@ -43,8 +43,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use pghaul_stage::{
-    Batches, Catalog, Error, Event, Format, Kind, Mark, Observer, Part, Plan, Result,
-    SequenceValue, Severity, Side, Source, Step, TableId,
+    Batches, Catalog, Error, Event, Format, Kind, Mark, Observer, Omission, Part, Plan, Result,
+    SequenceValue, Side, Source, Step, TableId,
 };
 use pghaul_wire::{Client, Conninfo};
 use tokio::sync::OnceCell;
@@ -244,36 +244,15 @@ impl PgSource {
                 Bytes::new()
             })
     }
-
-    fn warn_of_missing_passwords(&self, catalog: &Catalog) {
-        let missing = catalog
-            .roles
-            .iter()
-            .filter(|role| role.login && !role.password_readable);
-        let count = missing.count();
-        if count > 0 {
-            self.observer.observe(&Event::Notice {
-                severity: Severity::Warning,
-                message: &format!(
-                    "the source does not let this role read pg_authid: {count} roles that can \
-                     log in arrive without their passwords"
-                ),
-            });
-        }
-    }
 }
 
 /// What the operator is told of tables whose rows' identifiers stay behind.
-fn lost_identifiers(tables: &[TableId]) -> String {
-    const NAMED: usize = 5;
-    let mut names: Vec<String> = tables.iter().take(NAMED).map(TableId::to_string).collect();
-    if tables.len() > NAMED {
-        names.push(format!("{} more", tables.len() - NAMED));
-    }
-    format!(
-        "tables WITH OIDS, which PostgreSQL 12 abolished, arrive without the identifiers of their \
-         rows: {}; if these are used, copy them into an ordinary column first",
-        names.join(", ")
+fn lost_identifiers(tables: &[TableId]) -> Omission {
+    let names: Vec<String> = tables.iter().map(TableId::to_string).collect();
+    Omission::new(
+        format!("row identifiers of {}", names.join(", ")),
+        "PostgreSQL 12 abolished tables WITH OIDS; if the identifiers are used, copy them into an \
+         ordinary column first",
     )
 }
 
@@ -306,13 +285,10 @@ impl Source for PgSource {
             statistics: archives.statistics.clone(),
             ..inventory.catalog.clone()
         };
-        self.warn_of_missing_passwords(&catalog);
         let with_oids = &inventory.with_oids;
         if !with_oids.is_empty() {
-            self.observer.observe(&Event::Notice {
-                severity: Severity::Warning,
-                message: &lost_identifiers(with_oids),
-            });
+            self.observer
+                .observe(&Event::Omitted(&lost_identifiers(with_oids)));
         }
         let elapsed = started.elapsed();
         self.observer.observe(&Event::StepDone {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pghaul_stage::{Error, Event, Observer, Result, Severity};
+use pghaul_stage::{Error, Event, Observer, Omission, Result};
 use pghaul_wire::quote::ident;
 use pghaul_wire::{Canceller, Client};
 use tokio::runtime::Handle;
@@ -156,10 +156,8 @@ impl Apply {
                 ..unit.clone()
             };
             if self.commit(&[&unowned], settings).await.is_ok() {
-                self.warn(&format!(
-                    "{}: could not change its owner: {error}",
-                    unit.subject
-                ));
+                let owner = unit.owner.as_deref();
+                self.omit(&format!("owner of {}", unit.subject), &error, owner);
                 return Ok(());
             }
         }
@@ -181,7 +179,7 @@ impl Apply {
             .count()
             < 2
         {
-            self.warn(&format!("{} was not restored: {error}", unit.subject));
+            self.omit(&unit.subject, &error, unit.remedy().as_deref());
             return Ok(());
         }
         let mut script = Vec::new();
@@ -196,7 +194,8 @@ impl Apply {
                         .code()
                         .is_some_and(|code| unit.tolerated.contains(&code)) =>
                 {
-                    self.warn(&format!("{} was restored in part: {error}", unit.subject));
+                    let part = (!unit.secret).then_some(*piece);
+                    self.omit(&format!("part of {}", unit.subject), &error, part);
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -257,11 +256,10 @@ impl Apply {
         });
     }
 
-    fn warn(&self, message: &str) {
-        self.observer.observe(&Event::Notice {
-            severity: Severity::Warning,
-            message,
-        });
+    fn omit(&self, object: &str, error: &Error, remedy: Option<&str>) {
+        let omission = Omission::new(object, error.message());
+        let omission = omission.remedy(remedy.unwrap_or_default());
+        self.observer.observe(&Event::Omitted(&omission));
     }
 }
 

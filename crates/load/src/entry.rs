@@ -184,6 +184,12 @@ impl Unit {
         }
     }
 
+    /// What an administrator could run in its place; `None` if that would show a secret.
+    pub(crate) fn remedy(&self) -> Option<String> {
+        let owner = self.owner.as_deref().unwrap_or_default();
+        (!self.secret).then(|| format!("{}\n{owner}", self.sql.trim_end()))
+    }
+
     /// The same, reported to the observer as this step.
     #[must_use]
     pub(crate) fn reported(mut self, step: Step, subject: &str, table: &TableId) -> Unit {

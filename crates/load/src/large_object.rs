@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use pghaul_stage::{Error, Event, Kind, Observer, Result, Severity, Side};
+use pghaul_stage::{Error, Event, Kind, Observer, Omission, Result, Side};
 use pghaul_wire::{Lane, quote};
 
 use crate::acl::{Item, grants};
@@ -95,13 +95,11 @@ pub(crate) async fn create(lane: &mut Lane, observer: &dyn Observer) -> Result<(
         lane.execute(&block(owner, acl, &grants.statements)).await?;
     }
     for role in missing {
-        let message = format!(
-            "large objects: role {role:?} does not exist; what it owns or may do is left out"
+        let omission = Omission::new(
+            format!("ownership and privileges of role {role:?} on large objects"),
+            "the role does not exist on the target",
         );
-        observer.observe(&Event::Notice {
-            severity: Severity::Warning,
-            message: &message,
-        });
+        observer.observe(&Event::Omitted(&omission));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use pghaul_stage::{Event, Observer, Result, Severity, TableId};
+use pghaul_stage::{Event, Observer, Omission, Result, TableId};
 use pghaul_wire::Client;
 
 use crate::archive::Archive;
@@ -49,15 +49,14 @@ impl Present {
     }
 
     /// Says which owners and tablespaces of the archive the target cannot provide.
-    pub(crate) fn warn(&self, archive: &Archive, observer: &dyn Observer) {
-        let mut owners: BTreeMap<&str, usize> = BTreeMap::new();
+    pub(crate) fn tell(&self, archive: &Archive, observer: &dyn Observer) {
+        let mut owners: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         let mut tablespaces: BTreeMap<&str, usize> = BTreeMap::new();
         for entry in &archive.entries {
-            if !entry.owner.is_empty()
-                && !self.owners.contains(&entry.owner)
-                && crate::owner::alter(entry).is_some()
+            if !self.owners.contains(&entry.owner)
+                && let Some(statement) = crate::owner::alter(entry)
             {
-                *owners.entry(&entry.owner).or_default() += 1;
+                owners.entry(&entry.owner).or_default().push(statement);
             }
             if let Some(name) = entry.tablespace.as_deref().filter(|name| !name.is_empty())
                 && !self.tablespaces.contains(name)
@@ -65,24 +64,20 @@ impl Present {
                 *tablespaces.entry(name).or_default() += 1;
             }
         }
-        let warn = |message: String| {
-            let message = message.as_str();
-            observer.observe(&Event::Notice {
-                severity: Severity::Warning,
-                message,
-            });
-        };
-        for (owner, count) in owners {
-            warn(format!(
-                "{count} objects of role {owner:?} will belong to the loading role: the target \
-                 has no such role, or does not let the loading role act for it"
-            ));
+        for (owner, statements) in owners {
+            let omission = Omission::new(
+                format!("owner {owner:?} of {} objects", statements.len()),
+                "the target has no such role, or does not let the loading role act for it, so \
+                 they belong to the loading role",
+            );
+            observer.observe(&Event::Omitted(&omission.remedy(statements.join("\n"))));
         }
         for (tablespace, count) in tablespaces {
-            warn(format!(
-                "{count} objects will be in the database's default tablespace: the target has no \
-                 tablespace {tablespace:?}"
-            ));
+            let omission = Omission::new(
+                format!("tablespace {tablespace:?} of {count} objects"),
+                "the target has no such tablespace, so they are in the database's default",
+            );
+            observer.observe(&Event::Omitted(&omission));
         }
     }
 }

@@ -3,12 +3,15 @@
 
 use std::collections::HashSet;
 
-use pghaul_stage::{Database, Event, Observer, Result, Severity};
+use pghaul_stage::{Database, Event, Observer, Omission, Result};
 use pghaul_wire::{Client, quote};
 
 use crate::acl::{Item, grants};
 use crate::session::failed;
 use crate::setting;
+
+/// Why something of a role is left out.
+const ABSENT: &str = "the role does not exist on the target";
 
 /// Gives the current database the properties of the source's. What this server or this role
 /// does not allow is told to `observer` and left out.
@@ -30,12 +33,10 @@ pub(crate) async fn apply(
     let database = format!("DATABASE {}", quote::ident(&name));
 
     if !roles.contains(&source.owner) {
-        warn(
+        let reason = format!("the role does not exist; the database keeps {owner:?}");
+        omit(
             observer,
-            &format!(
-                "the owner {:?} does not exist; the database keeps {owner:?}",
-                source.owner
-            ),
+            Omission::new(format!("owner {:?} of the database", source.owner), reason),
         );
     } else if source.owner != owner {
         let statement = format!("ALTER {database} OWNER TO {}", quote::ident(&source.owner));
@@ -60,10 +61,7 @@ pub(crate) async fn apply(
             }
             Some(role) => {
                 let what = format!("setting {} of role {role:?} in the database", setting.name);
-                warn(
-                    observer,
-                    &format!("{what} is left out: the role does not exist"),
-                );
+                omit(observer, Omission::new(what, ABSENT));
                 continue;
             }
         };
@@ -104,10 +102,7 @@ async fn privileges(
     })?;
     for role in &grants.missing {
         let what = format!("privileges of {role:?} on the database");
-        warn(
-            observer,
-            &format!("{what} are left out: the role does not exist"),
-        );
+        omit(observer, Omission::new(what, ABSENT));
     }
     // One message is one transaction: nobody is locked out in between.
     let statements = grants.statements.join(";\n");
@@ -137,19 +132,14 @@ async fn attempt(
     match error.code() {
         // Not allowed; not known; not a value that this server takes.
         Some("42501" | "42704" | "22023" | "0A000" | "55P02" | "42602" | "22P02") => {
-            warn(
-                observer,
-                &format!("{what} is left out: {}", error.message()),
-            );
+            let omission = Omission::new(what, error.message());
+            omit(observer, omission.remedy(statement));
             Ok(false)
         }
         _ => Err(error.on(what.to_owned())),
     }
 }
 
-fn warn(observer: &dyn Observer, message: &str) {
-    observer.observe(&Event::Notice {
-        severity: Severity::Warning,
-        message,
-    });
+fn omit(observer: &dyn Observer, omission: Omission) {
+    observer.observe(&Event::Omitted(&omission));
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use pghaul_stage::{Catalog, Event, Observer, Result, SequenceValue, Severity, Step, TableId};
+use pghaul_stage::{Catalog, Event, Observer, Omission, Result, SequenceValue, Step, TableId};
 use tokio::sync::OnceCell;
 
 use crate::agenda::Agenda;
@@ -80,9 +80,9 @@ impl Restore {
     pub(crate) async fn pre_data(&self) -> Result<()> {
         let begun = self.begin(Step::PreData);
         let ground = self.survey().await?;
-        ground.present.warn(&self.archive, self.observer.as_ref());
+        ground.present.tell(&self.archive, self.observer.as_ref());
         let (ledger, observer) = (Arc::clone(&self.ledger), Arc::clone(&self.observer));
-        self.warn_of_secrets(&ground);
+        self.tell_of_secrets(&ground);
         let units = ground.units(&self.agenda.pre_data);
         Apply::new(ledger, observer, String::new())
             .run(&units)
@@ -92,21 +92,18 @@ impl Restore {
     }
 
     /// Says what will be restored without its secrets, because they are at hand no more.
-    fn warn_of_secrets(&self, ground: &Ground) {
+    fn tell_of_secrets(&self, ground: &Ground) {
         for entry in &self.archive.entries {
             let Some(names) = secret::withheld(&entry.definition) else {
                 continue;
             };
             if !ground.done.contains(&format!("entry {}", entry.id)) {
-                let message = format!(
-                    "{} arrives without {names}: the source has it no more, and secrets are not \
-                     stored in the record of a migration",
-                    entry.subject()
+                let omission = Omission::new(
+                    format!("{names} of {}", entry.subject()),
+                    "the source has it no more, and secrets are not stored in the record of a \
+                     migration",
                 );
-                self.observer.observe(&Event::Notice {
-                    severity: Severity::Warning,
-                    message: &message,
-                });
+                self.observer.observe(&Event::Omitted(&omission));
             }
         }
     }

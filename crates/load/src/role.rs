@@ -1,11 +1,13 @@
 //! Creates the roles that the target lacks, with their memberships and settings.
 //!
 //! Roles belong to the server, not to the database: those that exist are left alone, and what
-//! the loading role may not do becomes a warning, because a migration can go on without it.
+//! the loading role may not do becomes an omission, because a migration can go on without it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use pghaul_stage::{Catalog, Error, Event, Membership, Observer, Result, Role, Setting, Severity};
+use pghaul_stage::{
+    Catalog, Error, Event, Membership, Observer, Omission, Result, Role, Setting, Severity,
+};
 use pghaul_wire::Client;
 use pghaul_wire::quote::{ident, literal};
 use secrecy::ExposeSecret;
@@ -80,19 +82,13 @@ impl Roles {
         }
         if !skipped.is_empty() {
             let names = join(&skipped);
-            work.tell(
-                Severity::Info,
-                &format!("reserved roles are not created: {names}"),
-            );
+            work.note(&format!("reserved roles are not created: {names}"));
         }
-        if !without_password.is_empty() {
-            work.tell(
-                Severity::Warning,
-                &format!(
-                    "the source does not show passwords, so these roles have none: {}",
-                    join(&without_password)
-                ),
-            );
+        for name in without_password {
+            work.omit(Omission::new(
+                format!("password of role {name:?}"),
+                "the source does not show passwords to the role that reads it",
+            ));
         }
         for role in self
             .roles
@@ -118,10 +114,10 @@ impl Roles {
                     let grantor = there.contains(membership.grantor.as_str());
                     work.grant(membership, grantor).await?;
                 } else {
-                    work.tell(
-                        Severity::Warning,
-                        &format!("role {member:?} is not made a member of {role:?}: the target has not both"),
-                    );
+                    let omission =
+                        Omission::new(membership_name(membership), "the target has not both roles");
+                    let statement = membership_statement(membership, with_options);
+                    work.omit(omission.remedy(statement));
                 }
             }
         }
@@ -159,14 +155,11 @@ impl Work<'_> {
     fn compare(&self, wanted: &Role, there: &Role) {
         let differences = differences(wanted, there);
         if !differences.is_empty() {
-            self.tell(
-                Severity::Info,
-                &format!(
-                    "role {:?} exists on the target and is left as it is; it differs in {}",
-                    wanted.name,
-                    differences.join(", ")
-                ),
-            );
+            self.note(&format!(
+                "role {:?} exists on the target and is left as it is; it differs in {}",
+                wanted.name,
+                differences.join(", ")
+            ));
         }
     }
 
@@ -183,21 +176,17 @@ impl Work<'_> {
         if !is_refusal(&error) {
             return Err(error.on(format!("role {:?}", role.name)));
         }
-        let full = definition(role, true, None);
         let outcome = self.record(&definition(role, false, password), &step).await;
         match outcome {
-            Ok(()) => self.tell(
-                Severity::Warning,
-                &format!(
-                    "role {:?} was created with fewer attributes than {full} ({error})",
-                    role.name
-                ),
-            ),
+            Ok(()) => {
+                let attributes = privileges(role);
+                let what = format!("{} of role {:?}", attributes.join(", "), role.name);
+                let remedy = format!("ALTER ROLE {} {}", ident(&role.name), attributes.join(" "));
+                self.omit(Omission::new(what, error.message()).remedy(remedy));
+            }
             Err(error) if is_refusal(&error) => {
-                self.tell(
-                    Severity::Warning,
-                    &format!("not executed: {full} ({error})"),
-                );
+                let omission = Omission::new(format!("role {:?}", role.name), error.message());
+                self.omit(omission.remedy(definition(role, true, None)));
                 return Ok(false);
             }
             Err(error) => return Err(error.on(format!("role {:?}", role.name))),
@@ -216,16 +205,22 @@ impl Work<'_> {
             .iter()
             .filter(|setting| setting.role.as_ref() == Some(&role.name));
         let settings = settings.map(|setting| {
-            format!(
-                "ALTER ROLE {name} SET {}",
-                assignment(&setting.name, &setting.value)
+            let assignment = assignment(&setting.name, &setting.value);
+            (
+                format!("setting {} of role {:?}", setting.name, role.name),
+                format!("ALTER ROLE {name} SET {assignment}"),
             )
         });
         let comment = role.comment.iter();
-        let comment = comment.map(|text| format!("COMMENT ON ROLE {name} IS {}", literal(text)));
-        for statement in settings.chain(comment) {
+        let comment = comment.map(|text| {
+            (
+                format!("comment of role {:?}", role.name),
+                format!("COMMENT ON ROLE {name} IS {}", literal(text)),
+            )
+        });
+        for (what, statement) in settings.chain(comment) {
             if let Err(error) = self.execute(&statement).await {
-                self.pass(&statement, error)?;
+                self.pass(what, &statement, error)?;
             }
         }
         self.record("", &step).await
@@ -256,7 +251,7 @@ impl Work<'_> {
             }
         }
         match self.record(&grant, &step).await {
-            Err(error) => self.pass(&grant, error),
+            Err(error) => self.pass(membership_name(membership), &grant, error),
             Ok(()) => Ok(()),
         }
     }
@@ -279,19 +274,21 @@ impl Work<'_> {
         Err(failed(error))
     }
 
-    /// Turns a refusal by the server into a warning that says what was not done.
-    fn pass(&self, statement: &str, error: Error) -> Result<()> {
+    /// Turns a refusal by the server into an omission.
+    fn pass(&self, what: String, statement: &str, error: Error) -> Result<()> {
         if !is_answer(&error) {
             return Err(error);
         }
-        self.tell(
-            Severity::Warning,
-            &format!("not executed: {statement} ({error})"),
-        );
+        self.omit(Omission::new(what, error.message()).remedy(statement));
         Ok(())
     }
 
-    fn tell(&self, severity: Severity, message: &str) {
+    fn omit(&self, omission: Omission) {
+        self.observer.observe(&Event::Omitted(&omission));
+    }
+
+    fn note(&self, message: &str) {
+        let severity = Severity::Info;
         self.observer.observe(&Event::Notice { severity, message });
     }
 }
@@ -332,17 +329,14 @@ fn is_answer(error: &Error) -> bool {
 /// Source: PostgreSQL's manual, CREATE ROLE.
 fn definition(role: &Role, privileged: bool, password: Option<&str>) -> String {
     let mut statement = format!("CREATE ROLE {}", ident(&role.name));
-    let attributes = [
-        (role.superuser && privileged, " SUPERUSER"),
-        (!role.inherit, " NOINHERIT"),
-        (role.create_role && privileged, " CREATEROLE"),
-        (role.create_db && privileged, " CREATEDB"),
-        (role.login, " LOGIN"),
-        (role.replication && privileged, " REPLICATION"),
-        (role.bypass_rls && privileged, " BYPASSRLS"),
-    ];
+    let attributes = [(!role.inherit, " NOINHERIT"), (role.login, " LOGIN")];
     for (_, keyword) in attributes.iter().filter(|(given, _)| *given) {
         statement += keyword;
+    }
+    if privileged {
+        for keyword in privileges(role) {
+            statement += &format!(" {keyword}");
+        }
     }
     if role.connection_limit >= 0 {
         statement += &format!(" CONNECTION LIMIT {}", role.connection_limit);
@@ -354,6 +348,28 @@ fn definition(role: &Role, privileged: bool, password: Option<&str>) -> String {
         statement += &format!(" PASSWORD {}", literal(password));
     }
     statement
+}
+
+/// The attributes of a role that not everybody who may create roles may give.
+fn privileges(role: &Role) -> Vec<&'static str> {
+    let attributes = [
+        (role.superuser, "SUPERUSER"),
+        (role.create_role, "CREATEROLE"),
+        (role.create_db, "CREATEDB"),
+        (role.replication, "REPLICATION"),
+        (role.bypass_rls, "BYPASSRLS"),
+    ];
+    let given = attributes.into_iter();
+    given
+        .filter_map(|(given, name)| given.then_some(name))
+        .collect()
+}
+
+fn membership_name(membership: &Membership) -> String {
+    format!(
+        "membership of role {:?} in {:?}",
+        membership.member, membership.role
+    )
 }
 
 /// The statement that makes a role a member; the options are those of PostgreSQL 16.
@@ -432,7 +448,7 @@ mod tests {
     fn a_role_is_created_with_its_attributes() {
         assert_eq!(
             definition(&role(), true, Some("SCRAM-SHA-256$x'y")),
-            "CREATE ROLE \"a\"\"b\" SUPERUSER NOINHERIT LOGIN CONNECTION LIMIT 3 \
+            "CREATE ROLE \"a\"\"b\" NOINHERIT LOGIN SUPERUSER CONNECTION LIMIT 3 \
              VALID UNTIL '2030-01-01 00:00:00+00' PASSWORD 'SCRAM-SHA-256$x''y'"
         );
         assert!(!definition(&role(), false, None).contains("SUPERUSER"));

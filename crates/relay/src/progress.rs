@@ -1,10 +1,10 @@
 //! Adds up what a run reports, for those who show it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pghaul_stage::{Encoding, Event, Observer, Part, PartId, Step, TableId};
+use pghaul_stage::{Encoding, Event, Observer, Omission, Part, PartId, Step, TableId};
 use serde::Serialize;
 
 use crate::summary::seconds;
@@ -12,8 +12,8 @@ use crate::summary::seconds;
 /// An [`Observer`] that keeps totals per part, table and step.
 ///
 /// What a failed attempt of a part reported is void, so no row is counted twice. Take a
-/// [`Snapshot`] as often as a display needs it; [`Progress::tables`] and [`Progress::steps`]
-/// are for the report at the end.
+/// [`Snapshot`] as often as a display needs it; [`Progress::tables`], [`Progress::steps`]
+/// and [`Progress::omissions`] are for the report at the end.
 #[derive(Debug, Default)]
 pub struct Progress(Mutex<State>);
 
@@ -134,6 +134,7 @@ struct State {
     tables: BTreeMap<Option<TableId>, TableReport>,
     open_steps: Vec<(RunningStep, Instant)>,
     steps: BTreeMap<Step, StepReport>,
+    omissions: BTreeSet<Omission>,
 }
 
 #[derive(Debug)]
@@ -228,6 +229,11 @@ impl Progress {
         self.lock().steps.values().cloned().collect()
     }
 
+    /// What the target will lack, each once, by name.
+    pub fn omissions(&self) -> Vec<Omission> {
+        self.lock().omissions.iter().cloned().collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -273,6 +279,9 @@ impl Observer for Progress {
                 table,
                 elapsed,
             } => state.end_step(*step, subject, *table, *elapsed),
+            Event::Omitted(omission) => {
+                state.omissions.insert((*omission).clone());
+            }
             _ => {}
         }
     }

@@ -91,6 +91,8 @@ pub enum Event<'a> {
         /// How long it took.
         elapsed: Duration,
     },
+    /// The target will lack something of the source. May be sent again on another start.
+    Omitted(&'a crate::Omission),
     /// Something the operator should read.
     Notice {
         /// How much it matters.
@@ -106,7 +108,7 @@ pub enum Event<'a> {
 pub enum Severity {
     /// For information.
     Info,
-    /// Something was not carried over, or needs a look.
+    /// Something needs a look. What is not carried over is an [`Omission`](crate::Omission).
     Warning,
 }
 

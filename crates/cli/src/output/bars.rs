@@ -172,6 +172,7 @@ impl Observer for Bars {
                     ));
                 }
             }
+            Event::Omitted(omission) => self.print(&format!("not carried over: {omission}")),
             Event::Notice { severity, message } => {
                 let word = if *severity == Severity::Warning {
                     "warning"

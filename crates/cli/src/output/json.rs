@@ -101,6 +101,10 @@ impl JsonLines {
                 "event": "step_done", "step": step, "subject": subject, "table": table,
                 "seconds": elapsed.as_secs_f64(),
             }),
+            Event::Omitted(omission) => json!({
+                "event": "omitted", "object": omission.object, "reason": omission.reason,
+                "remedy": omission.remedy,
+            }),
             Event::Notice { severity, message } => json!({
                 "event": "notice", "severity": severity, "message": message,
             }),

@@ -106,6 +106,7 @@ impl Lines {
                     format!("{step}{space}{subject}: done in {}", duration(*elapsed))
                 })
             }
+            Event::Omitted(omission) => Some(format!("not carried over: {omission}")),
             Event::Notice {
                 severity: Severity::Warning,
                 message,

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use pghaul_load::{Config, PgTarget};
 use pghaul_stage::{
-    Catalog, Column, Event, Index, Observer, Plan, Result, Sequence, SequenceValue, Severity, Step,
-    Table, TableId, Target,
+    Catalog, Column, Event, Index, Observer, Omission, Plan, Result, Sequence, SequenceValue,
+    Severity, Step, Table, TableId, Target,
 };
 use pghaul_wire::{Address, Conninfo, Environment, Host};
 
@@ -17,6 +17,7 @@ pub(crate) enum Told {
     Started(Step, String),
     Done(Step, String),
     Warning(String),
+    Omission(Omission),
     Info(String),
 }
 
@@ -29,9 +30,14 @@ impl Memory {
         self.0.lock().unwrap().clone()
     }
 
+    /// Warnings and omissions, these with their remedies.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let warning = |told| match told {
             Told::Warning(message) => Some(message),
+            Told::Omission(omission) => Some(format!(
+                "{omission} {}",
+                omission.remedy.as_deref().unwrap_or_default()
+            )),
             _ => None,
         };
         self.all().into_iter().filter_map(warning).collect()
@@ -48,6 +54,7 @@ impl Observer for Memory {
                 message,
             } => Told::Info((*message).into()),
             Event::Notice { message, .. } => Told::Warning((*message).into()),
+            Event::Omitted(omission) => Told::Omission((*omission).clone()),
             _ => return,
         };
         self.0.lock().unwrap().push(told);

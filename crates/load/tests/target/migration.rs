@@ -23,9 +23,12 @@ impl Notices {
 
 impl Observer for Notices {
     fn observe(&self, event: &Event<'_>) {
-        if let Event::Notice { message, .. } = event {
-            self.0.lock().unwrap().push((*message).to_owned());
-        }
+        let told = match event {
+            Event::Notice { message, .. } => (*message).to_owned(),
+            Event::Omitted(omission) => omission.to_string(),
+            _ => return,
+        };
+        self.0.lock().unwrap().push(told);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pghaul_relay::{Fanout, Progress};
-use pghaul_stage::{Event, Kind, Observer, PartId, Step};
+use pghaul_stage::{Event, Kind, Observer, Omission, PartId, Step};
 
 use crate::rig::{Fate, Point, Rig, database, table};
 
@@ -208,4 +208,15 @@ fn a_running_part_is_seen_as_its_present_attempt() {
     assert_eq!(progress.tables().iter().map(|one| one.rows).sum::<u64>(), 0);
     progress.observe(&batch);
     assert_eq!(progress.snapshot().rows, 10);
+}
+
+#[test]
+fn an_omission_counts_once_however_often_it_is_told() {
+    let progress = Progress::new();
+    let first = Omission::new("role \"b\"", "not allowed");
+    let second = Omission::new("role \"a\"", "not allowed").remedy("CREATE ROLE \"a\"");
+    for omission in [&first, &second, &first] {
+        progress.observe(&Event::Omitted(omission));
+    }
+    assert_eq!(progress.omissions(), [second, first]);
 }
