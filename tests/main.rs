@@ -3,6 +3,7 @@
 mod connect;
 mod faults;
 mod harness;
+mod large_rows;
 mod migrate;
 mod support;
 mod validate;

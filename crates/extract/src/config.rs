@@ -29,6 +29,11 @@ pub struct Config {
     pub bundle_tables: u32,
     /// The most bytes of tables that share a part. Default 4 MiB.
     pub bundle_bytes: u64,
+    /// A row of so many bytes is large: once a COPY has failed for the size of a row, the large
+    /// ones go a few columns at a time. Default 16 MiB, a 64th of what a server can send at once:
+    /// more than any value grows by being decompressed and written as text, and enough for the
+    /// detour over a temporary table not to matter.
+    pub large_row: u64,
     /// The target's `server_version_num`, which decides what is safe in binary, and which
     /// `pg_dump` of several is used. Without it only types that every supported version reads
     /// alike are sent in binary, and the newest `pg_dump` is used.
@@ -78,6 +83,7 @@ impl Default for Config {
             small_table: MIB,
             bundle_tables: 64,
             bundle_bytes: 4 * MIB,
+            large_row: 16 * MIB,
             target_version: None,
             pg_bindir: None,
             lock_wait: Duration::from_secs(60),
@@ -98,6 +104,9 @@ impl Config {
         }
         if self.bundle_tables == 0 {
             return refuse("a part holds at least one table");
+        }
+        if self.large_row == 0 {
+            return refuse("not every row can be a large one");
         }
         if self.split == Split::LargerThan(0) {
             return refuse("tables cannot be split into parts of no bytes");
@@ -157,6 +166,10 @@ mod tests {
             },
             Config {
                 split: Split::LargerThan(0),
+                ..ok()
+            },
+            Config {
+                large_row: 0,
                 ..ok()
             },
             Config {

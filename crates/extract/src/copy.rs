@@ -6,12 +6,13 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use pghaul_stage::{
-    Batch, Encoding, Error, Kind, Mark, Part, Payload, Range, Result, Side, Slice, Work,
+    Batch, Encoding, Error, Kind, Mark, Part, Payload, Range, Result, Shape, Side, Slice, Work,
 };
 use pghaul_wire::quote::literal;
 use pghaul_wire::{Conninfo, CopyEvent, CopyOut, Lane};
 
 use crate::catalog::Inventory;
+use crate::large::Weights;
 use crate::snapshot::Snapshot;
 use crate::statement::{object_metadata, object_pages, slice};
 
@@ -56,6 +57,8 @@ impl Pool {
 struct Statement {
     sql: String,
     encoding: Encoding,
+    /// Whether rows end in it.
+    ends: bool,
     /// What it reads, for errors.
     subject: String,
 }
@@ -126,6 +129,7 @@ fn statements(inventory: &Inventory, part: &Part) -> Result<Vec<Statement>> {
             let binary = |sql| Statement {
                 sql,
                 encoding: Encoding::Binary,
+                ends: true,
                 subject: part.to_string(),
             };
             let readable = inventory.large_objects.readable;
@@ -161,8 +165,9 @@ fn rows(inventory: &Inventory, wanted: &Slice) -> Result<Statement> {
         .on(subject));
     }
     Ok(Statement {
-        sql: slice(table, &wanted.range, wanted.encoding),
+        sql: slice(table, wanted, &Weights::new(table, facts, &inventory.types)),
         encoding: wanted.encoding,
+        ends: !matches!(wanted.shape, Shape::Columns { last: false, .. }),
         subject,
     })
 }
@@ -192,10 +197,14 @@ impl Reading {
                 Ok(Some(CopyEvent::Data { bytes, rows })) => {
                     self.messages += rows;
                     self.mark += bytes.len() as u64;
+                    let ends = self
+                        .statements
+                        .get(self.current)
+                        .is_some_and(|one| one.ends);
                     let batch = Batch {
                         slice: u32::try_from(self.current).unwrap_or(u32::MAX),
                         payload: Payload::Copy(bytes),
-                        rows,
+                        rows: if ends { rows } else { 0 },
                         mark: Mark(self.mark),
                     };
                     if let Some(ready) = self.held.replace(batch) {
@@ -236,8 +245,12 @@ impl Reading {
                 return Err(self.broken("the server sent more COPY results than were asked for"));
             }
         };
+        let ends = self
+            .statements
+            .get(self.current)
+            .is_some_and(|one| one.ends);
         let mut last = self.held.take();
-        let counted = last.as_mut().is_none_or(|batch| {
+        let counted = last.as_mut().filter(|_| ends).is_none_or(|batch| {
             batch
                 .rows
                 .checked_sub(trailer)

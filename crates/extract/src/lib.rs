@@ -16,6 +16,7 @@
 //! | where to cut, what shares a part | `plan.rs` asks, `slice.rs` decides |
 //! | the COPY statements | `statement.rs` |
 //! | reading a part | `copy.rs` |
+//! | rows too large for one COPY | `large.rs` |
 //! | checks before a migration | `validate.rs` |
 //! | what changed since an earlier snapshot | `changed.rs` |
 //! | when all rows are copied already | `settled.rs` |
@@ -25,6 +26,7 @@ mod catalog;
 mod changed;
 mod config;
 mod copy;
+mod large;
 mod plan;
 mod portable;
 mod probe;
@@ -44,7 +46,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pghaul_stage::{
     Batches, Catalog, Error, Event, Format, Kind, Mark, Observer, Omission, Part, Plan, Result,
-    SequenceValue, Side, Source, Step, TableId,
+    SequenceValue, Shape, Side, Source, Step, TableId,
 };
 use pghaul_wire::{Client, Conninfo};
 use tokio::sync::OnceCell;
@@ -244,6 +246,13 @@ impl PgSource {
                 Bytes::new()
             })
     }
+
+    /// The part with its large rows apart, if it has any.
+    async fn apart(&self, part: &Part) -> Result<Option<Part>> {
+        let inventory = self.inventory().await?;
+        let client = self.snapshot()?.session(&self.info).await?;
+        large::apart(&client, inventory, part, &self.config, &*self.observer).await
+    }
 }
 
 /// What the operator is told of tables whose rows' identifiers stay behind.
@@ -332,6 +341,31 @@ impl Source for PgSource {
             part,
         )
         .await
+    }
+
+    async fn reconsider(&self, part: &Part, error: Error) -> Result<Part> {
+        if !large::is_too_large(&error) {
+            return Err(error);
+        }
+        match self.apart(part).await {
+            Ok(Some(form)) => Ok(form),
+            Ok(None)
+                if part
+                    .slices()
+                    .iter()
+                    .any(|slice| slice.shape != Shape::Whole) =>
+            {
+                Err(error.remedy(
+                    "a single value is too large for COPY, and would be for pg_dump: make it \
+                     smaller on the source",
+                ))
+            }
+            Ok(None) => Err(error),
+            Err(other) => {
+                tracing::warn!(error = %other, "the sizes of rows cannot be read");
+                Err(error)
+            }
+        }
     }
 
     /// Nothing is kept for a second reading: the snapshot serves any number of them.

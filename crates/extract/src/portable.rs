@@ -116,6 +116,17 @@ impl Types {
         names
     }
 
+    /// The name of a type, or of the one it is a domain over, with its schema; empty if unknown.
+    pub(crate) fn base_name(&self, oid: u32) -> &str {
+        match self.0.get(&oid) {
+            Some(kind) => match (kind.shape, kind.inside.as_slice()) {
+                (Shape::Domain, [base]) => self.base_name(*base),
+                _ => &kind.name,
+            },
+            None => "",
+        }
+    }
+
     /// Why values of some of the types cannot travel in binary, in order.
     pub(crate) fn obstacles(&self, versions: Versions) -> Vec<String> {
         let obstacles = self

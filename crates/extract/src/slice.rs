@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use pghaul_stage::{Encoding, Part, PartId, Range, Slice, TableId, Work};
+use pghaul_stage::{Encoding, Part, PartId, Range, Shape, Slice, TableId, Work};
 
 use crate::Config;
 
@@ -109,6 +109,7 @@ pub(crate) fn parts(
                 table: cut.table.clone(),
                 range,
                 encoding: cut.encoding,
+                shape: Shape::Whole,
             };
             works.push((
                 Work::Rows(vec![slice]),
@@ -159,6 +160,7 @@ fn bundles(mut small: Vec<Cut>, config: &Config) -> Vec<(Work, u64, u64, u64)> {
             table: cut.table.clone(),
             range,
             encoding: cut.encoding,
+            shape: Shape::Whole,
         });
         match bundles.last_mut().filter(fits) {
             Some((bundle, rows, bytes)) => {

@@ -1,7 +1,9 @@
 //! The COPY statements that read slices and large objects.
 
-use pghaul_stage::{Encoding, Range, Table};
+use pghaul_stage::{Range, Shape, Slice, Table};
 use pghaul_wire::quote::ident;
+
+use crate::large::Weights;
 
 /// Bytes fetched at a time from a large object that has to be opened.
 const OBJECT_CHUNK: u32 = 1024 * 1024;
@@ -30,22 +32,36 @@ pub(crate) fn name(table: &Table) -> String {
     format!("{}.{}", ident(&table.id.schema), ident(&table.id.name))
 }
 
-/// Reads one range of a table.
+/// Reads one slice of a table.
 ///
 /// `COPY table` and `FROM ONLY` both leave out the rows of tables that inherit from it: those
 /// have parts of their own.
-pub(crate) fn slice(table: &Table, range: &Range, encoding: Encoding) -> String {
-    let from = match condition(range) {
-        None => format!("{}{}", name(table), column_list(table)),
-        Some(condition) => {
-            format!(
-                "(SELECT {} FROM ONLY {} WHERE {condition})",
-                columns(table),
-                name(table)
+pub(crate) fn slice(table: &Table, slice: &Slice, weights: &Weights) -> String {
+    let range = condition(&slice.range);
+    let list = columns(table);
+    let (list, condition) = match &slice.shape {
+        Shape::Whole => (list, range),
+        Shape::Small { limit } => {
+            let small = format!("NOT {}", weights.large(*limit));
+            (list, both(range, Some(small)))
+        }
+        Shape::Columns { limit, names, .. } => {
+            let names: Vec<String> = names.iter().map(|name| ident(name)).collect();
+            let large = weights.large(*limit);
+            (
+                format!("ctid, {}", names.join(", ")),
+                both(range, Some(large)),
             )
         }
     };
-    format!("COPY {from} TO STDOUT (FORMAT {encoding})")
+    let from = match condition {
+        None => format!("{}{}", name(table), column_list(table)),
+        Some(condition) => format!(
+            "(SELECT {list} FROM ONLY {} WHERE {condition})",
+            name(table)
+        ),
+    };
+    format!("COPY {from} TO STDOUT (FORMAT {})", slice.encoding)
 }
 
 /// The condition that a range puts on rows, if it does.
@@ -139,9 +155,30 @@ pub(crate) fn objects(column: &str, from: Option<u32>, to: Option<u32>) -> Strin
 
 #[cfg(test)]
 mod tests {
-    use pghaul_stage::{Column, TableId};
+    use pghaul_stage::{Column, Encoding, TableId};
 
     use super::*;
+    use crate::catalog::Facts;
+    use crate::portable::Types;
+
+    fn read(table: &Table, encoding: Encoding, shape: Shape) -> String {
+        let facts = Facts {
+            types: vec![0; table.columns.len()],
+            heap: true,
+            unlogged: false,
+        };
+        let wanted = Slice {
+            table: table.id.clone(),
+            range: Range::All,
+            encoding,
+            shape,
+        };
+        slice(
+            table,
+            &wanted,
+            &Weights::new(table, &facts, &Types::default()),
+        )
+    }
 
     fn table(columns: &[&str]) -> Table {
         Table {
@@ -165,12 +202,36 @@ mod tests {
     #[test]
     fn a_whole_table_names_its_columns() {
         assert_eq!(
-            slice(&table(&["a", "B"]), &Range::All, Encoding::Binary),
+            read(&table(&["a", "B"]), Encoding::Binary, Shape::Whole),
             r#"COPY "pub""lic"."Tab le" ("a", "B") TO STDOUT (FORMAT binary)"#
         );
         assert_eq!(
-            slice(&table(&[]), &Range::All, Encoding::Text),
+            read(&table(&[]), Encoding::Text, Shape::Whole),
             r#"COPY "pub""lic"."Tab le" TO STDOUT (FORMAT text)"#
+        );
+    }
+
+    #[test]
+    fn rows_are_small_or_large() {
+        let weight = "(coalesce(16::int8 * pg_column_size(\"a\"), 0)::int8) >= 99";
+        let small = Shape::Small { limit: 99 };
+        let columns = Shape::Columns {
+            limit: 99,
+            names: vec!["a".into()],
+            last: true,
+        };
+        let table = table(&["a"]);
+        assert_eq!(
+            read(&table, Encoding::Text, small),
+            format!(
+                r#"COPY (SELECT "a" FROM ONLY "pub""lic"."Tab le" WHERE NOT {weight}) TO STDOUT (FORMAT text)"#
+            )
+        );
+        assert_eq!(
+            read(&table, Encoding::Binary, columns),
+            format!(
+                r#"COPY (SELECT ctid, "a" FROM ONLY "pub""lic"."Tab le" WHERE {weight}) TO STDOUT (FORMAT binary)"#
+            )
         );
     }
 

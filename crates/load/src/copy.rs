@@ -1,10 +1,13 @@
 //! The statements that bring a part's rows in.
 
-use pghaul_stage::{Encoding, Error, Kind, Part, Range, Result, Side, Slice, Table, TableId, Work};
+use pghaul_stage::{
+    Encoding, Error, Kind, Part, Range, Result, Shape, Side, Slice, Table, TableId, Work,
+};
 use pghaul_wire::quote;
 
 use crate::config::Freeze;
 use crate::large_object;
+use crate::large_row::{self, Join};
 
 /// A binary COPY stream without rows: signature, flags, no header extension, trailer.
 ///
@@ -20,6 +23,10 @@ pub(crate) struct Script {
     pub(crate) copy: String,
     /// The encoding of each COPY's stream.
     pub(crate) streams: Vec<Encoding>,
+    /// The numbers of the streams in which no row ends, because more columns of the rows follow.
+    pub(crate) unfinished: Vec<usize>,
+    /// Statements after the rows.
+    pub(crate) joins: Vec<Join>,
 }
 
 /// A table's name in SQL.
@@ -43,11 +50,19 @@ pub(crate) fn script<'a>(
     find: impl Fn(&TableId) -> Option<&'a Table>,
 ) -> Result<Script> {
     let mut before = String::new();
+    let mut unfinished = Vec::new();
+    let mut joins = Vec::new();
     let (mut copies, streams) = match &part.work {
         Work::Rows(slices) => {
             let mut copies = Vec::with_capacity(slices.len());
-            for slice in slices {
+            for (number, slice) in slices.iter().enumerate() {
                 let table = find(&slice.table).ok_or_else(|| unknown(&slice.table))?;
+                if let Shape::Columns { names, last, .. } = &slice.shape {
+                    before.push_str(&large_row::create(number, table, names));
+                    copies.push(large_row::copy(number, slice.encoding));
+                    unfinished.extend((!last).then_some(number));
+                    continue;
+                }
                 let whole = slices.len() == 1 && slice.range == Range::All;
                 let frozen = whole && freeze.applies(table.heap, table.toast);
                 if frozen {
@@ -55,6 +70,7 @@ pub(crate) fn script<'a>(
                 }
                 copies.push(statement(slice, table, frozen));
             }
+            joins = large_row::joins(slices, |slice| find(&slice.table))?;
             (copies, slices.iter().map(|slice| slice.encoding).collect())
         }
         Work::LargeObjects { .. } => {
@@ -82,6 +98,8 @@ pub(crate) fn script<'a>(
         before,
         copy: copies.join("; "),
         streams,
+        unfinished,
+        joins,
     })
 }
 
@@ -144,6 +162,7 @@ mod tests {
                 table: TableId::new("s", *name),
                 range: range.clone(),
                 encoding: *encoding,
+                shape: Shape::Whole,
             })
             .collect();
         Part {

@@ -121,7 +121,7 @@ async fn refuse_references(transaction: &Transaction<'_>, tables: &[String]) -> 
 
 #[cfg(test)]
 mod tests {
-    use pghaul_stage::{Encoding, PartId, Range, Slice};
+    use pghaul_stage::{Encoding, PartId, Range, Shape, Slice};
 
     use super::*;
 
@@ -132,6 +132,7 @@ mod tests {
                 table: TableId::new("s", *name),
                 range: Range::All,
                 encoding: Encoding::Binary,
+                shape: Shape::Whole,
             })
             .collect();
         Part {

@@ -20,6 +20,7 @@ mod fence;
 mod forget;
 mod inspect;
 mod large_object;
+mod large_row;
 mod ledger;
 mod owner;
 mod pool;

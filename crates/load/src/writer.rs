@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::copy::{EMPTY, Script};
 use crate::fence::{self, Registration};
 use crate::large_object;
+use crate::large_row::{self, Join};
 use crate::ledger::{Durable, Ledger};
 use crate::pool::{Pool, Session};
 use crate::session::fenced;
@@ -37,6 +38,7 @@ pub(crate) struct PartWriter {
     stream: Stream,
     registration: Registration,
     slices: Vec<Slice>,
+    joins: Vec<Join>,
     current: usize,
     bytes: u64,
     mark: Mark,
@@ -45,6 +47,8 @@ pub(crate) struct PartWriter {
 /// What has arrived of one slice.
 struct Slice {
     encoding: Encoding,
+    /// Whether rows end in it, so that batches count them.
+    ends: bool,
     rows: u64,
     begun: bool,
 }
@@ -71,8 +75,10 @@ impl PartWriter {
         let slices = script
             .streams
             .into_iter()
-            .map(|encoding| Slice {
+            .enumerate()
+            .map(|(number, encoding)| Slice {
                 encoding,
+                ends: !script.unfinished.contains(&number),
                 rows: 0,
                 begun: false,
             })
@@ -85,6 +91,7 @@ impl PartWriter {
             stream,
             registration,
             slices,
+            joins: script.joins,
             current: 0,
             bytes: 0,
             mark: Mark::default(),
@@ -135,8 +142,9 @@ impl PartWriter {
         let mut lane = match self.stream {
             Stream::None(lane) => lane,
             Stream::Copy(copy) => {
-                let (lane, counts) = copy.finish().await?;
+                let (mut lane, counts) = copy.finish().await?;
                 compare(&self.slices, &counts)?;
+                large_row::insert(&mut lane, &self.joins, &counts).await?;
                 lane
             }
         };
@@ -259,7 +267,16 @@ fn subject(part: &Part) -> String {
 
 /// Compares the rows that were sent with those that the server stored.
 fn compare(slices: &[Slice], stored: &[u64]) -> Result<()> {
-    let sent: Vec<u64> = slices.iter().map(|slice| slice.rows).collect();
+    let mut sent: Vec<u64> = slices.iter().map(|slice| slice.rows).collect();
+    // Rows end with their last columns; as many must have begun.
+    for (at, slice) in slices.iter().enumerate().rev() {
+        if !slice.ends
+            && let Some(rows) = sent.get(at + 1).copied()
+            && let Some(unfinished) = sent.get_mut(at)
+        {
+            *unfinished = rows;
+        }
+    }
     if sent == stored {
         return Ok(());
     }

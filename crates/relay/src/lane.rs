@@ -1,9 +1,10 @@
 //! A lane: one thread that takes parts from the queue and sees each one through to durable.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, select};
-use pghaul_stage::{Event, Kind, Part, Result, Severity, Side};
+use pghaul_stage::{Error, Event, Kind, Part, Result, Severity, Side};
 
 use crate::attempt::{Copied, contain};
 use crate::runner::Run;
@@ -51,9 +52,21 @@ impl Run<'_> {
         let retry = self.runner.options.retry;
         let mut complete = None;
         let mut attempt = 1;
+        let mut form = Cow::Borrowed(part);
         loop {
-            let error = match self.try_copy(part, attempt, &mut complete) {
+            let error = match self.try_copy(&form, attempt, &mut complete) {
                 Ok(copied) => return Ok(copied),
+                Err(error) => error,
+            };
+            let error = match self.reconsider(&form, error) {
+                // One other form is all a part may get, or two could alternate for ever.
+                Ok(other) if matches!(form, Cow::Borrowed(_)) => {
+                    form = Cow::Owned(other);
+                    self.note_retry();
+                    attempt += 1;
+                    continue;
+                }
+                Ok(_) => Error::new(Kind::Protocol, "a third form of a part").at(Side::Source),
                 Err(error) => error,
             };
             if error.is_transient() && attempt < retry.attempts {
@@ -76,6 +89,15 @@ impl Run<'_> {
             }
             return Err(error);
         }
+    }
+
+    /// Asks the source whether the part can be copied in another form.
+    fn reconsider(&self, part: &Part, error: Error) -> Result<Part> {
+        if !matches!(error.kind(), Kind::Transient | Kind::Permanent) {
+            return Err(error);
+        }
+        let source = &self.runner.source;
+        self.wait(&self.stop, Side::Source, source.reconsider(part, error))
     }
 
     fn try_copy(&self, part: &Part, attempt: u32, complete: &mut Option<Copied>) -> Result<Copied> {

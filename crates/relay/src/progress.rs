@@ -319,6 +319,8 @@ impl State {
             void: false,
             slices: BTreeMap::new(),
         });
+        // Another attempt may come in another form.
+        running.part.clone_from(part);
         running.attempt = attempt;
         running.last = now;
         running.void = attempt > 1;
@@ -330,6 +332,7 @@ impl State {
         self.parts_done += 1;
         self.weight_done += weight(part);
         let mut slices = BTreeMap::new();
+        let mut form = None;
         if let Some(mut running) = self.running.remove(&part.id) {
             let commit = now.saturating_duration_since(running.last);
             running
@@ -338,6 +341,7 @@ impl State {
                 .or_default()
                 .elapsed += commit;
             slices = running.slices;
+            form = Some(running.part);
         }
         if part.slices().len() < 2 {
             let elapsed = slices.values().map(|tally| tally.elapsed).sum();
@@ -350,7 +354,7 @@ impl State {
                 },
             )]);
         }
-        add(&mut self.tables, part, &slices);
+        add(&mut self.tables, form.as_ref().unwrap_or(part), &slices);
     }
 
     fn end_step(&mut self, step: Step, subject: &str, table: Option<&TableId>, elapsed: Duration) {

@@ -57,7 +57,7 @@ pub use event::{Event, Observer, Severity, Silent, Step};
 pub use finding::{Finding, Verdict};
 pub use lsn::Lsn;
 pub use omission::Omission;
-pub use part::{Encoding, Mark, Part, PartId, Plan, Range, Slice, Work};
+pub use part::{Encoding, Mark, Part, PartId, Plan, Range, Shape, Slice, Work};
 pub use source::{Batches, Source};
 pub use table::TableId;
 pub use target::{Target, Writer};

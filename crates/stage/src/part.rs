@@ -63,6 +63,36 @@ pub struct Slice {
     pub range: Range,
     /// How COPY encodes them.
     pub encoding: Encoding,
+    /// What it carries of them.
+    #[serde(default)]
+    pub shape: Shape,
+}
+
+/// What a slice carries of the rows of its range.
+///
+/// A row can be too large for COPY: a server sends and receives at most a gigabyte at a time, and
+/// holds it in memory. Then several slices of one table, one after the other, share the range: the
+/// small rows whole, then the large ones a few columns at a time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Shape {
+    /// All rows, whole.
+    #[default]
+    Whole,
+    /// The rows that weigh less than `limit`, whole.
+    Small {
+        /// In bytes; how a row is weighed is the source's affair.
+        limit: u64,
+    },
+    /// Some columns of the rows that weigh `limit` or more. In front of them comes a field of type
+    /// `tid`, which is the same for all columns of a row and different for different rows.
+    Columns {
+        /// As in [`Shape::Small`].
+        limit: u64,
+        /// Which columns.
+        names: Vec<String>,
+        /// Whether these are the last: with them, and only with them, a row ends and is counted.
+        last: bool,
+    },
 }
 
 /// Which rows of a table. Ranges are half-open, and a missing bound is a missing bound, never

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
-use crate::{Batch, Catalog, Format, Mark, Part, Plan, Result, SequenceValue};
+use crate::{Batch, Catalog, Error, Format, Mark, Part, Plan, Result, SequenceValue};
 
 /// The batches of a part, in order. Dropping it stops the reading at once.
 pub type Batches = BoxStream<'static, Result<Batch>>;
@@ -27,6 +27,13 @@ pub trait Source: Send + Sync {
     ///
     /// A stream that ends without an error is complete; anything else must be an error.
     async fn read(&self, part: &Part, format: Format) -> Result<Batches>;
+
+    /// What to do about an attempt at a part that failed, on whichever side: another form of the
+    /// part, of the same identifier and the same rows, in which the cause does not arise; or the
+    /// error, with what the source knows of its cause.
+    async fn reconsider(&self, _part: &Part, error: Error) -> Result<Part> {
+        Err(error)
+    }
 
     /// Says that the target holds the part up to `durable`; the source may forget what it kept
     /// for a second reading. Never called with a mark that is not durable.

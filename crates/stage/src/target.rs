@@ -20,7 +20,8 @@ pub trait Target: Send + Sync {
     /// For each part, how far it is durable: `None` means that nothing of it is.
     async fn durable(&self, parts: &[Part]) -> Result<Vec<Option<Mark>>>;
 
-    /// Starts writing a part of which nothing is durable.
+    /// Starts writing a part of which nothing is durable: one of the plan, or another
+    /// [form](crate::Source::reconsider) of it.
     ///
     /// A part that another, stale worker holds is taken over; one that is already durable is
     /// refused as [`Fenced`](crate::Kind::Fenced).

@@ -177,6 +177,7 @@ async fn ranges_of_keys_hold_every_row_once() {
             table: TableId::new("public", "t"),
             range,
             encoding: Encoding::Text,
+            shape: pghaul_stage::Shape::Whole,
         }]),
         rows: 0,
         bytes: 0,

@@ -68,6 +68,7 @@ pub(crate) fn whole(name: &str, encoding: Encoding) -> Slice {
         table: TableId::new("public", name),
         range: Range::All,
         encoding,
+        shape: pghaul_stage::Shape::Whole,
     }
 }
 

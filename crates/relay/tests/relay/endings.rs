@@ -38,6 +38,25 @@ fn once(point: Point) -> bool {
 }
 
 #[test]
+fn a_part_is_tried_in_one_other_form_that_the_source_knows() {
+    for point in [Point::Read, Point::Batch, Point::Write, Point::Finish] {
+        let mut rig = Rig::new(database());
+        rig.forms = true;
+        rig.at(point, 0, 1, || Fate::Fail(Kind::Permanent));
+        let summary = rig.run().unwrap();
+        assert_eq!(summary.retries, 1, "{point:?}");
+        rig.assert_complete();
+        rig.assert_loaded_once();
+
+        let mut rig = Rig::new(database());
+        rig.forms = true;
+        rig.at(point, 0, u32::MAX, || Fate::Fail(Kind::Permanent));
+        let error = rig.run().unwrap_err();
+        assert_eq!(error.message(), "a third form of a part", "{point:?}");
+    }
+}
+
+#[test]
 fn a_permanent_error_stops_everything_and_is_the_one_returned() {
     for point in POINTS {
         let mut rig = Rig::new(database());

@@ -77,6 +77,8 @@ pub(crate) struct Rig {
     /// Commits show late: the first question about each single part is answered with "not
     /// durable", whatever is true.
     pub(crate) late: bool,
+    /// Whether the source always knows another form of a part.
+    pub(crate) forms: bool,
     hook: Hook,
 }
 
@@ -102,6 +104,7 @@ impl Rig {
             observer: Arc::new(Silent),
             transform: None,
             late: false,
+            forms: false,
             hook: Arc::new(|_, _| Fate::Go),
         }
     }
@@ -156,6 +159,7 @@ impl Rig {
         };
         let source = HookedSource {
             inner: Arc::clone(&self.source),
+            forms: self.forms,
             hook: Arc::clone(&hook),
         };
         let target = HookedTarget {
@@ -298,6 +302,7 @@ async fn meet(hook: &Hook, point: Point, part: Option<PartId>) -> Result<()> {
 
 struct HookedSource {
     inner: Arc<MemorySource>,
+    forms: bool,
     hook: Hook,
 }
 
@@ -343,6 +348,16 @@ impl Source for HookedSource {
                 }
             })
             .boxed())
+    }
+
+    async fn reconsider(&self, part: &Part, error: Error) -> Result<Part> {
+        if !self.forms {
+            return Err(error);
+        }
+        Ok(Part {
+            bytes: part.bytes + 1,
+            ..part.clone()
+        })
     }
 
     async fn confirm(&self, part: &Part, durable: Mark) -> Result<()> {

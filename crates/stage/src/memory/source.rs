@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt};
 
 use crate::{
     Batch, Batches, Catalog, Encoding, Error, Format, Kind, Lsn, Mark, Part, PartId, Payload, Plan,
-    Range, Result, Sequence, SequenceValue, Side, Slice, Source, Table, TableId, Work,
+    Range, Result, Sequence, SequenceValue, Shape, Side, Slice, Source, Table, TableId, Work,
 };
 
 /// A database in memory, to be read. Rows are lines of COPY's text format.
@@ -150,6 +150,7 @@ impl MemorySource {
             table: table.clone(),
             range,
             encoding: Encoding::Text,
+            shape: Shape::Whole,
         };
         let (large, small): (Vec<_>, Vec<_>) = self
             .tables

@@ -146,7 +146,7 @@ impl Target for MemoryTarget {
         let Some(plan) = &state.plan else {
             return Err(protocol("a part was opened before the target was prepared"));
         };
-        if !plan.parts.contains(part) {
+        if !plan.parts.iter().any(|planned| planned.id == part.id) {
             return Err(protocol("a part was opened that is not in the plan"));
         }
         if state.durable.contains_key(&part.id) {
