@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use pghaul_relay::{Options, Runner};
+use pghaul_relay::{Options, Pipeline};
 use pghaul_stage::memory::{MemorySource, MemoryTarget};
-use pghaul_stage::{Result, Source, TableId};
+use pghaul_stage::{Result, TableId};
 
 fn main() -> Result<()> {
     let people = TableId::new("public", "people");
@@ -26,11 +26,10 @@ fn main() -> Result<()> {
     let runtime = runtime.map_err(|error| {
         pghaul_stage::Error::new(pghaul_stage::Kind::Permanent, "no runtime").because(error)
     })?;
-    let catalog = runtime.block_on(source.catalog())?;
-    let plan = runtime.block_on(source.plan())?;
-    let summary = Runner::new(source, Arc::clone(&target) as _, runtime.handle().clone())
+    let summary = Pipeline::from(source)
+        .to(Arc::clone(&target) as _, runtime.handle().clone())
         .options(Options::default())
-        .run(&catalog, &plan)?;
+        .run_as_planned()?;
 
     assert_eq!(target.rows(&people).len(), 3);
     assert_eq!(target.rows(&cities).len(), 2);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pghaul_extract::{PgSource, Split};
 use pghaul_load::{PgTarget, VerifyOptions};
-use pghaul_relay::{Cancel, Fanout, Options, Progress, Runner};
+use pghaul_relay::{Cancel, Fanout, Link, Options, Pipeline, Progress};
 use pghaul_stage::{Catalog, Error, Event, Kind, Observer, Plan, Result, Severity, Side, Source};
 use pghaul_wire::Conninfo;
 use tokio::runtime::Handle;
@@ -18,6 +18,9 @@ use crate::{Outcome, report, signal, verify};
 
 /// Payload bytes that may be under way in all lanes together.
 const QUEUES: usize = 32 << 20;
+
+/// Payload bytes that may be under way in one lane.
+const LINK: usize = 8 << 20;
 
 /// How long a run may take to end its sessions on either side.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -142,11 +145,12 @@ impl Request<'_> {
     ) -> Result<(pghaul_relay::Summary, Option<pghaul_load::Report>)> {
         let target = Arc::clone(&ends.target);
         let jobs = NonZeroUsize::new(self.jobs).ok_or_else(|| Error::input("no jobs"))?;
-        let queue_bytes = Options::default().queue_bytes.min(QUEUES / jobs);
-        let summary = Runner::new(ends.source.stage(), target, handle.clone())
+        let bytes = LINK.min(QUEUES / jobs);
+        let summary = Pipeline::from(ends.source.stage())
+            .link(Link::Channel { bytes })
+            .to(target, handle.clone())
             .options(Options {
                 jobs,
-                queue_bytes,
                 ..Options::default()
             })
             .observer(Arc::clone(&self.observer))

@@ -4,11 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
 use futures_util::TryStreamExt;
-use pghaul_stage::{Error, Event, Kind, Mark, Part, Result, Side};
+use pghaul_stage::{Batch, Error, Event, Kind, Mark, Part, Pass, Result, Side};
 
+use crate::Cancel;
 use crate::link::{LinkReceiver, LinkSender};
 use crate::runner::Run;
-use crate::{Cancel, Link};
 
 /// What the target accepted of a part.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,10 +26,7 @@ impl Run<'_> {
     /// once the whole part was accepted and only the commit was still to come.
     pub(crate) fn attempt(&self, part: &Part, complete: &mut Option<Copied>) -> Result<Copied> {
         let token = self.stop.child();
-        let link = Link::Channel {
-            bytes: self.runner.options.queue_bytes,
-        };
-        let (sender, receiver) = link.open(&token);
+        let (sender, receiver) = self.runner.link.open(&token);
         let (read, written) = thread::scope(|scope| {
             let token = &token;
             let reader = thread::Builder::new()
@@ -81,11 +78,10 @@ impl Run<'_> {
     ) -> Result<Copied> {
         let target = &self.runner.target;
         let mut writer = self.wait(token, Side::Target, target.open(part, self.formats.write))?;
+        let mut passes = self.passes(part)?;
         let mut copied = Copied::default();
-        while let Some((mut batch, permit)) = receiver.recv()? {
-            for transform in &self.runner.transforms {
-                batch = transform.apply(batch)?;
-            }
+        while let Some((batch, permit)) = receiver.recv()? {
+            let batch = self.transform(&mut passes, batch)?;
             let (slice, rows, mark) = (batch.slice, batch.rows, batch.mark);
             let bytes = batch.payload.size() as u64;
             self.wait(token, Side::Target, writer.write(batch))?;
@@ -100,10 +96,35 @@ impl Run<'_> {
                 bytes,
             });
         }
+        for pass in &mut passes {
+            pass.finish()?;
+        }
         *complete = Some(copied);
         self.note_waits(receiver.waits());
         copied.mark = self.wait(token, Side::Target, writer.finish())?;
         Ok(copied)
+    }
+
+    /// A fresh pass of every transform.
+    fn passes(&self, part: &Part) -> Result<Vec<Box<dyn Pass>>> {
+        let transforms = self.runner.transforms.iter();
+        let passes = transforms.map(|transform| transform.open(self.catalog, part));
+        passes.collect()
+    }
+
+    fn transform(&self, passes: &mut [Box<dyn Pass>], mut batch: Batch) -> Result<Batch> {
+        let (slice, mark) = (batch.slice, batch.mark);
+        for pass in &mut *passes {
+            batch = pass.apply(batch)?;
+        }
+        // Without transforms the source's own word on the format is for the target to judge.
+        let agreed = passes.is_empty() || batch.payload.format() == self.formats.write;
+        if agreed && (slice, mark) == (batch.slice, batch.mark) {
+            Ok(batch)
+        } else {
+            let message = "a transform changed a batch's slice or mark, or left its format";
+            Err(Error::new(Kind::Protocol, message).at(Side::Link))
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //!  (queue)   └───────────────────────────────────────────────────────────┘
 //! ```
 //!
+//! * A [`Pipeline`] joins a source, transforms, a link and a target, whoever wrote them.
 //! * A [`Runner`] takes a plan through a source, transforms and a target, several parts at a
 //!   time, with retries; it believes only the target about what is done.
 //! * A [`Link`] carries the batches of one part; its memory is bounded in bytes ([`channel`]).
@@ -19,6 +20,7 @@ mod fanout;
 mod lane;
 mod link;
 mod loaded;
+mod pipeline;
 mod progress;
 mod retry;
 mod runner;
@@ -27,7 +29,13 @@ mod summary;
 pub use cancel::Cancel;
 pub use fanout::Fanout;
 pub use link::{Link, LinkReceiver, LinkSender};
+pub use pipeline::Pipeline;
 pub use progress::{Progress, RunningPart, RunningStep, Snapshot, StepReport, TableReport};
 pub use retry::Retry;
 pub use runner::{Options, Runner};
 pub use summary::Summary;
+
+/// The guide's code is compiled and run with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/compose.md")]
+struct Guide;

@@ -9,14 +9,21 @@ use crate::channel::{self, Permit, Waits};
 ///
 /// Today there is one, for a process that reaches both servers. The spool, for stages on
 /// separate hosts, joins it as a second variant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Link {
     /// A bounded channel in memory.
     Channel {
-        /// Payload bytes that may be under way for one part.
+        /// Payload bytes that may be under way for one part. A single batch may be larger.
         bytes: usize,
     },
+}
+
+impl Default for Link {
+    /// A channel of 8 MiB.
+    fn default() -> Self {
+        Link::Channel { bytes: 8 << 20 }
+    }
 }
 
 /// The end of a link that the reader holds.
@@ -37,10 +44,10 @@ pub enum LinkReceiver {
 
 impl Link {
     /// Opens the link for one attempt of a part. Both ends fail once `cancel` is cancelled.
-    pub fn open(self, cancel: &Cancel) -> (LinkSender, LinkReceiver) {
+    pub fn open(&self, cancel: &Cancel) -> (LinkSender, LinkReceiver) {
         match self {
             Link::Channel { bytes } => {
-                let (sender, receiver) = channel::open(bytes, cancel);
+                let (sender, receiver) = channel::open(*bytes, cancel);
                 (LinkSender::Channel(sender), LinkReceiver::Channel(receiver))
             }
         }

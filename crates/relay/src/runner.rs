@@ -17,7 +17,7 @@ use crate::attempt::{Copied, contain};
 use crate::cancel::cancelled;
 use crate::channel::Waits;
 use crate::loaded::Loaded;
-use crate::{Cancel, Retry, Summary};
+use crate::{Cancel, Link, Retry, Summary};
 
 /// How a [`Runner`] works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,24 +25,22 @@ pub struct Options {
     /// Parts that are copied at the same time; each takes two threads and one connection on
     /// either side.
     pub jobs: NonZeroUsize,
-    /// Payload bytes that may be under way per job. A single batch may be larger.
-    pub queue_bytes: usize,
     /// How transient errors are retried.
     pub retry: Retry,
 }
 
 impl Default for Options {
-    /// Four jobs with 8 MiB each.
+    /// Four jobs.
     fn default() -> Self {
         Self {
             jobs: NonZeroUsize::MIN.saturating_add(3),
-            queue_bytes: 8 << 20,
             retry: Retry::default(),
         }
     }
 }
 
-/// Moves all parts of a plan from a source, through transforms, to a target.
+/// Moves all parts of a plan from a source, through transforms, to a target. A
+/// [`Pipeline`](crate::Pipeline) puts one together.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -69,6 +67,7 @@ pub struct Runner {
     pub(crate) source: Arc<dyn Source>,
     pub(crate) target: Arc<dyn Target>,
     pub(crate) transforms: Vec<Arc<dyn Transform>>,
+    pub(crate) link: Link,
     pub(crate) options: Options,
     observer: Arc<dyn Observer>,
     cancel: Cancel,
@@ -76,13 +75,14 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// A runner without transforms and with default options, which nobody observes. All I/O
+    /// A runner without transforms, with the default link and options, which nobody observes. All I/O
     /// runs on `handle`'s runtime, which must be a multi-threaded one.
     pub fn new(source: Arc<dyn Source>, target: Arc<dyn Target>, handle: Handle) -> Self {
         Self {
             source,
             target,
             transforms: Vec::new(),
+            link: Link::default(),
             options: Options::default(),
             observer: Arc::new(Silent),
             cancel: Cancel::new(),
@@ -94,6 +94,13 @@ impl Runner {
     #[must_use]
     pub fn transform(mut self, transform: Arc<dyn Transform>) -> Self {
         self.transforms.push(transform);
+        self
+    }
+
+    /// Sets what joins reading and writing; each part has such a link of its own.
+    #[must_use]
+    pub fn link(mut self, link: Link) -> Self {
+        self.link = link;
         self
     }
 
@@ -133,11 +140,23 @@ impl Runner {
         })
     }
 
+    /// As [`Runner::run`], with the catalog and the plan that the source gives now. If its plan
+    /// is the same each time, calling this again resumes: parts that are durable are not read.
+    pub fn run_as_planned(&self) -> Result<Summary> {
+        let ask = |error: Error| error.at(Side::Source);
+        let (catalog, plan) = self.handle.block_on(self.cancel.until(async {
+            let catalog = self.source.catalog().await.map_err(ask)?;
+            Ok((catalog, self.source.plan().await.map_err(ask)?))
+        }))?;
+        self.run(&catalog, &plan)
+    }
+
     fn migrate(&self, catalog: &Catalog, plan: &Plan) -> Result<Summary> {
         let started = Instant::now();
         let formats = self.agree()?;
         let run = Run {
             runner: self,
+            catalog,
             formats,
             stop: self.cancel.child(),
             failure: Mutex::new(None),
@@ -200,6 +219,7 @@ pub(crate) struct Formats {
 /// What the lanes of one run share.
 pub(crate) struct Run<'a> {
     pub(crate) runner: &'a Runner,
+    pub(crate) catalog: &'a Catalog,
     pub(crate) formats: Formats,
     /// Cancelled by the operator, and by the first failure.
     pub(crate) stop: Cancel,

@@ -95,7 +95,7 @@ pub struct Setting {
 
 /// A table that can hold rows: ordinary tables and leaf partitions, no views, no parents of
 /// partitions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// Its name.
     pub id: TableId,

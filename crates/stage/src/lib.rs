@@ -10,7 +10,8 @@
 //!
 //! * A [`Source`] describes itself ([`Catalog`]), cuts its rows into [`Part`]s under one
 //!   snapshot ([`Plan`]), and reads a part as a stream of [`Batch`]es.
-//! * A [`Transform`] is a pure function on a batch.
+//! * A [`Transform`] changes batches on their way, one part at a time; [`MapRows`] makes one of
+//!   a function on rows, which [`Rows`] cuts out of COPY streams.
 //! * A [`Target`] opens a [`Writer`] per part. What the writer has *accepted* is durable only
 //!   once [`Writer::finish`] or [`Writer::flush`] says so.
 //!
@@ -21,7 +22,7 @@
 //! which nothing on the way decodes.
 //!
 //! This crate does no input or output and knows no driver. [`memory`] holds a source and a
-//! target that live in memory; with the feature `conformance`, the module of that name is the
+//! target that live in memory, [`Generator`] makes rows up, and [`NullTarget`] forgets them; with the feature `conformance`, the module of that name is the
 //! suite that every implementation must pass.
 //!
 //! # How to add a stage
@@ -37,10 +38,14 @@ pub mod conformance;
 mod error;
 mod event;
 mod finding;
+mod generator;
 mod lsn;
+mod map_rows;
 pub mod memory;
+mod null;
 mod omission;
 mod part;
+mod rows;
 mod source;
 mod table;
 mod target;
@@ -55,10 +60,14 @@ pub use check::Check;
 pub use error::{Error, Kind, Result, Side};
 pub use event::{Event, Observer, Severity, Silent, Step};
 pub use finding::{Finding, Verdict};
+pub use generator::{Generator, RowShape};
 pub use lsn::Lsn;
+pub use map_rows::{MapRows, RowMap};
+pub use null::NullTarget;
 pub use omission::Omission;
 pub use part::{Encoding, Mark, Part, PartId, Plan, Range, Shape, Slice, Work};
+pub use rows::{CopyItem, Row, Rows};
 pub use source::{Batches, Source};
 pub use table::TableId;
 pub use target::{Target, Writer};
-pub use transform::Transform;
+pub use transform::{Pass, Transform};

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::Mutex;
 
-use pghaul_relay::{Cancel, Progress};
+use pghaul_relay::{Cancel, Link, Progress};
 use pghaul_stage::Kind;
 
 use crate::rig::{Fate, Point, Rig, database};
@@ -20,7 +20,9 @@ fn transient_faults_are_survived_within_a_run() {
         let progress = Arc::new(Progress::new());
         rig.observer = Arc::<Progress>::clone(&progress);
         rig.options.jobs = NonZeroUsize::new(1 + seed as usize % 4).unwrap();
-        rig.options.queue_bytes = 1 + seed as usize * 7 % 100;
+        rig.link = Link::Channel {
+            bytes: 1 + seed as usize * 7 % 100,
+        };
         rig.options.retry.attempts = 200;
         rig.hook(move |point, _| {
             let dice = random.lock().unwrap().next(100);

@@ -5,4 +5,5 @@ mod endings;
 mod faults;
 mod moves;
 mod rig;
+mod transforms;
 mod watching;

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use pghaul_relay::Link;
+use pghaul_stage::Kind;
 use pghaul_stage::memory::MemorySource;
-use pghaul_stage::{Batch, Format, Kind, Payload, Result, Transform};
 
 use crate::rig::{Fate, Point, Rig, database, numbers, table};
 
@@ -63,7 +63,7 @@ fn a_stalled_target_stops_the_reading_to_the_byte() {
                 .batch_bytes(batch),
         );
         rig.options.jobs = NonZeroUsize::new(jobs).unwrap();
-        rig.options.queue_bytes = budget;
+        rig.link = Link::Channel { bytes: budget };
         rig.hook(|point, _| match point {
             Point::Write => Fate::Stall,
             _ => Fate::Go,
@@ -132,46 +132,4 @@ fn tables_that_were_loaded_before_are_declared_at_the_start() {
     rig.run().unwrap();
     assert_eq!(rig.target.loaded().len(), 2 * first);
     assert_eq!(calls.load(Ordering::SeqCst), 1, "all in one call");
-}
-
-struct Louder;
-
-impl Transform for Louder {
-    fn output(&self, input: Format) -> Option<Format> {
-        Some(input)
-    }
-    fn apply(&self, batch: Batch) -> Result<Batch> {
-        let Payload::Copy(bytes) = &batch.payload else {
-            panic!("there is one format");
-        };
-        let payload = Payload::Copy(Bytes::from(bytes.to_ascii_uppercase()));
-        Ok(Batch { payload, ..batch })
-    }
-}
-
-struct Unreadable;
-
-impl Transform for Unreadable {
-    fn output(&self, _: Format) -> Option<Format> {
-        None
-    }
-    fn apply(&self, _: Batch) -> Result<Batch> {
-        panic!("it was not agreed on")
-    }
-}
-
-#[test]
-fn batches_pass_the_transforms() {
-    let mut rig = Rig::new(MemorySource::new().table(table("t"), ["1\tquiet"]));
-    rig.transform = Some(Arc::new(Louder));
-    rig.run().unwrap();
-    assert_eq!(rig.target.rows(&table("t")), ["1\tQUIET"]);
-}
-
-#[test]
-fn without_a_common_format_nothing_begins() {
-    let mut rig = Rig::new(database());
-    rig.transform = Some(Arc::new(Unreadable));
-    assert_eq!(rig.run().unwrap_err().kind(), Kind::Input);
-    assert_eq!(rig.source.bytes_read(), 0);
 }

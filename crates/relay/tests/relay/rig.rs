@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use pghaul_relay::{Cancel, Options, Retry, Runner, Summary};
+use pghaul_relay::{Cancel, Link, Options, Retry, Runner, Summary};
 use pghaul_stage::memory::{MemorySource, MemoryTarget};
 use pghaul_stage::{
     Batch, Batches, Catalog, Error, Format, Kind, Mark, Observer, Part, PartId, Plan, Result,
@@ -71,6 +71,7 @@ pub(crate) struct Rig {
     pub(crate) source: Arc<MemorySource>,
     pub(crate) target: MemoryTarget,
     pub(crate) options: Options,
+    pub(crate) link: Link,
     pub(crate) cancel: Cancel,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) transform: Option<Arc<dyn Transform>>,
@@ -93,13 +94,13 @@ impl Rig {
             target: MemoryTarget::new(),
             options: Options {
                 jobs: NonZeroUsize::MIN.saturating_add(2),
-                queue_bytes: 64,
                 retry: Retry {
                     attempts: 5,
                     first: Duration::from_micros(100),
                     limit: Duration::from_millis(1),
                 },
             },
+            link: Link::Channel { bytes: 64 },
             cancel: Cancel::new(),
             observer: Arc::new(Silent),
             transform: None,
@@ -174,6 +175,7 @@ impl Rig {
             self.runtime.handle().clone(),
         )
         .options(self.options)
+        .link(self.link.clone())
         .observer(Arc::clone(&self.observer))
         .cancel(self.cancel.clone());
         if let Some(transform) = &self.transform {
