@@ -8,5 +8,6 @@ mod large_rows;
 mod migrate;
 mod support;
 mod validate;
+mod values;
 mod verify;
 mod versions;
