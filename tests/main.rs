@@ -6,6 +6,7 @@ mod faults;
 mod harness;
 mod large_rows;
 mod migrate;
+mod objects;
 mod support;
 mod validate;
 mod values;

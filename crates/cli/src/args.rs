@@ -119,6 +119,10 @@ pub(crate) struct Migrate {
     #[arg(long)]
     pub(crate) verify: bool,
 
+    /// Put what is in tablespace OLD of the source into tablespace NEW of the target; repeatable
+    #[arg(long, value_name = "OLD=NEW", value_parser = parse_pair)]
+    pub(crate) tablespace_map: Vec<(String, String)>,
+
     /// How COPY encodes rows
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = CopyFormat::Auto)]
     pub(crate) copy_format: CopyFormat,
@@ -148,6 +152,10 @@ pub(crate) struct Validate {
     /// As for `pghaul migrate`: the target database may hold objects, and must be droppable
     #[arg(long)]
     pub(crate) overwrite: bool,
+
+    /// As for `pghaul migrate`
+    #[arg(long, value_name = "OLD=NEW", value_parser = parse_pair)]
+    pub(crate) tablespace_map: Vec<(String, String)>,
 }
 
 /// `pghaul verify`.
@@ -184,6 +192,14 @@ pub(crate) struct Cleanup {
     /// Also remove the record of an unfinished migration, which then cannot be resumed
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// Two names with `=` between them.
+fn parse_pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((old, new)) if !old.is_empty() && !new.is_empty() => Ok((old.into(), new.into())),
+        _ => Err("write two names with = between them, such as old=new".to_owned()),
+    }
 }
 
 /// A size in bytes, with an optional unit in powers of 1024, as PostgreSQL writes them.

@@ -1,5 +1,6 @@
 //! How a migration begins: anew, over what is there, or where an earlier run stopped.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pghaul_extract::{Changed, PgSource, Probe, Settled, probe};
@@ -81,6 +82,7 @@ impl Request<'_> {
             jobs: self.jobs,
             index_jobs: self.load_config().index_jobs,
             overwrite: self.args.overwrite,
+            tablespace_map: &self.args.tablespace_map,
         };
         scope.require(self.args.output.output).await
     }
@@ -90,10 +92,13 @@ impl Request<'_> {
             self.note("the target holds no migration to resume; starting from the beginning");
         }
         let source = self.open_source(target_version).await?;
-        let catalog = source.catalog().await?;
+        let mut catalog = source.catalog().await?;
+        catalog.tablespace_map = self.args.tablespace_map.iter().cloned().collect();
+        pghaul_load::check_tablespaces(&self.target, &catalog).await?;
         let plan = source.plan().await?;
         if create {
-            let create = pghaul_load::create(&self.target, &catalog.database);
+            let tablespace = catalog.database_tablespace();
+            let create = pghaul_load::create(&self.target, &catalog.database, tablespace);
             if let Err(error) = self.step(Step::Database, create).await {
                 // The server may just have finished what a run that was killed had asked for.
                 let exists = matches!(error.code(), Some("42P04" | "23505"));
@@ -120,6 +125,13 @@ impl Request<'_> {
             return Ok(None);
         }
         same_source(&saved, source)?;
+        let map: BTreeMap<_, _> = self.args.tablespace_map.iter().cloned().collect();
+        if !map.is_empty() && map != saved.catalog.tablespace_map {
+            return Err(Error::input(
+                "the migration began with another --tablespace-map, and goes on with that one",
+            )
+            .remedy("leave the flag out, or start again with --overwrite"));
+        }
         let target = PgTarget::resume(
             self.target.clone(),
             self.load_config(),

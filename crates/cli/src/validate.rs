@@ -33,6 +33,7 @@ pub(crate) struct Scope<'a> {
     pub(crate) jobs: usize,
     pub(crate) index_jobs: usize,
     pub(crate) overwrite: bool,
+    pub(crate) tablespace_map: &'a [(String, String)],
 }
 
 /// What was found.
@@ -51,6 +52,7 @@ pub(crate) fn run(args: &Validate) -> Result<Outcome> {
         jobs,
         index_jobs: args.index_jobs.map_or(jobs, usize::from),
         overwrite: args.overwrite,
+        tablespace_map: &args.tablespace_map,
     };
     let cancel = Cancel::new();
     signal::cancel_on_interrupt(cancel.clone());
@@ -95,7 +97,7 @@ impl Scope<'_> {
         let ((mut findings, source), (more, target)) = tokio::try_join!(source, target)?;
         findings.extend(more);
         if let (Some(source), Some(target)) = (&source, &target) {
-            findings.extend(compare::both(source, target, self.overwrite).await?);
+            findings.extend(compare::both(source, target, &self).await?);
         }
         findings.sort_by_key(|finding| (side_order(finding), finding.check()));
         let elapsed = began.elapsed();

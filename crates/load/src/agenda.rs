@@ -41,6 +41,8 @@ pub(crate) struct TableWork {
     pub(crate) indexes: Vec<IndexWork>,
     /// Its statistics objects.
     pub(crate) statistics: Vec<usize>,
+    /// Positions in `foreign_keys` of those that it is part of.
+    pub(crate) foreign_keys: Vec<usize>,
 }
 
 /// An index, or a constraint that is one.
@@ -201,6 +203,11 @@ impl Sorter<'_> {
                         self.dependencies(entry).all(|on| early.contains(&on))
                     });
             if plain {
+                for table in &key.tables {
+                    if let Some(work) = agenda.tables.get_mut(table) {
+                        work.foreign_keys.push(agenda.foreign_keys.len());
+                    }
+                }
                 agenda.foreign_keys.push(key);
             } else {
                 agenda.late_foreign_keys.push(key);

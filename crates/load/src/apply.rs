@@ -212,7 +212,8 @@ impl Apply {
 
     /// Runs units in one transaction with their steps.
     async fn commit(&mut self, units: &[&Unit], settings: &str) -> Result<()> {
-        let script = script(units, settings, |step| self.ledger.step_sql(step));
+        let steps = units.iter().map(|unit| unit.step.as_str());
+        let script = script(units, settings, &self.ledger.steps_sql(steps));
         self.execute(&script).await
     }
 
@@ -279,9 +280,9 @@ impl Drop for Running {
     }
 }
 
-/// One transaction: each unit under the defaults it expects, then the steps. The steps come
-/// last because they hold the migration's row.
-fn script(units: &[&Unit], settings: &str, step_sql: impl Fn(&str) -> String) -> String {
+/// One transaction: each unit under the defaults it expects, then the record of their steps. It
+/// comes last because it holds the migration's row.
+fn script(units: &[&Unit], settings: &str, record: &str) -> String {
     let mut script = format!("BEGIN;\n{settings}\n");
     let (mut tablespace, mut access_method) = (None, None);
     for unit in units {
@@ -300,11 +301,7 @@ fn script(units: &[&Unit], settings: &str, step_sql: impl Fn(&str) -> String) ->
             script += "\n";
         }
     }
-    for unit in units {
-        script += &step_sql(&unit.step);
-        script += ";\n";
-    }
-    script + "COMMIT;"
+    script + record + ";\nCOMMIT;"
 }
 
 fn setting(name: &str, value: Option<&str>) -> String {
@@ -333,7 +330,7 @@ mod tests {
             unit("4", Some("a\"b")),
         ];
         let units: Vec<&Unit> = units.iter().collect();
-        let script = script(&units, "SET LOCAL x = 1;", |step| format!("record {step}"));
+        let script = script(&units, "SET LOCAL x = 1;", "record 1 to 4");
         let lines: Vec<&str> = script.lines().filter(|line| *line != ";").collect();
         assert_eq!(
             lines,
@@ -346,10 +343,7 @@ mod tests {
                 "SET LOCAL default_tablespace = \"a\"\"b\";",
                 "do 3;",
                 "do 4;",
-                "record 1;",
-                "record 2;",
-                "record 3;",
-                "record 4;",
+                "record 1 to 4;",
                 "COMMIT;",
             ]
         );

@@ -157,6 +157,10 @@ impl Build {
             .collect();
         fresh.sort_unstable_by_key(|(table, _)| *table);
         fresh.dedup_by_key(|(table, _)| *table);
+        let candidates: BTreeSet<usize> = fresh
+            .iter()
+            .flat_map(|(_, work)| work.foreign_keys.iter().copied())
+            .collect();
         let (small, large): (Vec<_>, Vec<_>) =
             fresh.into_iter().partition(|(_, work)| work.bytes < SMALL);
         for group in small.chunks(GROUP) {
@@ -165,10 +169,9 @@ impl Build {
         for (table, work) in large {
             self.table(ground, table, work);
         }
-        let ready: Vec<&ForeignKey> = ground
-            .agenda
-            .foreign_keys
-            .iter()
+        let ready: Vec<&ForeignKey> = candidates
+            .into_iter()
+            .filter_map(|at| ground.agenda.foreign_keys.get(at))
             .filter(|key| self.is_ready(key))
             .collect();
         self.connect(ground, ready);

@@ -4,20 +4,25 @@ use pghaul_stage::{Database, Error, Kind, Result, Side};
 use pghaul_wire::{Client, Conninfo, quote};
 
 use crate::session::{failed, open};
+use crate::tablespace;
 
 /// Databases that every server has, from which others are created and dropped.
 pub(crate) const MAINTENANCE: [&str; 2] = ["postgres", "template1"];
 
 /// Creates the database that `conninfo` names, empty, with the encoding and the locale of
-/// `source`. Its other properties follow at the end of the migration.
+/// `source`, in `tablespace` if the target has it. Its other properties follow at the end of the
+/// migration.
 ///
 /// # Errors
 ///
 /// Kind permanent, with the remedy, where the target cannot have this encoding or locale.
-pub async fn create(conninfo: &Conninfo, source: &Database) -> Result<()> {
+pub async fn create(conninfo: &Conninfo, source: &Database, tablespace: &str) -> Result<()> {
     let client = maintenance(conninfo).await?;
     let version = version(&client).await?;
-    let statement = statement(conninfo.dbname(), source, version)?;
+    let mut statement = statement(conninfo.dbname(), source, version)?;
+    if tablespace::read(&client).await?.contains(tablespace) {
+        statement += &format!(" TABLESPACE {}", quote::ident(tablespace));
+    }
     client.batch_execute(&statement).await.map_err(|error| {
         let error = failed(error).on(subject(conninfo));
         match error.code() {
@@ -36,7 +41,8 @@ pub async fn create(conninfo: &Conninfo, source: &Database) -> Result<()> {
                 ))
             }
             Some("42501") => error.remedy(
-                "grant CREATEDB to the target's role, or create the database there yourself",
+                "grant CREATEDB to the target's role (and CREATE on the tablespace), or create \
+                 the database there yourself",
             ),
             _ => error,
         }
@@ -101,7 +107,7 @@ pub async fn server_version(conninfo: &Conninfo) -> Result<u32> {
 }
 
 /// A session in a database other than the one named.
-async fn maintenance(conninfo: &Conninfo) -> Result<Client> {
+pub(crate) async fn maintenance(conninfo: &Conninfo) -> Result<Client> {
     let mut first = None;
     for name in MAINTENANCE
         .into_iter()

@@ -139,7 +139,7 @@ impl Unit {
             subject: entry.subject(),
             sql,
             owner: owner::alter(entry).filter(|_| present.owners.contains(&entry.owner)),
-            tablespace: tablespace(entry, present),
+            tablespace: present.tablespace(entry).map(str::to_owned),
             access_method: entry.access_method.clone().filter(|_| !partitioned),
             report: None,
             instead: None,
@@ -164,7 +164,7 @@ impl Unit {
             step: format!("index {}", entry.id),
             subject: entry.subject(),
             sql: definition.unwrap_or(own).to_owned(),
-            tablespace: tablespace(entry, present),
+            tablespace: present.tablespace(entry).map(str::to_owned),
             ..Unit::default()
         }
     }
@@ -228,13 +228,6 @@ impl Using<'_> {
              {deferrable};\n"
         )
     }
-}
-
-/// A tablespace that the target does not have is replaced by the database's own.
-fn tablespace(entry: &Entry, present: &Present) -> Option<String> {
-    let wanted = entry.tablespace.as_ref()?;
-    let there = present.tablespaces.contains(wanted);
-    Some(if there { wanted.clone() } else { String::new() })
 }
 
 #[cfg(test)]
@@ -308,6 +301,12 @@ mod tests {
         let mut present = Present::default();
         assert_eq!(Unit::of(&entry, &present).tablespace.as_deref(), Some(""));
         present.tablespaces.insert("fast".into());
+        assert_eq!(
+            Unit::of(&entry, &present).tablespace.as_deref(),
+            Some("fast")
+        );
+        present.tablespace_map.insert("slow".into(), "fast".into());
+        entry.tablespace = Some("slow".into());
         assert_eq!(
             Unit::of(&entry, &present).tablespace.as_deref(),
             Some("fast")

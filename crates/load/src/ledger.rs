@@ -321,14 +321,16 @@ impl Ledger {
         format!("SELECT pghaul.fence('{}', {})", self.migration, self.epoch)
     }
 
-    /// Statements that record a step; they belong at the end of the step's own transaction.
-    /// They fail if the step is recorded already, or if another run has taken over.
-    pub(crate) fn step_sql(&self, step: &str) -> String {
+    /// Statements that record steps, of which there must be one; they belong at the end of the
+    /// steps' own transaction. They fail if a step is recorded already, or if another run has
+    /// taken over.
+    pub(crate) fn steps_sql<'a>(&self, steps: impl IntoIterator<Item = &'a str>) -> String {
+        let row = |step| format!("('{}', {})", self.migration, quote::literal(step));
+        let rows: Vec<String> = steps.into_iter().map(row).collect();
         format!(
-            "{};\nINSERT INTO pghaul.step (migration, step) VALUES ('{}', {})",
+            "{};\nINSERT INTO pghaul.step (migration, step) VALUES {}",
             self.fence_sql(),
-            self.migration,
-            quote::literal(step)
+            rows.join(", ")
         )
     }
 

@@ -36,6 +36,7 @@ mod session;
 mod setting;
 mod statement;
 mod statistics;
+mod tablespace;
 mod target;
 mod unlogged;
 mod vacant;
@@ -49,6 +50,7 @@ pub use database::{create, drop_database, server_version};
 pub use inspect::{Occupied, State, inspect};
 pub use ledger::{Durable, Saved};
 pub use secret::reveal;
+pub use tablespace::check_tablespaces;
 pub use target::PgTarget;
 pub use validate::{Available, Intent, Locale, TargetFacts, validate};
 pub use verify::{

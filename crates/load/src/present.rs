@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use pghaul_stage::{Event, Observer, Omission, Result, TableId};
 use pghaul_wire::Client;
 
-use crate::archive::Archive;
+use crate::archive::{Archive, Entry};
 use crate::database;
 use crate::session::failed;
+use crate::tablespace;
 
 /// Roles that the session may make owners; a superuser may all of them.
 const OWNERS: &str = "SELECT rolname FROM pg_catalog.pg_roles
@@ -33,18 +34,29 @@ pub(crate) struct Present {
     pub(crate) owners: HashSet<String>,
     /// Tablespaces.
     pub(crate) tablespaces: HashSet<String>,
+    /// Those that take the place of the source's.
+    pub(crate) tablespace_map: BTreeMap<String, String>,
 }
 
 impl Present {
     /// Asks the target.
     pub(crate) async fn read(client: &Client) -> Result<Present> {
         let owners = client.query(OWNERS, &[]).await.map_err(failed)?;
-        let tablespaces = "SELECT spcname FROM pg_catalog.pg_tablespace";
-        let tablespaces = client.query(tablespaces, &[]).await.map_err(failed)?;
         Ok(Present {
             version: database::version(client).await?,
             owners: owners.iter().map(|row| row.get(0)).collect(),
-            tablespaces: tablespaces.iter().map(|row| row.get(0)).collect(),
+            tablespaces: tablespace::read(client).await?,
+            tablespace_map: BTreeMap::new(),
+        })
+    }
+
+    /// The tablespace that the statements of an entry shall expect; empty is the database's own.
+    pub(crate) fn tablespace<'a>(&'a self, entry: &'a Entry) -> Option<&'a str> {
+        let name = tablespace::mapped(&self.tablespace_map, entry.tablespace.as_deref()?);
+        Some(if self.tablespaces.contains(name) {
+            name
+        } else {
+            ""
         })
     }
 
@@ -58,8 +70,8 @@ impl Present {
             {
                 owners.entry(&entry.owner).or_default().push(statement);
             }
-            if let Some(name) = entry.tablespace.as_deref().filter(|name| !name.is_empty())
-                && !self.tablespaces.contains(name)
+            if let (Some(name), Some("")) = (&entry.tablespace, self.tablespace(entry))
+                && !name.is_empty()
             {
                 *tablespaces.entry(name).or_default() += 1;
             }

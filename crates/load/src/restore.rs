@@ -1,5 +1,6 @@
 //! Restores the schema: roles and what rows need before them, everything else after them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,6 +27,7 @@ pub(crate) struct Restore {
     agenda: Arc<Agenda>,
     statistics: Arc<Statistics>,
     roles: Roles,
+    tablespace_map: BTreeMap<String, String>,
     ledger: Arc<Ledger>,
     observer: Arc<dyn Observer>,
     post_data: PostData,
@@ -59,6 +61,7 @@ impl Restore {
             archive: Arc::new(archive),
             statistics: Arc::new(statistics),
             roles: Roles::of(catalog),
+            tablespace_map: catalog.tablespace_map.clone(),
             ledger,
             observer,
             post_data,
@@ -163,7 +166,10 @@ impl Restore {
             archive: Arc::clone(&self.archive),
             agenda: Arc::clone(&self.agenda),
             statistics: Arc::clone(&self.statistics),
-            present: Present::read(&client).await?,
+            present: Present {
+                tablespace_map: self.tablespace_map.clone(),
+                ..Present::read(&client).await?
+            },
             families: Families::read(&client).await?,
             done: self.ledger.steps().await?,
         })

@@ -260,7 +260,7 @@ impl Work<'_> {
     async fn record(&self, statement: &str, step: &str) -> Result<()> {
         self.execute(&format!(
             "BEGIN;\n{statement};\n{};\nCOMMIT",
-            self.ledger.step_sql(step)
+            self.ledger.steps_sql([step])
         ))
         .await
     }

@@ -19,8 +19,7 @@ use crate::pool::Pool;
 use crate::restore::Restore;
 use crate::session::open;
 use crate::writer::{Desk, PartWriter};
-use crate::{fence, forget};
-use crate::{properties, vacant};
+use crate::{fence, forget, properties, tablespace, vacant};
 
 /// A PostgreSQL database that is written.
 ///
@@ -40,6 +39,7 @@ struct Ready {
     restore: Restore,
     tables: HashMap<TableId, Table>,
     source: Database,
+    tablespace: String,
 }
 
 impl PgTarget {
@@ -170,6 +170,7 @@ impl PgTarget {
                 .map(|table| (table.id.clone(), table.clone()))
                 .collect(),
             source: catalog.database.clone(),
+            tablespace: catalog.database_tablespace().to_owned(),
         })
     }
 }
@@ -233,6 +234,7 @@ impl Target for PgTarget {
         });
         let client = ready.desk.ledger.session().await?;
         properties::apply(&client, &ready.source, &*self.observer).await?;
+        tablespace::compare(&client, &ready.tablespace, &*self.observer).await?;
         self.observer.observe(&Event::StepDone {
             step,
             subject,

@@ -5,6 +5,8 @@
 //! asking the source again) and in the spool, therefore it can be serialised. Password hashes
 //! cannot: they leave memory only as the statement that creates the role.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -40,6 +42,17 @@ pub struct Catalog {
     pub memberships: Vec<Membership>,
     /// Settings of roles in every database (`ALTER ROLE … SET`).
     pub role_settings: Vec<Setting>,
+    /// The user's wish: tablespaces of the source, and those of the target in their place.
+    #[serde(default)]
+    pub tablespace_map: BTreeMap<String, String>,
+}
+
+impl Catalog {
+    /// The tablespace that the target's database is to be in; empty if that does not matter.
+    pub fn database_tablespace(&self) -> &str {
+        let own = &self.database.tablespace;
+        self.tablespace_map.get(own).unwrap_or(own)
+    }
 }
 
 /// A server's identity.
@@ -66,6 +79,9 @@ pub struct Database {
     pub collate: String,
     /// `lc_ctype`.
     pub ctype: String,
+    /// Its default tablespace; empty if it is not known.
+    #[serde(default)]
+    pub tablespace: String,
     /// Locale provider: `c` (libc), `i` (icu) or `b` (builtin).
     pub provider: String,
     /// Locale of the icu or builtin provider.

@@ -4,14 +4,14 @@ use pghaul_extract::SourceFacts;
 use pghaul_load::TargetFacts;
 use pghaul_stage::{Check, Finding, Result, Side};
 
-use super::{content, locale};
+use super::{Scope, content, locale};
 use crate::output::bytes;
 
 /// All comparisons.
 pub(super) async fn both(
     source: &SourceFacts,
     target: &TargetFacts,
-    overwrite: bool,
+    scope: &Scope<'_>,
 ) -> Result<Vec<Finding>> {
     let mut findings = vec![
         two_databases(
@@ -52,8 +52,9 @@ pub(super) async fn both(
     findings.push(content::tablespaces(
         &source.tablespaces,
         &target.tablespaces,
+        scope.tablespace_map,
     ));
-    findings.extend(locale::compare(source, target, overwrite).await?);
+    findings.extend(locale::compare(source, target, scope.overwrite).await?);
     Ok(findings)
 }
 

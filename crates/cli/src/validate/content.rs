@@ -182,9 +182,18 @@ pub(super) fn with_oids(tables: &[String]) -> Finding {
     .on(tables)
 }
 
-pub(super) fn tablespaces(used: &[String], there: &BTreeSet<String>) -> Finding {
+pub(super) fn tablespaces(
+    used: &[String],
+    there: &BTreeSet<String>,
+    map: &[(String, String)],
+) -> Finding {
     let (check, side) = (Check::Tablespaces, Side::Target);
-    let missing: Vec<&String> = used.iter().filter(|name| !there.contains(*name)).collect();
+    let mapped = |name| map.iter().find(|(old, _)| old == name);
+    let missing: Vec<&String> = used
+        .iter()
+        .map(|name| mapped(name).map_or(name, |(_, new)| new))
+        .filter(|name| !there.contains(*name))
+        .collect();
     if missing.is_empty() {
         return Finding::succeeded(check, side, "the target lacks none that is used");
     }
@@ -192,7 +201,8 @@ pub(super) fn tablespaces(used: &[String], there: &BTreeSet<String>) -> Finding 
         check,
         side,
         "the target lacks these tablespaces: what is in them goes to the database's own",
-        "create them on the target (CREATE TABLESPACE) if the place matters",
+        "create them on the target (CREATE TABLESPACE), or name others with --tablespace-map, if the \
+         place matters",
     )
     .on(missing)
 }
@@ -264,8 +274,11 @@ mod tests {
         let missing = types(&["abstime", "int4"], &known);
         assert_eq!(missing.verdict(), Failed);
         assert_eq!(missing.objects(), ["abstime"]);
-        assert_eq!(tablespaces(&owned(&["fast"]), &known).verdict(), Warning);
-        assert_eq!(tablespaces(&[], &known).verdict(), Succeeded);
+        assert_eq!(
+            tablespaces(&owned(&["fast"]), &known, &[]).verdict(),
+            Warning
+        );
+        assert_eq!(tablespaces(&[], &known, &[]).verdict(), Succeeded);
         assert_eq!(with_oids(&owned(&["public.t"])).verdict(), Warning);
         assert_eq!(binary(&owned(&["because"])).verdict(), Succeeded);
     }

@@ -19,7 +19,8 @@ pub(crate) async fn read(client: &Client, server: &Probe) -> Result<Database> {
     let sql = format!(
         "SELECT pg_catalog.pg_get_userbyid(d.datdba), d.datcollate::text, d.datctype::text, \
                 {provider}, {locale}, {rules}, d.datconnlimit, \
-                pg_catalog.shobj_description(d.oid, 'pg_database'), d.datacl::text[] \
+                pg_catalog.shobj_description(d.oid, 'pg_database'), d.datacl::text[], \
+                (SELECT t.spcname::text FROM pg_catalog.pg_tablespace t WHERE t.oid = d.dattablespace) \
            FROM pg_catalog.pg_database d WHERE d.oid = {}",
         server.database_oid
     );
@@ -37,6 +38,7 @@ pub(crate) async fn read(client: &Client, server: &Probe) -> Result<Database> {
         connection_limit: field(&row, 6)?,
         comment: field(&row, 7)?,
         acl: field(&row, 8)?,
+        tablespace: field(&row, 9)?,
         settings: settings(client, server.database_oid).await?,
     })
 }

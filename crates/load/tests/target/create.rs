@@ -20,12 +20,14 @@ async fn encoding_and_locale_are_those_of_the_source() {
     let server = Server::get();
     let name = server.name("Created \"db\"");
     let conninfo = server.conninfo(&name);
-    create(&conninfo, &source("LATIN1", "C")).await.unwrap();
+    create(&conninfo, &source("LATIN1", "C"), "").await.unwrap();
     assert!(matches!(inspect(&conninfo).await.unwrap(), State::Empty));
     let query = "SELECT pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider
                  FROM pg_database WHERE datname = current_database()";
     assert_eq!(server.psql(&name, query), "LATIN1|C|C|c");
-    let error = create(&conninfo, &source("LATIN1", "C")).await.unwrap_err();
+    let error = create(&conninfo, &source("LATIN1", "C"), "")
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), Some("42P04"), "{error}");
 }
 
@@ -36,7 +38,7 @@ async fn an_icu_locale_is_kept() {
     let mut source = source("UTF8", "C");
     source.provider = "i".into();
     source.locale = Some("de-DE".into());
-    create(&server.conninfo(&name), &source).await.unwrap();
+    create(&server.conninfo(&name), &source, "").await.unwrap();
     let query = "SELECT datlocprovider, daticulocale FROM pg_database
                  WHERE datname = current_database()";
     assert_eq!(server.psql(&name, query), "i|de-DE");
@@ -48,6 +50,7 @@ async fn a_locale_that_is_missing_is_named() {
     let error = create(
         &server.conninfo(&server.name("x")),
         &source("UTF8", "tlh_QO.UTF-8"),
+        "",
     )
     .await
     .unwrap_err();

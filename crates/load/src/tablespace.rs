@@ -1,0 +1,80 @@
+//! Tablespaces: which of the target's takes what is in one of the source's.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use pghaul_stage::{Catalog, Error, Event, Observer, Omission, Result, Side};
+use pghaul_wire::{Client, Conninfo, quote};
+
+use crate::archive::Archive;
+use crate::database;
+use crate::session::failed;
+
+/// Refuses a map from what the source does not use, or to what the target does not have.
+///
+/// # Errors
+///
+/// Kind input, naming the tablespace; and those of connecting to the target.
+pub async fn check_tablespaces(conninfo: &Conninfo, catalog: &Catalog) -> Result<()> {
+    let map = &catalog.tablespace_map;
+    if map.is_empty() {
+        return Ok(());
+    }
+    let archive = Archive::parse(&catalog.archive)?;
+    let mut used: BTreeSet<&str> = archive
+        .entries
+        .iter()
+        .filter_map(|entry| entry.tablespace.as_deref())
+        .filter(|name| !name.is_empty())
+        .collect();
+    used.insert(&catalog.database.tablespace);
+    if let Some(unused) = map.keys().find(|old| !used.contains(old.as_str())) {
+        return Err(Error::input(format!(
+            "nothing of the source database is in the tablespace {unused:?} of --tablespace-map"
+        ))
+        .at(Side::Source));
+    }
+    let there = read(&database::maintenance(conninfo).await?).await?;
+    match map.values().find(|new| !there.contains(*new)) {
+        None => Ok(()),
+        Some(missing) => Err(Error::input(format!(
+            "the target has no tablespace {missing:?}, which --tablespace-map names"
+        ))
+        .at(Side::Target)
+        .remedy("create it (CREATE TABLESPACE), or name another")),
+    }
+}
+
+/// The names of the target's tablespaces.
+pub(crate) async fn read(client: &Client) -> Result<HashSet<String>> {
+    let query = "SELECT spcname::text FROM pg_catalog.pg_tablespace";
+    let rows = client.query(query, &[]).await.map_err(failed)?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// The name on the target of one of the source's.
+pub(crate) fn mapped<'a>(map: &'a BTreeMap<String, String>, name: &'a str) -> &'a str {
+    map.get(name).map_or(name, String::as_str)
+}
+
+/// Says so if the current database is not in the tablespace that it should be in.
+pub(crate) async fn compare(client: &Client, wanted: &str, observer: &dyn Observer) -> Result<()> {
+    let query = "SELECT t.spcname::text, d.datname::text
+        FROM pg_catalog.pg_database AS d JOIN pg_catalog.pg_tablespace AS t ON t.oid = d.dattablespace
+        WHERE d.datname = pg_catalog.current_database()";
+    let row = client.query_one(query, &[]).await.map_err(failed)?;
+    let (is, database): (&str, &str) = (row.get(0), row.get(1));
+    if is == wanted || wanted.is_empty() {
+        return Ok(());
+    }
+    let mut omission = Omission::new(
+        format!("default tablespace {wanted:?} of the database"),
+        format!("the target has no such tablespace; what is in it is in {is:?}"),
+    );
+    if read(client).await?.contains(wanted) {
+        omission.reason = format!("the database is in {is:?} on the target");
+        let (database, wanted) = (quote::ident(database), quote::ident(wanted));
+        omission = omission.remedy(format!("ALTER DATABASE {database} SET TABLESPACE {wanted}"));
+    }
+    observer.observe(&Event::Omitted(&omission));
+    Ok(())
+}
