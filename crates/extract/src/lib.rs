@@ -22,6 +22,8 @@
 //! | when all rows are copied already | `settled.rs` |
 //! | end sessions that were cut off | `stray.rs` |
 
+#[cfg(feature = "bench")]
+pub mod bench;
 mod catalog;
 mod changed;
 mod config;

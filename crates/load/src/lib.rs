@@ -53,6 +53,8 @@ pub use secret::reveal;
 pub use tablespace::check_tablespaces;
 pub use target::PgTarget;
 pub use validate::{Available, Intent, Locale, TargetFacts, validate};
+#[cfg(feature = "bench")]
+pub use verify::bench;
 pub use verify::{
     Algorithm, Count, Difference, LargeObjectReport, Report, RowDifference, RowState, TableReport,
     VerifyOptions, verify,

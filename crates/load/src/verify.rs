@@ -12,6 +12,8 @@
 //! Where the sums of a table differ, both sides are asked again by hash of the key, until the
 //! differing rows have names ([`narrow`]).
 
+#[cfg(feature = "bench")]
+pub mod bench;
 mod checksum;
 mod image;
 mod inventory;

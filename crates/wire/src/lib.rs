@@ -7,6 +7,8 @@
 //! - [`quote`] and [`sqlstate`] are for everybody who builds SQL or judges an error.
 
 mod auth;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod cancel;
 pub mod checkup;
 mod client;

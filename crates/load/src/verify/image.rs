@@ -84,6 +84,17 @@ impl Image {
         })
     }
 
+    /// What two servers of one recent version agree on.
+    #[cfg(feature = "bench")]
+    pub(super) fn modern() -> Self {
+        Self {
+            algorithm: Algorithm::Hash,
+            same_major: true,
+            sha256: true,
+            bytes: Bytes::Same,
+        }
+    }
+
     /// How rows are hashed.
     pub(super) fn algorithm(&self) -> Algorithm {
         self.algorithm

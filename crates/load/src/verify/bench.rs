@@ -1,0 +1,20 @@
+//! What `benches/` measures of this crate. No part of its interface, and only there with the
+//! feature `bench`.
+
+use super::image::Image;
+use super::relation::Column;
+
+/// The expressions by which both servers hash a row of so many columns. Hashing itself is the
+/// servers' work.
+pub fn checksum(columns: usize) -> [String; 2] {
+    let columns: Vec<Column> = (0..columns)
+        .map(|number| Column {
+            name: format!("column {number}"),
+            portable: (number % 10 == 0).then(|| "float8send(%s)".to_owned()),
+            varlena: number % 2 == 0,
+            bytea: false,
+        })
+        .collect();
+    let image = Image::modern();
+    image.halves(&image.whole(&image.row(&columns, true)))
+}
