@@ -8,6 +8,7 @@ mod large_rows;
 mod migrate;
 mod objects;
 mod support;
+mod trace;
 mod validate;
 mod values;
 mod verify;

@@ -130,6 +130,10 @@ pub(crate) struct Migrate {
     /// Cut tables larger than this into parts, for example 500MB [default: by size and jobs]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) split_larger_than: Option<u64>,
+
+    /// Write a timeline of parts, steps and waits for Perfetto or chrome://tracing
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<std::path::PathBuf>,
 }
 
 /// `pghaul validate`.

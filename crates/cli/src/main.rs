@@ -8,6 +8,7 @@ mod output;
 mod report;
 mod signal;
 mod start;
+mod trace;
 mod validate;
 mod verify;
 

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use crate::args::{CopyFormat, Migrate};
 use crate::output::Screen;
 use crate::report::Migration;
+use crate::trace::Trace;
 use crate::{Outcome, report, signal, verify};
 
 /// Payload bytes that may be under way in all lanes together.
@@ -55,7 +56,9 @@ pub(crate) fn run(args: &Migrate) -> Result<Outcome> {
     let began = Instant::now();
     let progress = Arc::new(Progress::new());
     let screen = Screen::open(args.output.output);
-    let watchers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&progress) as _, screen.observer()];
+    let trace = args.trace.as_deref().map(Trace::create).transpose()?;
+    let mut watchers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&progress) as _, screen.observer()];
+    watchers.extend(trace.as_ref().map(Trace::observer));
     let request = Request {
         args,
         source: args.connections.source()?,

@@ -8,6 +8,7 @@ use pghaul_stage::{Batch, Error, Event, Kind, Mark, Part, Pass, Result, Side};
 
 use crate::Cancel;
 use crate::link::{LinkReceiver, LinkSender};
+use crate::meter::{Meter, On};
 use crate::runner::Run;
 
 /// What the target accepted of a part.
@@ -52,10 +53,15 @@ impl Run<'_> {
     fn read(&self, part: &Part, sender: LinkSender, token: &Cancel) -> Result<()> {
         // Connections may only be dropped where their runtime can be found.
         let _context = self.runner.handle.enter();
+        let mut meter = Meter::start(self, part, Side::Source);
         let source = &self.runner.source;
-        let mut batches = self.wait(token, Side::Source, source.read(part, self.formats.read))?;
+        let mut batches = meter.time(On::Source, || {
+            self.wait(token, Side::Source, source.read(part, self.formats.read))
+        })?;
         let mut mark = Mark::default();
-        while let Some(batch) = self.wait(token, Side::Source, batches.try_next())? {
+        while let Some(batch) = meter.time(On::Source, || {
+            self.wait(token, Side::Source, batches.try_next())
+        })? {
             if batch.mark < mark {
                 return Err(
                     Error::new(Kind::Protocol, "the mark of a batch went backwards")
@@ -63,7 +69,7 @@ impl Run<'_> {
                 );
             }
             mark = batch.mark;
-            sender.send(batch)?;
+            meter.time(On::Link, || sender.send(batch))?;
         }
         sender.seal();
         Ok(())
@@ -76,15 +82,22 @@ impl Run<'_> {
         token: &Cancel,
         complete: &mut Option<Copied>,
     ) -> Result<Copied> {
+        let mut meter = Meter::start(self, part, Side::Target);
         let target = &self.runner.target;
-        let mut writer = self.wait(token, Side::Target, target.open(part, self.formats.write))?;
+        let mut writer = meter.time(On::Target, || {
+            self.wait(token, Side::Target, target.open(part, self.formats.write))
+        })?;
         let mut passes = self.passes(part)?;
         let mut copied = Copied::default();
-        while let Some((batch, permit)) = receiver.recv()? {
-            let batch = self.transform(&mut passes, batch)?;
+        while let Some((mut batch, permit)) = meter.time(On::Link, || receiver.recv())? {
+            if !passes.is_empty() {
+                batch = meter.time(On::Transforms, || self.transform(&mut passes, batch))?;
+            }
             let (slice, rows, mark) = (batch.slice, batch.rows, batch.mark);
             let bytes = batch.payload.size() as u64;
-            self.wait(token, Side::Target, writer.write(batch))?;
+            meter.time(On::Target, || {
+                self.wait(token, Side::Target, writer.write(batch))
+            })?;
             drop(permit);
             copied.rows += rows;
             copied.bytes += bytes;
@@ -100,8 +113,9 @@ impl Run<'_> {
             pass.finish()?;
         }
         *complete = Some(copied);
-        self.note_waits(receiver.waits());
-        copied.mark = self.wait(token, Side::Target, writer.finish())?;
+        copied.mark = meter.time(On::Target, || {
+            self.wait(token, Side::Target, writer.finish())
+        })?;
         Ok(copied)
     }
 
@@ -114,11 +128,10 @@ impl Run<'_> {
 
     fn transform(&self, passes: &mut [Box<dyn Pass>], mut batch: Batch) -> Result<Batch> {
         let (slice, mark) = (batch.slice, batch.mark);
-        for pass in &mut *passes {
+        for pass in passes {
             batch = pass.apply(batch)?;
         }
-        // Without transforms the source's own word on the format is for the target to judge.
-        let agreed = passes.is_empty() || batch.payload.format() == self.formats.write;
+        let agreed = batch.payload.format() == self.formats.write;
         if agreed && (slice, mark) == (batch.slice, batch.mark) {
             Ok(batch)
         } else {

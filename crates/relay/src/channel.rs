@@ -9,9 +9,8 @@
 //! The end is explicit: [`Sender::seal`]. A sender that vanishes without it, by error, panic
 //! or cancel, is an error for the receiver, never an end of data.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use crossbeam_channel::{TryRecvError, TrySendError, select};
 use pghaul_stage::{Batch, Error, Kind, Result, Side};
@@ -54,8 +53,6 @@ pub fn open(bytes: usize, cancel: &Cancel) -> (Sender, Receiver) {
         usage: Mutex::new(Usage::default()),
         freed,
         sealed: AtomicBool::new(false),
-        sender_waited: AtomicU64::new(0),
-        receiver_waited: AtomicU64::new(0),
     });
     (
         Sender {
@@ -98,23 +95,12 @@ pub struct Permit {
     shared: Arc<Shared>,
 }
 
-/// How long each end of a channel waited for the other.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Waits {
-    /// The sender, because the receiver was slower.
-    pub sender: Duration,
-    /// The receiver, because the sender was slower.
-    pub receiver: Duration,
-}
-
 #[derive(Debug)]
 struct Shared {
     limit: usize,
     usage: Mutex<Usage>,
     freed: crossbeam_channel::Sender<()>,
     sealed: AtomicBool,
-    sender_waited: AtomicU64,
-    receiver_waited: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -137,7 +123,6 @@ impl Sender {
             Err(TrySendError::Disconnected(_)) => return Err(receiver_gone()),
             Err(TrySendError::Full(message)) => message,
         };
-        let _timer = Timer::start(&self.shared.sender_waited);
         select! {
             send(self.batches, message) -> sent => sent.map_err(|_| receiver_gone()),
             recv(self.cancel.signal()) -> _ => Err(cancelled()),
@@ -153,7 +138,6 @@ impl Sender {
         if let Some(permit) = self.shared.try_reserve(size)? {
             return Ok(permit);
         }
-        let _timer = Timer::start(&self.shared.sender_waited);
         loop {
             select! {
                 recv(self.wake) -> _ => {}
@@ -179,22 +163,12 @@ impl Receiver {
             Err(TryRecvError::Disconnected) => return self.end(),
             Err(TryRecvError::Empty) => {}
         }
-        let _timer = Timer::start(&self.shared.receiver_waited);
         select! {
             recv(self.batches) -> message => match message {
                 Ok(message) => Ok(Some(message)),
                 Err(_) => self.end(),
             },
             recv(self.cancel.signal()) -> _ => Err(cancelled()),
-        }
-    }
-
-    /// How long both ends have waited so far.
-    pub fn waits(&self) -> Waits {
-        let read = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Ordering::Relaxed));
-        Waits {
-            sender: read(&self.shared.sender_waited),
-            receiver: read(&self.shared.receiver_waited),
         }
     }
 
@@ -245,28 +219,6 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, Usage> {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Adds the time until its drop to a counter.
-struct Timer<'a> {
-    total: &'a AtomicU64,
-    started: Instant,
-}
-
-impl<'a> Timer<'a> {
-    fn start(total: &'a AtomicU64) -> Self {
-        Self {
-            total,
-            started: Instant::now(),
-        }
-    }
-}
-
-impl Drop for Timer<'_> {
-    fn drop(&mut self) {
-        let nanos = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.total.fetch_add(nanos, Ordering::Relaxed);
     }
 }
 

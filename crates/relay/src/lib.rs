@@ -20,6 +20,7 @@ mod fanout;
 mod lane;
 mod link;
 mod loaded;
+mod meter;
 mod pipeline;
 mod progress;
 mod retry;
@@ -33,7 +34,7 @@ pub use pipeline::Pipeline;
 pub use progress::{Progress, RunningPart, RunningStep, Snapshot, StepReport, TableReport};
 pub use retry::Retry;
 pub use runner::{Options, Runner};
-pub use summary::Summary;
+pub use summary::{Summary, Threads};
 
 /// The guide's code is compiled and run with the documentation tests.
 #[cfg(doctest)]

@@ -3,7 +3,7 @@
 use pghaul_stage::{Batch, Result};
 
 use crate::Cancel;
-use crate::channel::{self, Permit, Waits};
+use crate::channel::{self, Permit};
 
 /// The way batches take from source to target. Stages never see which one it is.
 ///
@@ -76,13 +76,6 @@ impl LinkReceiver {
     pub fn recv(&self) -> Result<Option<(Batch, Permit)>> {
         match self {
             LinkReceiver::Channel(receiver) => receiver.recv(),
-        }
-    }
-
-    /// How long both ends have waited for each other so far.
-    pub fn waits(&self) -> Waits {
-        match self {
-            LinkReceiver::Channel(receiver) => receiver.waits(),
         }
     }
 }

@@ -5,17 +5,16 @@ use std::future::Future;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pghaul_stage::{
     Catalog, Error, Event, Format, Kind, Mark, Observer, Part, PartId, Plan, Result, Side, Silent,
-    Source, TableId, Target, Transform,
+    Source, TableId, Target, Transform, Waits,
 };
 use tokio::runtime::Handle;
 
 use crate::attempt::{Copied, contain};
 use crate::cancel::cancelled;
-use crate::channel::Waits;
 use crate::loaded::Loaded;
 use crate::{Cancel, Link, Retry, Summary};
 
@@ -344,10 +343,14 @@ impl Run<'_> {
         self.lock(&self.summary).retries += 1;
     }
 
-    pub(crate) fn note_waits(&self, waits: Waits) {
+    pub(crate) fn note_waits(&self, side: Side, waits: Waits, elapsed: Duration) {
         let mut summary = self.lock(&self.summary);
-        summary.waited_for_target += waits.sender;
-        summary.waited_for_source += waits.receiver;
+        let thread = match side {
+            Side::Source => &mut summary.reading,
+            _ => &mut summary.writing,
+        };
+        thread.waits += waits;
+        thread.elapsed += elapsed;
     }
 
     /// Drives a future of a stage from this thread until it ends or `token` is cancelled.

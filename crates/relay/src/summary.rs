@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use pghaul_stage::Waits;
+use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 /// What a run moved and where its time went. Durations serialise as seconds.
@@ -27,12 +29,46 @@ pub struct Summary {
     /// All of it, preparation included.
     #[serde(serialize_with = "seconds")]
     pub elapsed: Duration,
-    /// How long readers waited because the target was slower; summed over all lanes.
-    #[serde(serialize_with = "seconds")]
-    pub waited_for_target: Duration,
-    /// How long writers waited because the source was slower; summed over all lanes.
-    #[serde(serialize_with = "seconds")]
-    pub waited_for_source: Duration,
+    /// What the threads that read waited for, summed over all lanes and attempts.
+    pub reading: Threads,
+    /// What the threads that write waited for, summed over all lanes and attempts.
+    pub writing: Threads,
+}
+
+/// Where the time of one kind of thread went. A thread that waits for the link waits for its
+/// peer, unless the link itself is slow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Threads {
+    /// How long they lived.
+    pub elapsed: Duration,
+    /// How long they waited for what.
+    pub waits: Waits,
+}
+
+impl Threads {
+    /// A wait's share of the threads' time, from 0 to 1.
+    pub fn share(&self, wait: Duration) -> f64 {
+        if self.elapsed.is_zero() {
+            return 0.0;
+        }
+        wait.as_secs_f64() / self.elapsed.as_secs_f64()
+    }
+}
+
+impl Serialize for Threads {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Threads", 5)?;
+        for (name, time) in [
+            ("elapsed", self.elapsed),
+            ("source", self.waits.source),
+            ("link", self.waits.link),
+            ("transforms", self.waits.transforms),
+            ("target", self.waits.target),
+        ] {
+            fields.serialize_field(name, &time.as_secs_f64())?;
+        }
+        fields.end()
+    }
 }
 
 pub(crate) fn seconds<S: Serializer>(

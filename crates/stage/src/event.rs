@@ -51,6 +51,19 @@ pub enum Event<'a> {
         /// Its size.
         bytes: u64,
     },
+    /// What one of the two threads of a lane waited for since it said so last, or since the
+    /// attempt began. Comes about ten times a second from each, unless a single wait is longer.
+    Waited {
+        /// Working on which part.
+        part: PartId,
+        /// [`Side::Source`](crate::Side::Source) is the thread that reads,
+        /// [`Side::Target`](crate::Side::Target) the one that writes.
+        side: crate::Side,
+        /// How long for what.
+        waits: crate::Waits,
+        /// How long ago it began to count.
+        elapsed: Duration,
+    },
     /// An attempt failed and the part will be tried again.
     PartRetried {
         /// Which one.

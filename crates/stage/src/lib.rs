@@ -50,6 +50,7 @@ mod source;
 mod table;
 mod target;
 mod transform;
+mod waits;
 
 pub use batch::{Batch, Format, Payload, agree};
 pub use catalog::{
@@ -71,3 +72,4 @@ pub use source::{Batches, Source};
 pub use table::TableId;
 pub use target::{Target, Writer};
 pub use transform::{Pass, Transform};
+pub use waits::Waits;

@@ -1,11 +1,11 @@
 //! What observers are told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pghaul_relay::{Fanout, Progress};
-use pghaul_stage::{Event, Kind, Observer, Omission, PartId, Step};
+use pghaul_stage::{Event, Kind, Observer, Omission, PartId, Side, Step, Waits};
 
 use crate::rig::{Fate, Point, Rig, database, table};
 
@@ -219,4 +219,59 @@ fn an_omission_counts_once_however_often_it_is_told() {
         progress.observe(&Event::Omitted(omission));
     }
     assert_eq!(progress.omissions(), [second, first]);
+}
+
+/// Adds up what the threads say they waited for.
+#[derive(Default)]
+struct Clock(Mutex<HashMap<Side, (Waits, Duration)>>);
+
+impl Observer for Clock {
+    fn observe(&self, event: &Event<'_>) {
+        if let Event::Waited {
+            side,
+            waits,
+            elapsed,
+            ..
+        } = event
+        {
+            let mut clock = self.0.lock().expect("a clock");
+            let (sum, time) = clock.entry(*side).or_default();
+            *sum += *waits;
+            *time += *elapsed;
+        }
+    }
+}
+
+/// Whoever is slow is the one that is waited for, and the events say the same as the summary.
+#[test]
+fn the_slow_side_is_the_one_that_was_waited_for() {
+    let pause = Duration::from_millis(2);
+    for (slow, point) in [(Side::Source, Point::Batch), (Side::Target, Point::Write)] {
+        let mut rig = Rig::new(database());
+        rig.hook(move |at, _| {
+            if at == point {
+                std::thread::sleep(pause);
+            }
+            Fate::Go
+        });
+        let clock = Arc::new(Clock::default());
+        rig.observer = Arc::<Clock>::clone(&clock);
+        let summary = rig.run().unwrap();
+        let (reading, writing) = (summary.reading, summary.writing);
+        let slept = pause * u32::try_from(rig.source.batches_read()).unwrap();
+        let (waited, other) = match slow {
+            Side::Source => (reading.waits.source, writing.waits.target),
+            _ => (writing.waits.target, reading.waits.source),
+        };
+        assert!(waited >= slept, "{slow}: {waited:?} of {slept:?}");
+        assert!(
+            other < waited,
+            "{slow}: {other:?} is not less than {waited:?}"
+        );
+        let clock = clock.0.lock().unwrap();
+        for (side, threads) in [(Side::Source, reading), (Side::Target, writing)] {
+            assert_eq!(clock[&side], (threads.waits, threads.elapsed));
+            assert!(threads.waits.total() <= threads.elapsed);
+        }
+    }
 }

@@ -1,0 +1,87 @@
+//! Measures what the two threads of a lane wait for.
+//!
+//! Two readings of the clock per batch, and an event per tenth of a second and thread: nothing
+//! next to copying a batch, so it is always on.
+
+use std::time::{Duration, Instant};
+
+use pghaul_stage::{Event, Part, Side, Waits};
+
+use crate::runner::Run;
+
+/// How often a thread reports, about; a single wait may last longer.
+const STRETCH: Duration = Duration::from_millis(100);
+
+/// What a thread waits for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum On {
+    Source,
+    Link,
+    Transforms,
+    Target,
+}
+
+/// The clock of one thread of one attempt. Reports what is left when dropped.
+pub(crate) struct Meter<'m, 'r> {
+    run: &'m Run<'r>,
+    part: &'m Part,
+    /// [`Side::Source`] is the thread that reads, [`Side::Target`] the one that writes.
+    side: Side,
+    began: Instant,
+    stretch: Instant,
+    waits: Waits,
+    total: Waits,
+}
+
+impl<'m, 'r> Meter<'m, 'r> {
+    pub(crate) fn start(run: &'m Run<'r>, part: &'m Part, side: Side) -> Self {
+        let now = Instant::now();
+        Self {
+            run,
+            part,
+            side,
+            began: now,
+            stretch: now,
+            waits: Waits::default(),
+            total: Waits::default(),
+        }
+    }
+
+    /// Does what may have to wait, and counts its time.
+    pub(crate) fn time<T>(&mut self, on: On, work: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let result = work();
+        let now = Instant::now();
+        let waited = match on {
+            On::Source => &mut self.waits.source,
+            On::Link => &mut self.waits.link,
+            On::Transforms => &mut self.waits.transforms,
+            On::Target => &mut self.waits.target,
+        };
+        *waited += now - began;
+        if now - self.stretch >= STRETCH {
+            self.report(now);
+        }
+        result
+    }
+
+    fn report(&mut self, now: Instant) {
+        let waits = std::mem::take(&mut self.waits);
+        self.total += waits;
+        self.run.observe(&Event::Waited {
+            part: self.part.id,
+            side: self.side,
+            waits,
+            elapsed: now - self.stretch,
+        });
+        self.stretch = now;
+    }
+}
+
+impl Drop for Meter<'_, '_> {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        self.report(now);
+        self.run.note_waits(self.side, self.total, now - self.began);
+    }
+}
