@@ -133,3 +133,75 @@ fn a_tablespace_map_that_cannot_be_followed_is_refused() {
     }
     assert_eq!(pair.target.databases(), ["postgres"]);
 }
+
+#[test]
+fn foreign_keys_that_rows_break_are_kept_unchecked_and_named() {
+    let pair = Pair::start();
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE TABLE parent (id int PRIMARY KEY);
+         CREATE TABLE child (id int PRIMARY KEY, parent int CONSTRAINT \"to its\" REFERENCES parent);
+         CREATE TABLE fine (id int PRIMARY KEY, parent int REFERENCES parent);
+         CREATE TABLE parted (id int, parent int CONSTRAINT from_parted REFERENCES parent) PARTITION BY RANGE (id);
+         CREATE TABLE parted_1 PARTITION OF parted DEFAULT;
+         INSERT INTO parent VALUES (1); INSERT INTO fine VALUES (1, 1);
+         SET session_replication_role = replica;
+         INSERT INTO child VALUES (1, 1), (2, 404); INSERT INTO parted VALUES (1, 404);",
+    );
+    let output = pair.pghaul("d", &["migrate"]).run().expect(0);
+    let told = format!("{}{}", output.stdout, output.stderr);
+    for expected in [
+        "VALIDATE CONSTRAINT \"to its\";",
+        "ADD CONSTRAINT from_parted FOREIGN KEY",
+    ] {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+    let keys = "SELECT conrelid::regclass, conname, convalidated FROM pg_constraint
+        WHERE contype = 'f' ORDER BY 1, 2";
+    let expected = "child|to its|f\nfine|fine_parent_fkey|t";
+    assert_eq!(pair.target.psql("d", keys), expected);
+    assert_eq!(
+        pair.target
+            .psql("d", "SELECT parent FROM child ORDER BY id"),
+        "1\n404"
+    );
+    // What comes is checked.
+    let refused = pair
+        .target
+        .try_psql("d", "INSERT INTO child VALUES (3, 405)");
+    assert!(refused.is_err_and(|error| error.contains("to its")));
+    // The resumed migration has nothing left to do.
+    pair.pghaul("d", &["migrate", "--resume"]).run().expect(0);
+}
+
+#[test]
+fn extensions_keep_their_versions_if_the_target_has_them() {
+    let pair = Pair::start();
+    pair.source.create_db("d");
+    let versions =
+        "SELECT extname, extversion FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1";
+    pair.source.psql(
+        "d",
+        "CREATE EXTENSION hstore VERSION '1.4'; CREATE EXTENSION citext;
+         CREATE TABLE t AS SELECT 'a=>1'::hstore AS h;
+         CREATE EXTENSION pg_trgm;
+         UPDATE pg_extension SET extversion = 'of our own' WHERE extname = 'pg_trgm';",
+    );
+    let expected = pair.source.psql("d", versions);
+    let output = pair
+        .pghaul("d", &["migrate", "--verify", "--skip-validation"])
+        .run()
+        .expect(0);
+    let told = format!("{}{}", output.stdout, output.stderr);
+    assert!(
+        told.contains("version \"of our own\" of extension \"pg_trgm\""),
+        "{told}"
+    );
+    let default = "SELECT default_version FROM pg_available_extensions WHERE name = 'pg_trgm'";
+    let default = pair.target.psql("d", default);
+    assert_eq!(
+        pair.target.psql("d", versions),
+        expected.replace("of our own", &default)
+    );
+}

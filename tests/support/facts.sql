@@ -129,6 +129,17 @@ SELECT format('membership of %s in %s: %s',
 FROM pg_auth_members AS m JOIN pg_authid AS u ON u.oid = m.member, to_jsonb(m) AS j
 WHERE u.rolname !~ '^pg_';
 
+-- Who may set which parameter; PostgreSQL knows this since version 15.
+SELECT :oldest >= 15 AS parameters \gset
+\if :parameters
+SELECT format('parameter %s: %s', to_json(parname),
+  (SELECT json_agg(acl::text ORDER BY acl::text) FROM unnest(paracl) AS acl))
+FROM pg_parameter_acl;
+\endif
+
+SELECT format('extension %s: %s', to_json(extname), extversion) FROM pg_extension
+WHERE :oldest = :newest;
+
 SELECT format('setting of %s: %s', json_build_array(
   CASE WHEN s.setdatabase = 0 THEN 'every database' ELSE 'this database' END,
   CASE WHEN s.setrole <> 0 THEN pg_get_userbyid(s.setrole) END), to_json(setting))

@@ -1,9 +1,11 @@
 //! What the source database is and holds, read in a few set-based queries.
 
 pub(crate) mod database;
+mod extensions;
 mod indexes;
 pub(crate) mod large_objects;
 mod object_identifiers;
+mod parameters;
 mod roles;
 pub(crate) mod row_security;
 pub(crate) mod sequences;
@@ -64,6 +66,8 @@ impl Inventory {
             roles,
             memberships: roles::memberships(client, server.version).await?,
             role_settings,
+            parameter_grants: parameters::read(client, server.version).await?,
+            extensions: extensions::read(client).await?,
             tables,
             ..Catalog::default()
         };

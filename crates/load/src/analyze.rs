@@ -4,6 +4,7 @@ use pghaul_stage::{Step, TableId};
 use pghaul_wire::quote::ident;
 
 use crate::entry::Unit;
+use crate::instead::Instead;
 
 /// Whose statistics are collected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +26,13 @@ pub(crate) fn unit(table: &TableId, carried: Option<&str>, scope: Scope) -> Unit
     let unit = Unit {
         step: format!("analyze {schema}.{name}"),
         subject: format!("statistics of {table}"),
-        instead: carried.map(|_| analyze.clone()),
+        instead: carried
+            .map(|_| Instead {
+                sql: analyze.clone(),
+                ..Instead::default()
+            })
+            .into_iter()
+            .collect(),
         sql: carried.map_or(analyze, str::to_owned),
         ..Unit::default()
     };

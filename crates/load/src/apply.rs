@@ -161,13 +161,23 @@ impl Apply {
                 return Ok(());
             }
         }
-        if let Some(sql) = &unit.instead {
+        let choices = unit.instead.iter();
+        for choice in choices.filter(|choice| choice.after.is_none_or(|after| after == code)) {
             tracing::debug!(code, subject = unit.subject, "refused, done otherwise");
             let other = Unit {
-                sql: sql.clone(),
+                sql: choice.sql.clone(),
                 ..unit.clone()
             };
-            return self.commit(&[&other], settings).await;
+            match self.commit(&[&other], settings).await {
+                Ok(()) => {
+                    if let Some(omission) = &choice.omission {
+                        self.observer.observe(&Event::Omitted(omission));
+                    }
+                    return Ok(());
+                }
+                Err(error) if error.is_transient() || error.code().is_none() => return Err(error),
+                Err(error) => tracing::debug!(%error, subject = unit.subject, "refused, too"),
+            }
         }
         if !unit.tolerated.contains(&code.as_str()) {
             return Err(error);

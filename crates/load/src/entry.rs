@@ -5,6 +5,7 @@ use pghaul_wire::quote::ident;
 
 use crate::archive::{Entry, Section};
 use crate::dialect;
+use crate::instead::{self, Instead};
 use crate::owner;
 use crate::present::Present;
 use crate::secret;
@@ -94,8 +95,8 @@ pub(crate) struct Unit {
     pub(crate) access_method: Option<String>,
     /// What an observer is told; `None` if it is not worth an event of its own.
     pub(crate) report: Option<Report>,
-    /// What is done in its place if the server refuses it, without a word.
-    pub(crate) instead: Option<String>,
+    /// What is done in its place if the server refuses it: the first that works.
+    pub(crate) instead: Vec<Instead>,
     /// Error codes after which a warning is enough.
     pub(crate) tolerated: &'static [&'static str],
     /// Whether the statements may have a secret in them.
@@ -127,6 +128,12 @@ impl Unit {
     pub(crate) fn of(entry: &Entry, present: &Present) -> Unit {
         let partitioned = entry.relkind == Some('p');
         let mut sql = dialect::definition(entry, present.version);
+        let version = present.extensions.get(&entry.tag);
+        let version = version.filter(|_| entry.desc == "EXTENSION");
+        let version = version.map(String::as_str);
+        if let Some(version) = version {
+            sql = instead::pinned(&sql, version);
+        }
         if let (true, Some(method)) = (partitioned, &entry.access_method) {
             let (schema, table) = (ident(&entry.schema), ident(&entry.tag));
             sql += &format!(
@@ -142,7 +149,7 @@ impl Unit {
             tablespace: present.tablespace(entry).map(str::to_owned),
             access_method: entry.access_method.clone().filter(|_| !partitioned),
             report: None,
-            instead: None,
+            instead: instead::of(entry, version),
             secret: secret::holds(entry),
             tolerated: match entry.desc.as_str() {
                 "ACL" | "DEFAULT ACL" => PRIVILEGES,

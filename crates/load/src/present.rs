@@ -36,6 +36,8 @@ pub(crate) struct Present {
     pub(crate) tablespaces: HashSet<String>,
     /// Those that take the place of the source's.
     pub(crate) tablespace_map: BTreeMap<String, String>,
+    /// The source's extensions, with their versions.
+    pub(crate) extensions: BTreeMap<String, String>,
 }
 
 impl Present {
@@ -46,7 +48,7 @@ impl Present {
             version: database::version(client).await?,
             owners: owners.iter().map(|row| row.get(0)).collect(),
             tablespaces: tablespace::read(client).await?,
-            tablespace_map: BTreeMap::new(),
+            ..Present::default()
         })
     }
 

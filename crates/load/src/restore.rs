@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use pghaul_stage::{Catalog, Event, Observer, Omission, Result, SequenceValue, Step, TableId};
+use pghaul_stage::{
+    Catalog, Event, Observer, Omission, ParameterGrant, Result, SequenceValue, Step, TableId,
+};
 use tokio::sync::OnceCell;
 
 use crate::agenda::Agenda;
@@ -14,6 +16,7 @@ use crate::build::Ground;
 use crate::config::Config;
 use crate::exclusion;
 use crate::ledger::Ledger;
+use crate::parameter;
 use crate::post_data::PostData;
 use crate::present::{Families, Present};
 use crate::role::Roles;
@@ -27,7 +30,9 @@ pub(crate) struct Restore {
     agenda: Arc<Agenda>,
     statistics: Arc<Statistics>,
     roles: Roles,
+    parameter_grants: Vec<ParameterGrant>,
     tablespace_map: BTreeMap<String, String>,
+    extensions: BTreeMap<String, String>,
     ledger: Arc<Ledger>,
     observer: Arc<dyn Observer>,
     post_data: PostData,
@@ -61,7 +66,13 @@ impl Restore {
             archive: Arc::new(archive),
             statistics: Arc::new(statistics),
             roles: Roles::of(catalog),
+            parameter_grants: catalog.parameter_grants.clone(),
             tablespace_map: catalog.tablespace_map.clone(),
+            extensions: catalog
+                .extensions
+                .iter()
+                .map(|extension| (extension.name.clone(), extension.version.clone()))
+                .collect(),
             ledger,
             observer,
             post_data,
@@ -75,6 +86,10 @@ impl Restore {
         self.roles
             .create(&self.ledger, self.observer.as_ref())
             .await?;
+        if !self.parameter_grants.is_empty() {
+            let client = self.ledger.session().await?;
+            parameter::grant(&client, &self.parameter_grants, self.observer.as_ref()).await?;
+        }
         self.end(Step::Roles, begun);
         Ok(())
     }
@@ -168,6 +183,7 @@ impl Restore {
             statistics: Arc::clone(&self.statistics),
             present: Present {
                 tablespace_map: self.tablespace_map.clone(),
+                extensions: self.extensions.clone(),
                 ..Present::read(&client).await?
             },
             families: Families::read(&client).await?,

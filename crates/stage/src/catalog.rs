@@ -42,6 +42,12 @@ pub struct Catalog {
     pub memberships: Vec<Membership>,
     /// Settings of roles in every database (`ALTER ROLE … SET`).
     pub role_settings: Vec<Setting>,
+    /// Rights to set parameters.
+    #[serde(default)]
+    pub parameter_grants: Vec<ParameterGrant>,
+    /// Extensions of the database.
+    #[serde(default)]
+    pub extensions: Vec<Extension>,
     /// The user's wish: tablespaces of the source, and those of the target in their place.
     #[serde(default)]
     pub tablespace_map: BTreeMap<String, String>,
@@ -213,6 +219,30 @@ pub struct Role {
     pub password: Option<SecretString>,
     /// Whether the source let us read password hashes at all.
     pub password_readable: bool,
+}
+
+/// A role's right to set a parameter, or to set it for the whole server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParameterGrant {
+    /// The parameter.
+    pub parameter: String,
+    /// Who may; `None` is everybody.
+    pub grantee: Option<String>,
+    /// Who granted it; `None` is the server's first role, which owns every parameter.
+    pub grantor: Option<String>,
+    /// `SET` or `ALTER SYSTEM`.
+    pub privilege: String,
+    /// `WITH GRANT OPTION`.
+    pub grantable: bool,
+}
+
+/// An extension.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extension {
+    /// Its name.
+    pub name: String,
+    /// Its version, as the extension numbers them.
+    pub version: String,
 }
 
 /// A role's membership in another.

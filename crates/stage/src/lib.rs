@@ -54,8 +54,8 @@ mod waits;
 
 pub use batch::{Batch, Format, Payload, agree};
 pub use catalog::{
-    Catalog, Column, Database, Index, Membership, Role, Sequence, SequenceValue, Server, Setting,
-    Table,
+    Catalog, Column, Database, Extension, Index, Membership, ParameterGrant, Role, Sequence,
+    SequenceValue, Server, Setting, Table,
 };
 pub use check::Check;
 pub use error::{Error, Kind, Result, Side};
