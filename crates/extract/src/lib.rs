@@ -17,6 +17,7 @@
 //! | the COPY statements | `statement.rs` |
 //! | reading a part | `copy.rs` |
 //! | rows too large for one COPY | `large.rs` |
+//! | rows whose characters the target refuses | `untranslatable.rs` |
 //! | checks before a migration | `validate.rs` |
 //! | what changed since an earlier snapshot | `changed.rs` |
 //! | when all rows are copied already | `settled.rs` |
@@ -39,6 +40,7 @@ mod slice;
 mod snapshot;
 mod statement;
 mod stray;
+mod untranslatable;
 mod validate;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,7 +50,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pghaul_stage::{
     Batches, Catalog, Error, Event, Format, Kind, Mark, Observer, Omission, Part, Plan, Result,
-    SequenceValue, Shape, Side, Source, Step, TableId,
+    SequenceValue, Shape, Side, Source, Step, TableId, Untranslatable,
 };
 use pghaul_wire::{Client, Conninfo};
 use tokio::sync::OnceCell;
@@ -249,6 +251,24 @@ impl PgSource {
             })
     }
 
+    /// The error of a target that refused characters, with their place if that can be found.
+    async fn located(&self, part: &Part, refusal: &Untranslatable, error: Error) -> Error {
+        let ready = async {
+            let inventory = self.inventory().await?;
+            let client = self.snapshot()?.session(&self.info).await?;
+            Ok::<_, Error>((inventory, client))
+        };
+        match ready.await {
+            Ok((inventory, client)) => {
+                untranslatable::located(&client, inventory, part, refusal, error).await
+            }
+            Err(other) => {
+                tracing::debug!(error = %other, "the source cannot be searched");
+                error
+            }
+        }
+    }
+
     /// The part with its large rows apart, if it has any.
     async fn apart(&self, part: &Part) -> Result<Option<Part>> {
         let inventory = self.inventory().await?;
@@ -346,6 +366,11 @@ impl Source for PgSource {
     }
 
     async fn reconsider(&self, part: &Part, error: Error) -> Result<Part> {
+        let cause = std::error::Error::source(&error);
+        if let Some(refusal) = cause.and_then(|cause| cause.downcast_ref::<Untranslatable>()) {
+            let refusal = refusal.clone();
+            return Err(self.located(part, &refusal, error).await);
+        }
         if !large::is_too_large(&error) {
             return Err(error);
         }

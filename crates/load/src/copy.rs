@@ -90,8 +90,7 @@ pub(crate) fn script<'a>(
     };
     // In the same message as COPY, which the server has read as a whole by then, names included.
     if !charset.is_empty() && charset != "UTF8" {
-        let charset = quote::literal(charset);
-        copies.insert(0, format!("SET LOCAL client_encoding = {charset}"));
+        copies.insert(0, client_encoding(charset));
         copies.push("SET LOCAL client_encoding = 'UTF8'".to_owned());
     }
     Ok(Script {
@@ -101,6 +100,19 @@ pub(crate) fn script<'a>(
         unfinished,
         joins,
     })
+}
+
+/// The statement that says which encoding the rows are in.
+///
+/// Bytes without an encoding are declared to be in the database's own, because COPY in text does
+/// not verify what is declared to be SQL_ASCII, and stores invalid text.
+fn client_encoding(charset: &str) -> String {
+    match charset {
+        "SQL_ASCII" => "SELECT pg_catalog.set_config('client_encoding', \
+                        pg_catalog.current_setting('server_encoding'), true)"
+            .to_owned(),
+        charset => format!("SET LOCAL client_encoding = {}", quote::literal(charset)),
+    }
 }
 
 fn unknown(table: &TableId) -> Error {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pghaul_stage::{
-    Batch, Encoding, Error, Kind, Mark, Observer, Part, PartId, Payload, Result, Side, Work, Writer,
+    Batch, Encoding, Error, Kind, Mark, Observer, Part, PartId, Payload, Result, Side,
+    Untranslatable, Work, Writer,
 };
 use pghaul_wire::{CopyIn, Lane};
 
@@ -37,6 +38,8 @@ pub(crate) struct PartWriter {
     large_objects: bool,
     stream: Stream,
     registration: Registration,
+    /// The database's encoding.
+    encoding: String,
     slices: Vec<Slice>,
     joins: Vec<Join>,
     current: usize,
@@ -66,6 +69,10 @@ impl PartWriter {
         let Session { lane, registration } = begin(&desk, part.id, &script.before)
             .await
             .map_err(|error| error.on(&*subject))?;
+        let encoding = lane
+            .parameter("server_encoding")
+            .unwrap_or_default()
+            .to_owned();
         let stream = if script.streams.is_empty() {
             Stream::None(lane)
         } else {
@@ -90,6 +97,7 @@ impl PartWriter {
             large_objects: matches!(part.work, Work::LargeObjects { .. }),
             stream,
             registration,
+            encoding,
             slices,
             joins: script.joins,
             current: 0,
@@ -179,7 +187,7 @@ impl Writer for PartWriter {
     async fn write(&mut self, batch: Batch) -> Result<()> {
         self.accept(batch)
             .await
-            .map_err(|error| error.on(&*self.subject))
+            .map_err(|error| explained(error, &self.encoding).on(&*self.subject))
     }
 
     async fn flush(&mut self) -> Result<Option<Mark>> {
@@ -187,8 +195,9 @@ impl Writer for PartWriter {
     }
 
     async fn finish(self: Box<Self>) -> Result<Mark> {
-        let subject = self.subject.clone();
-        self.commit().await.map_err(|error| error.on(subject))
+        let (subject, encoding) = (self.subject.clone(), self.encoding.clone());
+        let committed = self.commit().await;
+        committed.map_err(|error| explained(error, &encoding).on(subject))
     }
 }
 
@@ -262,6 +271,16 @@ fn subject(part: &Part) -> String {
     match &part.work {
         Work::Rows(_) => format!("table {part} (part {})", part.id),
         _ => format!("{part} (part {})", part.id),
+    }
+}
+
+/// Adds the cause of an error of invalid bytes or of characters that the encoding does not have.
+fn explained(error: Error, encoding: &str) -> Error {
+    if matches!(error.code(), Some("22021" | "22P05")) {
+        let encoding = encoding.to_owned();
+        error.because(Untranslatable { encoding })
+    } else {
+        error
     }
 }
 

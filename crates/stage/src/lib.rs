@@ -50,6 +50,7 @@ mod source;
 mod table;
 mod target;
 mod transform;
+mod untranslatable;
 mod waits;
 
 pub use batch::{Batch, Format, Payload, agree};
@@ -72,4 +73,5 @@ pub use source::{Batches, Source};
 pub use table::TableId;
 pub use target::{Target, Writer};
 pub use transform::{Pass, Transform};
+pub use untranslatable::Untranslatable;
 pub use waits::Waits;

@@ -1,0 +1,173 @@
+//! Encodings of source and target: what arrives, and how what cannot is named. A test per rule of
+//! `docs/encodings.md`.
+
+use crate::support::oracle::assert_migrated;
+use crate::support::{Cluster, Output, Pair};
+
+/// Creates a database of this encoding, and runs SQL in it, which is read as `client`.
+fn database(cluster: &Cluster, db: &str, encoding: &str, client: &str, sql: &str) {
+    cluster.psql(
+        "postgres",
+        &format!(
+            "CREATE DATABASE {db} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
+        ),
+    );
+    cluster.psql(db, &format!("SET client_encoding = '{client}'; {sql}"));
+}
+
+/// The bytes of every text in a table, as PostgreSQL has them.
+fn bytes(cluster: &Cluster, db: &str) -> String {
+    let sql = "SELECT id, encode(convert_to(w, getdatabaseencoding()), 'hex') FROM t ORDER BY id";
+    cluster.psql(db, sql)
+}
+
+/// The characters of every text in a table.
+fn characters(cluster: &Cluster, db: &str) -> String {
+    cluster.psql(
+        db,
+        "SET client_encoding = 'UTF8'; SELECT id, w FROM t ORDER BY id",
+    )
+}
+
+fn encoding(cluster: &Cluster, db: &str) -> String {
+    cluster.psql(db, "SHOW server_encoding")
+}
+
+/// Fails unless standard error has all of this on one line, and a remedy.
+#[track_caller]
+fn assert_says(output: &Output, words: &[&str]) {
+    let found = |line: &str| words.iter().all(|word| line.contains(word));
+    assert!(output.stderr.lines().any(found), "{}", output.stderr);
+    assert!(output.stderr.contains("remedy: "), "{}", output.stderr);
+}
+
+#[test]
+fn a_new_target_has_the_sources_encoding_and_bytes() {
+    let pair = Pair::start();
+    for (name, row) in [
+        ("LATIN1", r"E'Stra\337e fa\347ade'"),
+        ("KOI8R", r"E'\360\322'"),
+        ("EUC_JP", r"E'\306\374\313\334'"),
+        ("SQL_ASCII", r"E'\377\376 caf\351 \303\251'"),
+    ] {
+        let db = name.to_lowercase();
+        let sql = format!(
+            "CREATE TABLE t (id int PRIMARY KEY, w text); INSERT INTO t VALUES (1, {row});
+             CREATE TABLE as_text AS SELECT t.*, 'pg_class'::regclass FROM t"
+        );
+        database(&pair.source, &db, name, name, &sql);
+        pair.pghaul(&db, &["migrate", "--verify"]).run().expect(0);
+        assert_eq!(encoding(&pair.target, &db), name);
+        assert_eq!(bytes(&pair.target, &db), bytes(&pair.source, &db));
+        assert_migrated(&pair.source, &db, &pair.target, &db);
+    }
+}
+
+#[test]
+fn characters_are_converted_for_a_target_of_another_encoding() {
+    let pair = Pair::start();
+    for (source, target, row) in [
+        ("LATIN1", "UTF8", r"E'Stra\337e'"),
+        ("EUC_JP", "UTF8", r"E'\306\374\313\334'"),
+        ("EUC_JP", "EUC_JP", r"E'\306\374\313\334'"),
+        ("LATIN2", "WIN1250", r"E'\261\306'"),
+        ("WIN1252", "UTF8", r"E'\200'"),
+    ] {
+        let db = format!("{source}_{target}").to_lowercase();
+        let sql = format!(
+            "CREATE TABLE t (id int PRIMARY KEY, w text, j json, k regclass);
+             INSERT INTO t VALUES (1, {row}), (2, 'plain');
+             CREATE TABLE in_binary AS SELECT id, w, ARRAY[w] AS a FROM t"
+        );
+        database(&pair.source, &db, source, source, &sql);
+        database(&pair.target, &db, target, target, "");
+        pair.pghaul(&db, &["migrate", "--verify"]).run().expect(0);
+        assert_eq!(encoding(&pair.target, &db), target);
+        assert_eq!(characters(&pair.target, &db), characters(&pair.source, &db));
+    }
+}
+
+#[test]
+fn bytes_without_an_encoding_must_be_valid_in_the_targets() {
+    let pair = Pair::start();
+    let table = "CREATE TABLE t (id int, part text, w text, PRIMARY KEY (part, id));";
+    let valid = r"INSERT INTO t SELECT g, 'a', E'caf\303\251' FROM generate_series(1, 100) g;";
+    let sql = format!("{table} {valid}");
+    database(&pair.source, "valid", "SQL_ASCII", "SQL_ASCII", &sql);
+    database(&pair.target, "valid", "UTF8", "UTF8", "");
+    pair.pghaul("valid", &["migrate", "--verify"])
+        .run()
+        .expect(0);
+    assert_eq!(bytes(&pair.target, "valid"), bytes(&pair.source, "valid"));
+
+    let invalid = r"UPDATE t SET w = E'caf\351' WHERE id = 77;";
+    let sql = format!("{sql} {invalid}");
+    for format in ["binary", "text"] {
+        let db = format!("invalid_{format}");
+        database(&pair.source, &db, "SQL_ASCII", "SQL_ASCII", &sql);
+        database(&pair.target, &db, "UTF8", "UTF8", "");
+        let failed = pair
+            .pghaul(&db, &["migrate", "--copy-format", format])
+            .run()
+            .expect(1);
+        let place = r#"table public.t, column "w", row (id, part)=(77, a)"#;
+        assert_says(&failed, &[place, "UTF8", "22021"]);
+        assert!(!failed.stderr.contains("caf"), "{}", failed.stderr);
+
+        pair.source
+            .psql(&db, "UPDATE t SET w = 'cafe' WHERE id = 77");
+        pair.pghaul(&db, &["migrate", "--resume"]).run().expect(0);
+        assert_eq!(bytes(&pair.target, &db), bytes(&pair.source, &db));
+    }
+}
+
+#[test]
+fn characters_that_the_target_lacks_are_named_by_table_column_and_key() {
+    let pair = Pair::start();
+    let sql = "CREATE TABLE t (w jsonb, note text, \"Key \"\"1\" uuid PRIMARY KEY);
+        INSERT INTO t SELECT '{}', 'é', md5(g::text)::uuid FROM generate_series(1, 50) g;
+        UPDATE t SET w = '{\"price\": \"7 €\"}' WHERE \"Key \"\"1\" = md5('7')::uuid;
+        CREATE TABLE before AS SELECT g AS n, 'ü' AS w FROM generate_series(1, 10) g";
+    database(&pair.source, "d", "UTF8", "UTF8", sql);
+    for format in ["binary", "text"] {
+        pair.target.psql("postgres", "DROP DATABASE IF EXISTS d");
+        database(&pair.target, "d", "LATIN1", "UTF8", "");
+        let failed = pair
+            .pghaul("d", &["migrate", "--copy-format", format])
+            .run()
+            .expect(1);
+        let key = pair.source.psql("d", "SELECT md5('7')::uuid");
+        let place = format!(r#"table public.t, column "w", row (Key "1)=({key})"#);
+        assert_says(&failed, &[&place, "LATIN1", "22P05"]);
+        assert!(!failed.stderr.contains('€'), "{}", failed.stderr);
+    }
+}
+
+#[test]
+fn rows_without_a_key_are_named_by_their_place() {
+    let pair = Pair::start();
+    let sql = r"CREATE TABLE t (id int, w text);
+        INSERT INTO t SELECT g, 'plain' FROM generate_series(1, 9) g; INSERT INTO t VALUES (10, E'\377')";
+    database(&pair.source, "d", "SQL_ASCII", "SQL_ASCII", sql);
+    database(&pair.target, "d", "UTF8", "UTF8", "");
+    let failed = pair.pghaul("d", &["migrate"]).run().expect(1);
+    assert_says(
+        &failed,
+        &[r#"table public.t, column "w", row (ctid)=((0,10))"#],
+    );
+}
+
+#[test]
+fn a_target_without_an_encoding_takes_the_bytes_as_they_are() {
+    let pair = Pair::start();
+    let table = "CREATE TABLE t (id int PRIMARY KEY, w text);";
+    for (source, row) in [("UTF8", "'€ 🦀'"), ("LATIN1", "'é'")] {
+        let db = source.to_lowercase();
+        let sql = format!("{table} INSERT INTO t VALUES (1, {row})");
+        database(&pair.source, &db, source, "UTF8", &sql);
+        database(&pair.target, &db, "SQL_ASCII", "SQL_ASCII", "");
+        let output = pair.pghaul(&db, &["migrate", "--verify"]).run().expect(0);
+        assert!(output.stderr.contains("SQL_ASCII"), "{}", output.stderr);
+        assert_eq!(bytes(&pair.target, &db), bytes(&pair.source, &db));
+    }
+}
