@@ -44,6 +44,12 @@ impl Pool {
         }
     }
 
+    /// Closes one idle lane.
+    pub(crate) fn shrink(&self) {
+        let lane = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        drop(lane);
+    }
+
     /// Closes all idle lanes.
     pub(crate) fn clear(&self) {
         self.0

@@ -411,4 +411,8 @@ impl Source for PgSource {
         .await?;
         catalog::sequences::values(&client, &inventory.catalog.sequences).await
     }
+
+    fn lane_left(&self) {
+        self.pool.shrink();
+    }
 }

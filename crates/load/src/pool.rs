@@ -75,6 +75,16 @@ impl Pool {
         }
     }
 
+    /// Closes one idle session.
+    pub(crate) fn shrink(&self) {
+        let session = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        drop(session);
+    }
+
     /// Closes the idle sessions.
     pub(crate) fn clear(&self) {
         self.idle

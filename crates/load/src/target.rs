@@ -243,6 +243,12 @@ impl Target for PgTarget {
         });
         ready.desk.ledger.finish(&client).await
     }
+
+    fn lane_left(&self) {
+        if let Some(ready) = self.ready.get() {
+            ready.desk.pool.shrink();
+        }
+    }
 }
 
 impl std::fmt::Debug for PgTarget {

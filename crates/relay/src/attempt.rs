@@ -19,7 +19,7 @@ pub(crate) struct Copied {
     pub(crate) mark: Mark,
 }
 
-impl Run<'_> {
+impl Run {
     /// Copies a part once, with a fresh reader and a fresh writer.
     ///
     /// The calling lane writes, a second thread reads. Whichever fails first cancels the other
@@ -122,7 +122,7 @@ impl Run<'_> {
     /// A fresh pass of every transform.
     fn passes(&self, part: &Part) -> Result<Vec<Box<dyn Pass>>> {
         let transforms = self.runner.transforms.iter();
-        let passes = transforms.map(|transform| transform.open(self.catalog, part));
+        let passes = transforms.map(|transform| transform.open(&self.catalog, part));
         passes.collect()
     }
 

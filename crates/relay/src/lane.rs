@@ -1,35 +1,29 @@
-//! A lane: one thread that takes parts from the queue and sees each one through to durable.
+//! What a lane does with a part: it sees it through to durable.
 
 use std::borrow::Cow;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, select};
 use pghaul_stage::{Error, Event, Kind, Part, Result, Severity, Side};
 
 use crate::attempt::{Copied, contain};
 use crate::runner::Run;
 
-impl Run<'_> {
-    /// Works until the queue ends, a part fails for good, or the run is stopped.
-    pub(crate) fn lane(&self, queue: &Receiver<&Part>) {
-        // Writers may only be dropped where their runtime can be found.
-        let _context = self.runner.handle.enter();
-        while let Some(part) = self.next(queue) {
-            if let Err(error) = contain(|| self.part(part)) {
-                self.fail(error.on(part.to_string()));
-                return;
-            }
+impl Run {
+    /// Copies a part; what cannot be retried ends the run.
+    pub(crate) fn carry(&self, part: &Part) {
+        if self.stop.is_cancelled() {
+            return;
+        }
+        if let Err(error) = contain(|| self.part(part)) {
+            self.fail(error.on(part.to_string()));
         }
     }
 
-    fn next<'p>(&self, queue: &Receiver<&'p Part>) -> Option<&'p Part> {
-        if self.stop.is_cancelled() {
-            return None;
-        }
-        select! {
-            recv(queue) -> part => part.ok(),
-            recv(self.stop.signal()) -> _ => None,
-        }
+    /// Tells both stages that a lane goes on with another run.
+    pub(crate) fn leave(&self) {
+        let _context = self.runner.handle.enter();
+        self.runner.source.lane_left();
+        self.runner.target.lane_left();
     }
 
     fn part(&self, part: &Part) -> Result<()> {

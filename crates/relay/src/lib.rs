@@ -9,6 +9,7 @@
 //! * A [`Pipeline`] joins a source, transforms, a link and a target, whoever wrote them.
 //! * A [`Runner`] takes a plan through a source, transforms and a target, several parts at a
 //!   time, with retries; it believes only the target about what is done.
+//! * [`Lanes`] copy the parts of one run, or of several that share them.
 //! * A [`Link`] carries the batches of one part; its memory is bounded in bytes ([`channel`]).
 //! * A [`Cancel`] token ends every wait of a run, blocked threads and futures alike.
 //! * [`Progress`] adds up what a run reports; [`Fanout`] reports to several observers.
@@ -18,6 +19,7 @@ mod cancel;
 pub mod channel;
 mod fanout;
 mod lane;
+mod lanes;
 mod link;
 mod loaded;
 mod meter;
@@ -29,6 +31,7 @@ mod summary;
 
 pub use cancel::Cancel;
 pub use fanout::Fanout;
+pub use lanes::Lanes;
 pub use link::{Link, LinkReceiver, LinkSender};
 pub use pipeline::Pipeline;
 pub use progress::{Progress, RunningPart, RunningStep, Snapshot, StepReport, TableReport};

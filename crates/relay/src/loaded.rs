@@ -6,16 +6,16 @@ use pghaul_stage::{Part, TableId};
 
 /// Counts, per table, the slices that are not durable yet.
 #[derive(Debug)]
-pub(crate) struct Loaded<'a> {
-    missing: HashMap<&'a TableId, usize>,
+pub(crate) struct Loaded {
+    missing: HashMap<TableId, usize>,
 }
 
-impl<'a> Loaded<'a> {
+impl Loaded {
     /// Nothing of these parts is durable.
-    pub(crate) fn new(parts: &'a [Part]) -> Self {
+    pub(crate) fn new(parts: &[Part]) -> Self {
         let mut missing = HashMap::new();
         for slice in parts.iter().flat_map(Part::slices) {
-            *missing.entry(&slice.table).or_default() += 1;
+            *missing.entry(slice.table.clone()).or_default() += 1;
         }
         Self { missing }
     }

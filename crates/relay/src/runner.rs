@@ -4,7 +4,6 @@ use std::fmt;
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use pghaul_stage::{
@@ -16,13 +15,13 @@ use tokio::runtime::Handle;
 use crate::attempt::{Copied, contain};
 use crate::cancel::cancelled;
 use crate::loaded::Loaded;
-use crate::{Cancel, Link, Retry, Summary};
+use crate::{Cancel, Lanes, Link, Retry, Summary};
 
 /// How a [`Runner`] works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// Parts that are copied at the same time; each takes two threads and one connection on
-    /// either side.
+    /// either side. Without effect on a run that is given [`Lanes`].
     pub jobs: NonZeroUsize,
     /// How transient errors are retried.
     pub retry: Retry,
@@ -62,12 +61,14 @@ impl Default for Options {
 /// assert_eq!(target.rows(&table), ["1\thello", "2\tworld"]);
 /// # Ok::<(), pghaul_stage::Error>(())
 /// ```
+#[derive(Clone)]
 pub struct Runner {
     pub(crate) source: Arc<dyn Source>,
     pub(crate) target: Arc<dyn Target>,
     pub(crate) transforms: Vec<Arc<dyn Transform>>,
     pub(crate) link: Link,
     pub(crate) options: Options,
+    lanes: Option<Arc<Lanes>>,
     observer: Arc<dyn Observer>,
     cancel: Cancel,
     pub(crate) handle: Handle,
@@ -83,6 +84,7 @@ impl Runner {
             transforms: Vec::new(),
             link: Link::default(),
             options: Options::default(),
+            lanes: None,
             observer: Arc::new(Silent),
             cancel: Cancel::new(),
             handle,
@@ -107,6 +109,14 @@ impl Runner {
     #[must_use]
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
+        self
+    }
+
+    /// Copies in these lanes, together with whatever other runs have parts for them, instead of
+    /// in lanes of its own.
+    #[must_use]
+    pub fn lanes(mut self, lanes: Arc<Lanes>) -> Self {
+        self.lanes = Some(lanes);
         self
     }
 
@@ -153,19 +163,26 @@ impl Runner {
     fn migrate(&self, catalog: &Catalog, plan: &Plan) -> Result<Summary> {
         let started = Instant::now();
         let formats = self.agree()?;
-        let run = Run {
-            runner: self,
-            catalog,
+        let run = Arc::new(Run {
+            // The lanes hold the run, so the run must not hold them.
+            runner: Runner {
+                lanes: None,
+                ..self.clone()
+            },
+            catalog: match self.transforms.as_slice() {
+                [] => Catalog::default(),
+                _ => catalog.clone(),
+            },
             formats,
             stop: self.cancel.child(),
             failure: Mutex::new(None),
             summary: Mutex::new(Summary::default()),
             loaded: Mutex::new(Loaded::new(&plan.parts)),
-        };
+        });
         run.wait(&run.stop, Side::Target, self.target.prepare(catalog, plan))?;
 
         let copying = Instant::now();
-        run.copy_parts(plan)?;
+        run.copy_parts(plan, self.lanes.as_deref())?;
         let copying = copying.elapsed();
 
         let completing = Instant::now();
@@ -198,6 +215,15 @@ impl Runner {
     }
 }
 
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("runner", &self.runner)
+            .field("formats", &self.formats)
+            .finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Runner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Runner")
@@ -216,19 +242,20 @@ pub(crate) struct Formats {
 }
 
 /// What the lanes of one run share.
-pub(crate) struct Run<'a> {
-    pub(crate) runner: &'a Runner,
-    pub(crate) catalog: &'a Catalog,
+pub(crate) struct Run {
+    pub(crate) runner: Runner,
+    /// For the transforms; empty where there are none, because a catalog may be large.
+    pub(crate) catalog: Catalog,
     pub(crate) formats: Formats,
     /// Cancelled by the operator, and by the first failure.
     pub(crate) stop: Cancel,
     failure: Mutex<Option<Error>>,
     summary: Mutex<Summary>,
-    pub(crate) loaded: Mutex<Loaded<'a>>,
+    pub(crate) loaded: Mutex<Loaded>,
 }
 
-impl Run<'_> {
-    fn copy_parts(&self, plan: &Plan) -> Result<()> {
+impl Run {
+    fn copy_parts(self: &Arc<Self>, plan: &Plan, lanes: Option<&Lanes>) -> Result<()> {
         let marks = self.durable(&plan.parts)?;
         let mut durable = Vec::new();
         let mut pending = Vec::new();
@@ -255,7 +282,14 @@ impl Run<'_> {
                 .collect()
         };
         self.tables_loaded(&complete)?;
-        self.start_lanes(&pending);
+        let pending: Vec<Part> = pending.into_iter().cloned().collect();
+        let jobs =
+            NonZeroUsize::new(pending.len()).map(|parts| self.runner.options.jobs.min(parts));
+        match (lanes, jobs) {
+            (Some(lanes), _) => lanes.copy(self, pending),
+            (None, Some(jobs)) => Lanes::start(jobs)?.copy(self, pending),
+            (None, None) => {}
+        }
         match self.lock(&self.failure).take() {
             Some(error) => Err(error),
             None if self.stop.is_cancelled() => Err(cancelled()),
@@ -263,31 +297,9 @@ impl Run<'_> {
         }
     }
 
-    /// Copies the parts, in order as far as several lanes can; returns once all lanes ended.
-    fn start_lanes(&self, parts: &[&Part]) {
-        let lanes = self.runner.options.jobs.get().min(parts.len());
-        let (queue, lane_queue) = crossbeam_channel::bounded(lanes);
-        thread::scope(|scope| {
-            for number in 1..=lanes {
-                let queue = lane_queue.clone();
-                let lane = thread::Builder::new()
-                    .name(format!("pghaul-lane-{number}"))
-                    .spawn_scoped(scope, move || self.lane(&queue));
-                if let Err(error) = lane {
-                    let failed = Error::new(Kind::Permanent, "cannot start a thread");
-                    self.fail(failed.because(error).remedy("use fewer --jobs"));
-                    return;
-                }
-            }
-            // The lanes alone hold the queue's other end: when they stop, so does the feeding.
-            drop(lane_queue);
-            for part in parts {
-                if queue.send(*part).is_err() {
-                    return;
-                }
-            }
-            drop(queue);
-        });
+    /// Where its stages' connections live.
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.runner.handle
     }
 
     /// Records the first failure and stops all lanes. Errors after that, or after the operator

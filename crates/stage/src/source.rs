@@ -42,4 +42,8 @@ pub trait Source: Send + Sync {
     /// The present values of all sequences. Sequences are outside every snapshot, so this is
     /// asked once the rows have been copied.
     async fn sequences(&self) -> Result<Vec<SequenceValue>>;
+
+    /// Says that one of those who read parts has gone to another database: a connection that it
+    /// left idle is not needed any more. Returns at once.
+    fn lane_left(&self) {}
 }

@@ -34,6 +34,10 @@ pub trait Target: Send + Sync {
     /// Finishes everything: waits for what `tables_loaded` started, then constraints between
     /// tables, the rest of the schema, sequences and statistics.
     async fn complete(&self, sequences: &[SequenceValue]) -> Result<()>;
+
+    /// Says that one of those who write parts has gone to another database: a connection that it
+    /// left idle is not needed any more. Returns at once.
+    fn lane_left(&self) {}
 }
 
 /// Writes one part. Dropped before [`Writer::finish`] returns, nothing of the part remains,

@@ -5,5 +5,6 @@ mod endings;
 mod faults;
 mod moves;
 mod rig;
+mod shared;
 mod transforms;
 mod watching;

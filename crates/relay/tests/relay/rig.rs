@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use pghaul_relay::{Cancel, Link, Options, Retry, Runner, Summary};
+use pghaul_relay::{Cancel, Lanes, Link, Options, Retry, Runner, Summary};
 use pghaul_stage::memory::{MemorySource, MemoryTarget};
 use pghaul_stage::{
     Batch, Batches, Catalog, Error, Format, Kind, Mark, Observer, Part, PartId, Plan, Result,
@@ -80,6 +80,10 @@ pub(crate) struct Rig {
     pub(crate) late: bool,
     /// Whether the source always knows another form of a part.
     pub(crate) forms: bool,
+    /// Lanes that it shares with others.
+    pub(crate) lanes: Option<Arc<Lanes>>,
+    /// How often a lane left it, by side.
+    pub(crate) left: Arc<[AtomicU32; 2]>,
     hook: Hook,
 }
 
@@ -106,6 +110,8 @@ impl Rig {
             transform: None,
             late: false,
             forms: false,
+            lanes: None,
+            left: Arc::default(),
             hook: Arc::new(|_, _| Fate::Go),
         }
     }
@@ -161,12 +167,14 @@ impl Rig {
         let source = HookedSource {
             inner: Arc::clone(&self.source),
             forms: self.forms,
+            left: Arc::clone(&self.left),
             hook: Arc::clone(&hook),
         };
         let target = HookedTarget {
             inner: self.target.clone(),
             late: self.late,
             asked: Mutex::default(),
+            left: Arc::clone(&self.left),
             hook,
         };
         let mut runner = Runner::new(
@@ -178,12 +186,16 @@ impl Rig {
         .link(self.link.clone())
         .observer(Arc::clone(&self.observer))
         .cancel(self.cancel.clone());
+        if let Some(lanes) = &self.lanes {
+            runner = runner.lanes(Arc::clone(lanes));
+        }
         if let Some(transform) = &self.transform {
             runner = runner.transform(Arc::clone(transform));
         }
         let result = within(Duration::from_secs(60), move || runner.run(&catalog, &plan));
         let limit = Instant::now() + Duration::from_secs(20);
-        while threads.load(Ordering::SeqCst) > 0 {
+        // Shared lanes live on with the others.
+        while self.lanes.is_none() && threads.load(Ordering::SeqCst) > 0 {
             assert!(Instant::now() < limit, "a thread outlives its run");
             thread::sleep(Duration::from_millis(1));
         }
@@ -305,6 +317,7 @@ async fn meet(hook: &Hook, point: Point, part: Option<PartId>) -> Result<()> {
 struct HookedSource {
     inner: Arc<MemorySource>,
     forms: bool,
+    left: Arc<[AtomicU32; 2]>,
     hook: Hook,
 }
 
@@ -312,6 +325,7 @@ struct HookedTarget {
     inner: MemoryTarget,
     late: bool,
     asked: Mutex<HashSet<PartId>>,
+    left: Arc<[AtomicU32; 2]>,
     hook: Hook,
 }
 
@@ -371,6 +385,11 @@ impl Source for HookedSource {
         meet(&self.hook, Point::Sequences, None).await?;
         self.inner.sequences().await
     }
+
+    fn lane_left(&self) {
+        drop(Connection);
+        self.left[0].fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 #[async_trait]
@@ -413,6 +432,11 @@ impl Target for HookedTarget {
     async fn complete(&self, sequences: &[SequenceValue]) -> Result<()> {
         meet(&self.hook, Point::Complete, None).await?;
         self.inner.complete(sequences).await
+    }
+
+    fn lane_left(&self) {
+        drop(Connection);
+        self.left[1].fetch_add(1, Ordering::SeqCst);
     }
 }
 
