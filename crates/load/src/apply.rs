@@ -54,6 +54,11 @@ impl Apply {
         }
     }
 
+    /// Closes the session; it is opened again when needed.
+    pub(crate) fn close(&mut self) {
+        self.client = None;
+    }
+
     /// Runs the units that are not recorded as done, in order and in as few round trips as
     /// possible.
     ///

@@ -10,6 +10,7 @@ mod apply;
 mod archive;
 mod build;
 mod cleanup;
+mod cluster;
 mod config;
 mod copy;
 mod database;
@@ -47,6 +48,7 @@ mod verify;
 mod writer;
 
 pub use cleanup::{Leftover, Migration, Trace, leftovers, remove};
+pub use cluster::Cluster;
 pub use config::{Config, Freeze};
 pub use database::{create, drop_database, server_version};
 pub use inspect::{Occupied, State, inspect};

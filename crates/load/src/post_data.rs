@@ -9,7 +9,9 @@ use tokio::task::JoinSet;
 
 use crate::apply::Apply;
 use crate::build::Build;
+use crate::cluster::{Cluster, Place};
 use crate::config::Config;
+use crate::entry::Unit;
 use crate::ledger::Ledger;
 
 /// Lets the only job there is use the server's parallel workers; several share the processors
@@ -26,6 +28,7 @@ pub(crate) struct PostData {
     shared: Arc<Shared>,
     ledger: Arc<Ledger>,
     observer: Arc<dyn Observer>,
+    cluster: Arc<Cluster>,
     settings: String,
     sessions: usize,
     workers: Mutex<JoinSet<()>>,
@@ -56,11 +59,17 @@ enum Outcome {
 
 impl PostData {
     /// Starts nothing yet.
-    pub(crate) fn new(ledger: Arc<Ledger>, observer: Arc<dyn Observer>, config: &Config) -> Self {
+    pub(crate) fn new(
+        ledger: Arc<Ledger>,
+        observer: Arc<dyn Observer>,
+        config: &Config,
+        cluster: Arc<Cluster>,
+    ) -> Self {
         Self {
             shared: Arc::default(),
             ledger,
             observer,
+            cluster,
             settings: settings(config),
             sessions: config.index_jobs,
             workers: Mutex::default(),
@@ -71,6 +80,16 @@ impl PostData {
     pub(crate) fn session(&self) -> Apply {
         let (ledger, observer) = (Arc::clone(&self.ledger), Arc::clone(&self.observer));
         Apply::new(ledger, observer, self.settings.clone())
+    }
+
+    /// Runs units in a session of this kind, as one of the builders.
+    pub(crate) async fn run(&self, session: &mut Apply, units: &[Unit]) -> Result<()> {
+        let _place = place(&self.cluster, session).await?;
+        session.run(units).await?;
+        if self.cluster.is_shared() {
+            session.close();
+        }
+        Ok(())
     }
 
     /// Adds jobs and returns at once.
@@ -87,7 +106,8 @@ impl PostData {
         drop(state);
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         while workers.len() < wanted {
-            workers.spawn(work(Arc::clone(&self.shared), self.session()));
+            let (shared, cluster) = (Arc::clone(&self.shared), Arc::clone(&self.cluster));
+            workers.spawn(work(shared, cluster, self.session()));
         }
         drop(workers);
         self.shared.changed.notify_waiters();
@@ -167,23 +187,38 @@ impl State {
 }
 
 /// Does jobs until one fails.
-async fn work(shared: Arc<Shared>, mut session: Apply) {
+async fn work(shared: Arc<Shared>, cluster: Arc<Cluster>, mut session: Apply) {
     let _watch = Watch(Arc::clone(&shared));
     loop {
-        let next = shared.when(|state| match state.outcome {
+        let next = |state: &mut State| match state.outcome {
             Outcome::Good => {
                 let (job, units) = state.build.schedule.start()?;
                 let alone = state.complete && state.build.schedule.unfinished() == 1;
                 Some(Some((job, units, alone)))
             }
             _ => Some(None),
-        });
-        let Some((job, units, alone)) = next.await else {
+        };
+        let ready = next(&mut shared.lock());
+        let ready = match ready {
+            Some(ready) => ready,
+            None => {
+                if cluster.is_shared() {
+                    session.close();
+                }
+                shared.when(next).await
+            }
+        };
+        let Some((job, units, alone)) = ready else {
             break;
         };
-        let outcome = session
-            .together(&units, if alone { ALONE } else { "" })
-            .await;
+        let outcome = match place(&cluster, &mut session).await {
+            Ok(_place) => {
+                let alone = alone && cluster.is_quiet();
+                let settings = if alone { ALONE } else { "" };
+                session.together(&units, settings).await
+            }
+            Err(error) => Err(error),
+        };
         let mut state = shared.lock();
         state.build.schedule.finish(job);
         if let Err(error) = outcome {
@@ -191,6 +226,18 @@ async fn work(shared: Arc<Shared>, mut session: Apply) {
         }
         drop(state);
         shared.changed.notify_waiters();
+    }
+}
+
+/// Waits for a place among the builders of all databases; who has to wait does so without a
+/// session, so that there are no more sessions than places.
+async fn place(cluster: &Cluster, session: &mut Apply) -> Result<Place> {
+    match cluster.try_place() {
+        Some(place) => Ok(place),
+        None => {
+            session.close();
+            cluster.place().await
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::agenda::Agenda;
 use crate::apply::Apply;
 use crate::archive::Archive;
 use crate::build::Ground;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::exclusion;
 use crate::ledger::Ledger;
@@ -51,6 +52,7 @@ impl Restore {
         ledger: Arc<Ledger>,
         catalog: &Catalog,
         observer: Arc<dyn Observer>,
+        cluster: Arc<Cluster>,
     ) -> Result<Restore> {
         let mut archive = match catalog.archive.as_ref() {
             [] => Archive {
@@ -60,7 +62,7 @@ impl Restore {
         };
         exclusion::unite(&mut archive.entries);
         let statistics = Statistics::new(catalog, &archive);
-        let post_data = PostData::new(Arc::clone(&ledger), Arc::clone(&observer), config);
+        let post_data = PostData::new(Arc::clone(&ledger), Arc::clone(&observer), config, cluster);
         Ok(Restore {
             agenda: Arc::new(Agenda::new(&archive, catalog)),
             archive: Arc::new(archive),
@@ -145,14 +147,18 @@ impl Restore {
 
         let mut session = self.post_data.session();
         let begun = self.begin(Step::PostData);
-        session.run(&ground.units(&self.agenda.rest)).await?;
+        self.post_data
+            .run(&mut session, &ground.units(&self.agenda.rest))
+            .await?;
         self.post_data
             .add(|build| build.connect(ground, &self.agenda.late_foreign_keys))?;
         self.post_data.wait().await?;
-        session
-            .run(&ground.units(&self.agenda.after_foreign_keys))
+        self.post_data
+            .run(&mut session, &ground.units(&self.agenda.after_foreign_keys))
             .await?;
-        session.run(&ground.units(&self.agenda.privileges)).await?;
+        self.post_data
+            .run(&mut session, &ground.units(&self.agenda.privileges))
+            .await?;
         self.end(Step::PostData, begun);
 
         self.post_data.add(|build| {
@@ -160,11 +166,16 @@ impl Restore {
             build.families(ground);
         })?;
         self.post_data.wait().await?;
-        session.run(&ground.units(&self.agenda.last)).await?;
+        self.post_data
+            .run(&mut session, &ground.units(&self.agenda.last))
+            .await?;
 
         let begun = self.begin(Step::Sequences);
-        session
-            .run(&sequence::units(sequences, self.ledger.epoch()))
+        self.post_data
+            .run(
+                &mut session,
+                &sequence::units(sequences, self.ledger.epoch()),
+            )
             .await?;
         self.end(Step::Sequences, begun);
         Ok(())

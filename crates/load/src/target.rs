@@ -12,6 +12,7 @@ use pghaul_wire::Conninfo;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::copy::script;
 use crate::ledger::{Ledger, Saved};
@@ -29,6 +30,7 @@ pub struct PgTarget {
     conninfo: Conninfo,
     config: Config,
     observer: Arc<dyn Observer>,
+    cluster: Arc<Cluster>,
     ledger: OnceCell<Arc<Ledger>>,
     ready: OnceCell<Ready>,
 }
@@ -56,6 +58,7 @@ impl PgTarget {
         config.validate()?;
         let (ledger, ready) = (OnceCell::new(), OnceCell::new());
         Ok(PgTarget {
+            cluster: Arc::new(Cluster::of_one(config.index_jobs)),
             conninfo,
             config,
             observer,
@@ -83,6 +86,14 @@ impl PgTarget {
             ledger: OnceCell::new_with(Some(Arc::new(ledger))),
             ..target
         })
+    }
+
+    /// Shares with other targets what belongs to their server. To be called before
+    /// [`Target::prepare`].
+    #[must_use]
+    pub fn in_cluster(mut self, cluster: Arc<Cluster>) -> PgTarget {
+        self.cluster = cluster;
+        self
     }
 
     /// Replaces the saved plan and catalog by those of another snapshot, and makes undone what
@@ -138,6 +149,8 @@ impl PgTarget {
     }
 
     async fn build(&self, catalog: &Catalog, plan: &Plan) -> Result<Ready> {
+        // Who goes on with a migration goes on with its roles, of which only its ledger knows.
+        let fresh = self.ledger.get().is_none();
         let ledger = self
             .ledger
             .get_or_try_init(async || {
@@ -151,8 +164,14 @@ impl PgTarget {
             Arc::clone(ledger),
             catalog,
             Arc::clone(&self.observer),
+            Arc::clone(&self.cluster),
         )?;
-        restore.roles().await?;
+        let mut roles = self.cluster.roles().await;
+        if !(fresh && roles.are_settled(catalog)) {
+            restore.roles().await?;
+            roles.settle(catalog);
+        }
+        drop(roles);
         restore.pre_data().await?;
         vacant::check(ledger, plan).await?;
         let desk = Desk {

@@ -109,7 +109,7 @@ fn a_failed_database_leaves_the_others_alone() {
 fn cancel_ends_all_that_were_given_it_and_no_others() {
     let mut rigs: [Rig; 3] = rigs(3, |_| parts(5));
     let cancel = Cancel::new();
-    let (stalled, reached) = crossbeam_channel::unbounded();
+    let (stalled, reached) = crossbeam_channel::bounded(10);
     for rig in &mut rigs[..2] {
         rig.cancel = cancel.clone();
         let stalled = stalled.clone();
@@ -136,7 +136,7 @@ fn cancel_ends_all_that_were_given_it_and_no_others() {
 #[test]
 fn a_stage_hears_when_a_lane_goes_to_another_database() {
     let mut rigs: [Rig; 2] = rigs(1, |_| parts(3));
-    let (stalled, reached) = crossbeam_channel::unbounded();
+    let (stalled, reached) = crossbeam_channel::bounded(10);
     rigs[0].at(Point::Complete, 0, 1, move || {
         stalled.send(()).expect("the test listens");
         Fate::Stall
