@@ -1,6 +1,7 @@
 //! End-to-end tests: real PostgreSQL servers, the real binary, one test program.
 
 mod connect;
+mod databases;
 mod encodings;
 mod examples;
 mod faults;

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Waits until a condition holds while pghaul runs; fails with what it said when it ends first,
 /// or when that takes too long.
 #[track_caller]
-fn wait_until(run: &mut Running, what: &str, mut holds: impl FnMut(&Running) -> bool) {
+pub(crate) fn wait_until(run: &mut Running, what: &str, mut holds: impl FnMut(&Running) -> bool) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let running = run.is_running();

@@ -54,6 +54,32 @@ pub(crate) struct Connections {
     pub(crate) target: Option<String>,
 }
 
+/// Which databases, if not the one that the connection strings name.
+#[derive(Debug, Args)]
+pub(crate) struct Databases {
+    /// These databases, each to the one of its name; the connection strings then name the servers
+    #[arg(
+        long,
+        value_name = "NAME,...",
+        conflicts_with = "all_databases",
+        help_heading = "Several databases"
+    )]
+    pub(crate) databases: Vec<String>,
+
+    /// Every database but templates and those that allow no connections
+    #[arg(long, help_heading = "Several databases")]
+    pub(crate) all_databases: bool,
+
+    /// Leave out databases that match, in psql's pattern language; may be given several times
+    #[arg(
+        long,
+        value_name = "PATTERN",
+        requires = "all_databases",
+        help_heading = "Several databases"
+    )]
+    pub(crate) exclude_database: Vec<String>,
+}
+
 /// How to print.
 #[derive(Debug, Args)]
 pub(crate) struct Output {
@@ -90,6 +116,9 @@ pub(crate) struct Migrate {
 
     #[command(flatten)]
     pub(crate) output: Output,
+
+    #[command(flatten)]
+    pub(crate) databases: Databases,
 
     /// Parts copied at the same time [default: processors of this host, 2 to 8]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -132,7 +161,7 @@ pub(crate) struct Migrate {
     pub(crate) split_larger_than: Option<u64>,
 
     /// Write a timeline of parts, steps and waits for Perfetto or chrome://tracing
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["databases", "all_databases"])]
     pub(crate) trace: Option<std::path::PathBuf>,
 }
 
@@ -144,6 +173,9 @@ pub(crate) struct Validate {
 
     #[command(flatten)]
     pub(crate) output: Output,
+
+    #[command(flatten)]
+    pub(crate) databases: Databases,
 
     /// As for `pghaul migrate`: how many connections must be free
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -171,6 +203,9 @@ pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) output: Output,
 
+    #[command(flatten)]
+    pub(crate) databases: Databases,
+
     /// Tables compared at the same time [default: processors of this host, 2 to 8]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) jobs: Option<u16>,
@@ -188,6 +223,9 @@ pub(crate) struct Cleanup {
 
     #[command(flatten)]
     pub(crate) output: Output,
+
+    #[command(flatten)]
+    pub(crate) databases: Databases,
 
     /// Only list what would be removed
     #[arg(long)]

@@ -3,6 +3,7 @@
 mod args;
 mod cleanup;
 mod connections;
+mod databases;
 mod migrate;
 mod output;
 mod report;
@@ -30,6 +31,8 @@ enum Outcome {
     Differs,
     /// A check before the migration failed.
     Invalid,
+    /// One of several databases failed, which was said when it did.
+    Failed,
 }
 
 fn main() -> ExitCode {
@@ -50,9 +53,9 @@ fn main() -> ExitCode {
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Differs) => ExitCode::from(3),
-        Ok(Outcome::Invalid) => ExitCode::FAILURE,
+        Ok(Outcome::Invalid | Outcome::Failed) => ExitCode::FAILURE,
         Err(error) => {
-            report(&error, form);
+            report(&error, form, None);
             ExitCode::from(match error.kind() {
                 Kind::Input => 2,
                 Kind::Mismatch => 3,
@@ -93,8 +96,8 @@ fn start_logging(verbose: u8) {
         .init();
 }
 
-/// Says what went wrong, why, and what to do.
-fn report(error: &Error, form: Form) {
+/// Says what went wrong, why, and what to do; `database` names where, if there are several.
+fn report(error: &Error, form: Form, database: Option<&str>) {
     let mut causes = Vec::new();
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
@@ -102,7 +105,7 @@ fn report(error: &Error, form: Form) {
         cause = inner.source();
     }
     if form == Form::Json {
-        output::print_json(&json!({
+        let object = json!({
             "event": "error",
             "kind": format!("{:?}", error.kind()).to_lowercase(),
             "side": error.side().map(|side| side.to_string()),
@@ -111,9 +114,11 @@ fn report(error: &Error, form: Form) {
             "sqlstate": error.code(),
             "causes": causes,
             "remedy": error.hint(),
-        }));
+        });
+        output::print_json(&output::of_database(object, database));
     }
-    eprintln!("pghaul: {error}");
+    let place = database.map(|name| format!("database {}: ", databases::label(name)));
+    eprintln!("pghaul: {}{error}", place.unwrap_or_default());
     for cause in causes {
         eprintln!("  because: {cause}");
     }

@@ -1,15 +1,18 @@
 //! `pghaul migrate`: opens both ends, runs the plan, verifies, reports.
 
+mod several;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pghaul_extract::{PgSource, Split};
-use pghaul_load::{PgTarget, VerifyOptions};
-use pghaul_relay::{Cancel, Fanout, Link, Options, Pipeline, Progress};
+use pghaul_load::{Cluster, PgTarget, VerifyOptions};
+use pghaul_relay::{Cancel, Fanout, Lanes, Link, Options, Pipeline, Progress};
 use pghaul_stage::{Catalog, Error, Event, Kind, Observer, Plan, Result, Severity, Side, Source};
 use pghaul_wire::Conninfo;
 use tokio::runtime::Handle;
+use tokio::sync::Mutex;
 
 use crate::args::{CopyFormat, Migrate};
 use crate::output::Screen;
@@ -49,57 +52,111 @@ pub(crate) struct Request<'a> {
     pub(crate) target: Conninfo,
     pub(crate) jobs: usize,
     pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) shared: Shared,
+    /// The database's name, where it is one of several.
+    pub(crate) database: Option<&'a str>,
+    /// Whether both ends have been validated already.
+    pub(crate) validated: bool,
+}
+
+/// What the migrations of several databases share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    /// Where parts are copied; lanes of its own if there are none to share.
+    pub(crate) lanes: Option<Arc<Lanes>>,
+    /// What belongs to the target's server.
+    pub(crate) cluster: Arc<Cluster>,
+    /// The turn at comparing, which uses as many connections as copying.
+    pub(crate) comparing: Arc<Mutex<()>>,
+    /// How many databases are open at a time.
+    pub(crate) databases: usize,
+}
+
+impl Shared {
+    /// For the only database.
+    fn of_one(index_jobs: usize) -> Self {
+        Self {
+            lanes: None,
+            cluster: Arc::new(Cluster::of_one(index_jobs)),
+            comparing: Arc::default(),
+            databases: 1,
+        }
+    }
+}
+
+/// A migration that is done.
+pub(crate) struct Finished {
+    pub(crate) catalog: Catalog,
+    pub(crate) summary: pghaul_relay::Summary,
+    pub(crate) comparison: Option<pghaul_load::Report>,
+}
+
+impl Finished {
+    /// Whether source and target were compared and differ.
+    fn differs(&self) -> bool {
+        let comparison = self.comparison.as_ref();
+        comparison.is_some_and(|comparison| !comparison.is_match())
+    }
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &Migrate) -> Result<Outcome> {
+    if args.databases.are_several() {
+        return several::run(args);
+    }
     let began = Instant::now();
     let progress = Arc::new(Progress::new());
     let screen = Screen::open(args.output.output);
     let trace = args.trace.as_deref().map(Trace::create).transpose()?;
     let mut watchers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&progress) as _, screen.observer()];
     watchers.extend(trace.as_ref().map(Trace::observer));
+    let jobs = jobs(args.jobs);
     let request = Request {
         args,
         source: args.connections.source()?,
         target: args.connections.target()?,
-        jobs: jobs(args.jobs),
+        jobs,
         observer: Arc::new(Fanout(watchers)),
+        shared: Shared::of_one(index_jobs(args, jobs)),
+        database: None,
+        validated: false,
     };
-    let handle = Handle::current();
     let cancel = Cancel::new();
     signal::cancel_on_interrupt(cancel.clone());
 
-    let started = handle.block_on(cancel.until(request.start()))?;
-    let Some(ends) = started else {
+    let finished = request.migrate(&Handle::current(), &cancel)?;
+    let Some(finished) = finished else {
         request.note("the migration is already complete; `pghaul verify` compares both sides");
         return Ok(Outcome::Done);
     };
-    let result = request.carry_out(&ends, &handle, &cancel);
-    let ended = handle.block_on(ends.end(result)).inspect_err(|error| {
-        if error.kind() != Kind::Fenced {
-            request.note("what is done is kept: `pghaul migrate --resume` goes on from there");
-        }
-    });
-    let (summary, comparison) = ended?;
     drop(screen);
 
     report::print(
         args.output.output,
         &Migration {
-            catalog: &ends.catalog,
+            database: None,
+            finished: &finished,
             progress: &progress,
-            summary: &summary,
-            comparison: comparison.as_ref(),
             elapsed: began.elapsed(),
         },
     );
-    let differs = comparison.is_some_and(|comparison| !comparison.is_match());
-    Ok(if differs {
+    Ok(if finished.differs() {
         Outcome::Differs
     } else {
         Outcome::Done
     })
+}
+
+/// How many databases to have open at a time. Each holds a snapshot, a few connections on either
+/// side and its schema in memory until it is complete. So many are enough to keep the lanes busy
+/// while the next ones are opened and the last ones get their indexes.
+pub(crate) fn at_a_time(jobs: usize) -> usize {
+    (2 * jobs).clamp(4, 16)
+}
+
+/// How many indexes to build at once.
+fn index_jobs(args: &Migrate, jobs: usize) -> usize {
+    args.index_jobs.map_or(jobs, usize::from)
 }
 
 /// How many things to do at once when the user does not say.
@@ -109,6 +166,27 @@ pub(crate) fn jobs(given: Option<u16>) -> usize {
 }
 
 impl Request<'_> {
+    /// Migrates the database, from whatever state its target is in; `None` if it was complete
+    /// already. Blocks; call it from a thread that may.
+    pub(crate) fn migrate(&self, handle: &Handle, cancel: &Cancel) -> Result<Option<Finished>> {
+        let started = handle.block_on(cancel.until(self.start()))?;
+        let Some(ends) = started else {
+            return Ok(None);
+        };
+        let result = self.carry_out(&ends, handle, cancel);
+        let ended = handle.block_on(ends.end(result)).inspect_err(|error| {
+            if error.kind() != Kind::Fenced {
+                self.note("what is done is kept: `pghaul migrate --resume` goes on from there");
+            }
+        });
+        let (summary, comparison) = ended?;
+        Ok(Some(Finished {
+            catalog: ends.catalog,
+            summary,
+            comparison,
+        }))
+    }
+
     pub(crate) fn extract_config(&self, target_version: u32) -> pghaul_extract::Config {
         let args = self.args;
         pghaul_extract::Config {
@@ -128,7 +206,7 @@ impl Request<'_> {
 
     pub(crate) fn load_config(&self) -> pghaul_load::Config {
         pghaul_load::Config {
-            index_jobs: self.args.index_jobs.map_or(self.jobs, usize::from),
+            index_jobs: index_jobs(self.args, self.jobs),
             ..pghaul_load::Config::default()
         }
     }
@@ -149,7 +227,7 @@ impl Request<'_> {
         let target = Arc::clone(&ends.target);
         let jobs = NonZeroUsize::new(self.jobs).ok_or_else(|| Error::input("no jobs"))?;
         let bytes = LINK.min(QUEUES / jobs);
-        let summary = Pipeline::from(ends.source.stage())
+        let mut runner = Pipeline::from(ends.source.stage())
             .link(Link::Channel { bytes })
             .to(target, handle.clone())
             .options(Options {
@@ -157,8 +235,11 @@ impl Request<'_> {
                 ..Options::default()
             })
             .observer(Arc::clone(&self.observer))
-            .cancel(cancel.clone())
-            .run(&ends.catalog, &ends.plan)?;
+            .cancel(cancel.clone());
+        if let Some(lanes) = &self.shared.lanes {
+            runner = runner.lanes(Arc::clone(lanes));
+        }
+        let summary = runner.run(&ends.catalog, &ends.plan)?;
         if !self.args.verify {
             return Ok((summary, None));
         }
@@ -167,7 +248,10 @@ impl Request<'_> {
             source_snapshot: ends.source.snapshot(),
             ..VerifyOptions::default()
         };
-        let comparison = verify::compare(self, options);
+        let comparison = async {
+            let _turn = self.shared.comparing.lock().await;
+            verify::compare(self, options).await
+        };
         Ok((summary, Some(handle.block_on(cancel.until(comparison))?)))
     }
 }

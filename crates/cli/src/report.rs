@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use pghaul_load::Report;
 use pghaul_relay::{Progress, StepReport, Summary, TableReport};
-use pghaul_stage::{Catalog, Omission};
+use pghaul_stage::Omission;
 use serde_json::json;
 
 use crate::args::Form;
-use crate::output::{bytes, count, duration, print_json, rate, say};
+use crate::databases::label;
+use crate::migrate::Finished;
+use crate::output::{bytes, count, duration, of_database, print_json, rate, say};
 
 /// Tables listed one by one; the smallest beyond that share a line.
 const TABLES: usize = 40;
@@ -18,32 +20,41 @@ const DIFFERENCES: usize = 50;
 
 /// A migration that ended.
 pub(crate) struct Migration<'a> {
-    pub(crate) catalog: &'a Catalog,
+    /// The database's name, where it is one of several.
+    pub(crate) database: Option<&'a str>,
+    pub(crate) finished: &'a Finished,
     pub(crate) progress: &'a Progress,
-    pub(crate) summary: &'a Summary,
-    pub(crate) comparison: Option<&'a Report>,
     pub(crate) elapsed: Duration,
 }
 
 /// Prints the report of a migration.
 pub(crate) fn print(form: Form, migration: &Migration<'_>) {
+    let Finished {
+        catalog,
+        summary,
+        comparison,
+    } = migration.finished;
     if form == Form::Json {
         print_json(&json!({
             "event": "summary",
-            "database": migration.catalog.database.name,
-            "source_version": migration.catalog.server.version,
+            "database": catalog.database.name,
+            "source_version": catalog.server.version,
             "tables": migration.progress.tables(),
             "steps": migration.progress.steps(),
-            "copy": migration.summary,
+            "copy": summary,
             "omissions": migration.progress.omissions(),
             "seconds": migration.elapsed.as_secs_f64(),
         }));
     } else {
+        if let Some(database) = migration.database {
+            say("");
+            say(&format!("database {}", label(database)));
+        }
         for line in tables(migration.progress.tables()) {
             say(&line);
         }
         say("");
-        for line in steps(&migration.progress.steps(), migration.summary) {
+        for line in steps(&migration.progress.steps(), summary) {
             say(&line);
         }
         say("");
@@ -52,17 +63,18 @@ pub(crate) fn print(form: Form, migration: &Migration<'_>) {
         }
         say(&total(migration));
     }
-    if let Some(comparison) = migration.comparison {
-        print_comparison(form, comparison);
+    if let Some(comparison) = comparison {
+        print_comparison(form, comparison, migration.database);
     }
 }
 
-/// Prints the result of a comparison.
-pub(crate) fn print_comparison(form: Form, report: &Report) {
+/// Prints the result of a comparison; `database` names it where it is one of several.
+pub(crate) fn print_comparison(form: Form, report: &Report, database: Option<&str>) {
     if form == Form::Json {
-        return print_json(&json!({
+        let comparison = json!({
             "event": "comparison", "match": report.is_match(), "report": report,
-        }));
+        });
+        return print_json(&of_database(comparison, database));
     }
     for difference in report.differences.iter().take(DIFFERENCES) {
         say(&format!("differs: {difference}"));
@@ -116,7 +128,7 @@ fn omissions(omissions: &[Omission]) -> Vec<String> {
 }
 
 fn total(migration: &Migration<'_>) -> String {
-    let summary = migration.summary;
+    let summary = &migration.finished.summary;
     let mut line = format!(
         "migrated {} rows, {} in {} ({} rows/s, {}/s while copying)",
         count(summary.rows),
@@ -193,7 +205,7 @@ fn steps(steps: &[StepReport], summary: &Summary) -> Vec<String> {
 }
 
 /// Columns as wide as their widest cell; the first to the left, the others to the right.
-fn align<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+pub(crate) fn align<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
     let mut widths = [0; N];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {

@@ -19,29 +19,42 @@ impl Request<'_> {
     pub(crate) async fn start(&self) -> Result<Option<Ends>> {
         let source = probe(&self.source, Side::Source).await?;
         let (state, version) = self.look_at_target(&source).await?;
+        self.judge(&state)?;
+        self.validate(&state).await?;
         match state {
             State::Migration(saved) if self.args.resume => {
                 self.resume(*saved, &source, version).await
             }
-            State::Migration(saved) if !self.args.overwrite => Err(self.unfinished(&saved)),
-            State::Occupied(occupied) if !self.args.overwrite => Err(self.occupied(&occupied)),
-            State::Absent => {
-                self.validate().await?;
-                self.begin(version, true).await.map(Some)
-            }
-            State::Empty => {
-                self.validate().await?;
-                self.begin(version, false).await.map(Some)
-            }
+            State::Absent => self.begin(version, true).await.map(Some),
+            State::Empty => self.begin(version, false).await.map(Some),
             _ => {
-                self.validate().await?;
                 self.warn(&format!(
                     "dropping the target database {} with everything in it, as --overwrite asks",
                     self.target.dbname()
                 ));
+                let turn = self.shared.cluster.databases().await;
                 pghaul_load::drop_database(&self.target).await?;
+                drop(turn);
                 self.begin(version, true).await.map(Some)
             }
+        }
+    }
+
+    /// Fails where [`Request::start`] would before it changes anything.
+    pub(crate) async fn check(&self) -> Result<()> {
+        let source = probe(&self.source, Side::Source).await?;
+        let (state, _) = self.look_at_target(&source).await?;
+        self.judge(&state)?;
+        self.validate(&state).await
+    }
+
+    /// Refuses a target with something in it that nobody has said what to do with.
+    fn judge(&self, state: &State) -> Result<()> {
+        match state {
+            State::Migration(_) if self.args.resume => Ok(()),
+            State::Migration(saved) if !self.args.overwrite => Err(self.unfinished(saved)),
+            State::Occupied(occupied) if !self.args.overwrite => Err(self.occupied(occupied)),
+            _ => Ok(()),
         }
     }
 
@@ -71,18 +84,25 @@ impl Request<'_> {
         Ok((state, version))
     }
 
-    /// Checks both ends, unless the user said not to.
-    async fn validate(&self) -> Result<()> {
-        if self.args.skip_validation {
+    /// Checks both ends, unless the user said not to, or it was done when the migration began.
+    async fn validate(&self, state: &State) -> Result<()> {
+        let resumes = self.args.resume && matches!(state, State::Migration(_));
+        if self.args.skip_validation || self.validated || resumes {
             return Ok(());
         }
         let scope = crate::validate::Scope {
             source: &self.source,
             target: &self.target,
-            jobs: self.jobs,
+            // One of several is compared while others are still being copied.
+            jobs: match self.database {
+                Some(_) if self.args.verify => 2 * self.jobs,
+                _ => self.jobs,
+            },
             index_jobs: self.load_config().index_jobs,
             overwrite: self.args.overwrite,
             tablespace_map: &self.args.tablespace_map,
+            database: self.database,
+            databases: self.shared.databases,
         };
         scope.require(self.args.output.output).await
     }
@@ -98,7 +118,10 @@ impl Request<'_> {
         let plan = source.plan().await?;
         if create {
             let tablespace = catalog.database_tablespace();
-            let create = pghaul_load::create(&self.target, &catalog.database, tablespace);
+            let create = async {
+                let _turn = self.shared.cluster.databases().await;
+                pghaul_load::create(&self.target, &catalog.database, tablespace).await
+            };
             if let Err(error) = self.step(Step::Database, create).await {
                 // The server may just have finished what a run that was killed had asked for.
                 let exists = matches!(error.code(), Some("42P04" | "23505"));
@@ -111,7 +134,8 @@ impl Request<'_> {
             self.target.clone(),
             self.load_config(),
             Arc::clone(&self.observer),
-        )?;
+        )?
+        .in_cluster(Arc::clone(&self.shared.cluster));
         Ok(Ends {
             source: Rows::Open(source),
             target: Arc::new(target),
@@ -138,7 +162,8 @@ impl Request<'_> {
             Arc::clone(&self.observer),
             &saved,
         )
-        .await?;
+        .await?
+        .in_cluster(Arc::clone(&self.shared.cluster));
         let unfinished = saved
             .plan
             .parts

@@ -9,20 +9,23 @@ use std::time::{Duration, Instant};
 
 use pghaul_load::Intent;
 use pghaul_relay::Cancel;
-use pghaul_stage::{Error, Finding, Kind, Result, Verdict};
+use pghaul_stage::{Error, Finding, Kind, Result, Side, Verdict};
 use pghaul_wire::Conninfo;
+use pghaul_wire::checkup::Sessions;
 use tokio::runtime::Handle;
 
 use crate::args::{Form, Validate};
-use crate::migrate::jobs;
+use crate::databases::label;
+use crate::migrate::{at_a_time, jobs};
+use crate::output::Screen;
 use crate::{Outcome, signal};
 
-/// Sessions on the source besides one for each job: the holder of the snapshot, the reader of
+/// Sessions on the source for each database besides one for each job: the holder of the snapshot, the reader of
 /// the catalog, pg_dump.
 const SOURCE_SESSIONS: usize = 3;
 
-/// Sessions on the target besides one for each job and each index job: the ledger and the steps
-/// that happen once.
+/// Sessions on the target for each database besides one for each job and each index job: the
+/// ledger and the steps that happen once.
 const TARGET_SESSIONS: usize = 2;
 
 /// What is to be checked.
@@ -34,6 +37,10 @@ pub(crate) struct Scope<'a> {
     pub(crate) index_jobs: usize,
     pub(crate) overwrite: bool,
     pub(crate) tablespace_map: &'a [(String, String)],
+    /// The database's name, where it is one of several.
+    pub(crate) database: Option<&'a str>,
+    /// How many databases are open at a time.
+    pub(crate) databases: usize,
 }
 
 /// What was found.
@@ -45,6 +52,10 @@ pub(crate) struct Findings {
 /// Runs the command.
 pub(crate) fn run(args: &Validate) -> Result<Outcome> {
     let (source, target) = (args.connections.source()?, args.connections.target()?);
+    let cancel = Cancel::new();
+    signal::cancel_on_interrupt(cancel.clone());
+    let handle = Handle::current();
+    let form = args.output.output;
     let jobs = jobs(args.jobs);
     let scope = Scope {
         source: &source,
@@ -53,23 +64,44 @@ pub(crate) fn run(args: &Validate) -> Result<Outcome> {
         index_jobs: args.index_jobs.map_or(jobs, usize::from),
         overwrite: args.overwrite,
         tablespace_map: &args.tablespace_map,
+        database: None,
+        databases: 1,
     };
-    let cancel = Cancel::new();
-    signal::cancel_on_interrupt(cancel.clone());
-    let found = Handle::current().block_on(cancel.until(scope.check()))?;
-    show::all(args.output.output, &found);
-    Ok(if found.failed().next().is_some() {
-        Outcome::Invalid
-    } else {
-        Outcome::Done
-    })
+    let mut outcome = Outcome::Done;
+    let mut check = |scope: Scope<'_>| -> Result<()> {
+        let found = handle.block_on(cancel.until(scope.check()))?;
+        show::all(form, &found, scope.database);
+        if found.failed().next().is_some() {
+            outcome = Outcome::Invalid;
+        }
+        Ok(())
+    };
+    if !args.databases.are_several() {
+        check(scope)?;
+        return Ok(outcome);
+    }
+    let choice = args.databases.choose(&source, Side::Source);
+    let chosen = handle.block_on(cancel.until(choice))?;
+    chosen.tell(&Screen::open(form));
+    let databases = at_a_time(jobs).min(chosen.names.len());
+    for name in &chosen.names {
+        let scope = Scope {
+            source: &source.with_dbname(name),
+            target: &target.with_dbname(name),
+            database: Some(name),
+            databases,
+            ..scope
+        };
+        check(scope).map_err(|error| error.on(format!("database {}", label(name))))?;
+    }
+    Ok(outcome)
 }
 
 impl Scope<'_> {
     /// Checks, and fails if the migration would; warnings are printed.
     pub(crate) async fn require(self, form: Form) -> Result<()> {
         let found = self.check().await?;
-        show::troubles(form, &found);
+        show::troubles(form, &found, self.database);
         let failed: Vec<String> = found.failed().map(|one| one.check().to_string()).collect();
         if failed.is_empty() {
             return Ok(());
@@ -87,12 +119,18 @@ impl Scope<'_> {
     /// Runs every check.
     async fn check(self) -> Result<Findings> {
         let began = Instant::now();
-        let sessions = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let sessions = |shared: usize, own: usize| Sessions {
+            server: number(shared + own * self.databases),
+            database: number(shared + own),
+        };
+        // While one of several is opened, others are copied, and two pg_dump may run.
+        let opening = SOURCE_SESSIONS + usize::from(self.databases > 1);
         let intent = Intent {
-            connections: sessions(self.jobs + self.index_jobs + TARGET_SESSIONS),
+            connections: sessions(self.jobs + self.index_jobs, TARGET_SESSIONS),
             overwrite: self.overwrite,
         };
-        let source = pghaul_extract::validate(self.source, sessions(self.jobs + SOURCE_SESSIONS));
+        let source = pghaul_extract::validate(self.source, sessions(self.jobs, opening));
         let target = pghaul_load::validate(self.target, intent);
         let ((mut findings, source), (more, target)) = tokio::try_join!(source, target)?;
         findings.extend(more);

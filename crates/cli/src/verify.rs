@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use pghaul_load::{Report, VerifyOptions};
 use pghaul_relay::Cancel;
-use pghaul_stage::Result;
+use pghaul_stage::{Kind, Result, Side};
+use pghaul_wire::Conninfo;
+use serde_json::json;
 use tokio::runtime::Handle;
 
-use crate::args::Verify;
+use crate::args::{Form, Verify};
 use crate::migrate::{Request, jobs};
-use crate::output::Screen;
+use crate::output::{Screen, print_json, say};
 use crate::{Outcome, report, signal};
 
 /// Runs the command.
@@ -20,17 +22,72 @@ pub(crate) fn run(args: &Verify) -> Result<Outcome> {
         rows: args.rows,
         ..VerifyOptions::default()
     };
-    let screen = Screen::open(args.output.output);
     let cancel = Cancel::new();
     signal::cancel_on_interrupt(cancel.clone());
+    if args.databases.are_several() {
+        return several(args, &source, &target, &options, &cancel);
+    }
+    let screen = Screen::open(args.output.output);
     let comparison = pghaul_load::verify(&source, &target, options, screen.observer());
     let comparison = Handle::current().block_on(cancel.until(comparison))?;
     drop(screen);
-    report::print_comparison(args.output.output, &comparison);
+    report::print_comparison(args.output.output, &comparison, None);
     Ok(if comparison.is_match() {
         Outcome::Done
     } else {
         Outcome::Differs
+    })
+}
+
+/// Compares one database after another, each on all connections that --jobs allows.
+fn several(
+    args: &Verify,
+    source: &Conninfo,
+    target: &Conninfo,
+    options: &VerifyOptions,
+    cancel: &Cancel,
+) -> Result<Outcome> {
+    let (handle, form) = (Handle::current(), args.output.output);
+    let screen = Screen::open(form);
+    let choice = args.databases.choose(source, Side::Source);
+    let chosen = handle.block_on(cancel.until(choice))?;
+    chosen.tell(&screen);
+    let mut ends = Vec::new();
+    for name in &chosen.names {
+        let (source, target) = (source.with_dbname(name), target.with_dbname(name));
+        let observer = screen.observer_of(name);
+        let comparison = pghaul_load::verify(&source, &target, options.clone(), observer);
+        let end = match handle.block_on(cancel.until(comparison)) {
+            Ok(report) => {
+                screen.report(|| report::print_comparison(form, &report, Some(name)));
+                if report.is_match() { "same" } else { "differs" }
+            }
+            Err(error) if error.kind() == Kind::Cancelled => return Err(error),
+            Err(error) => {
+                screen.report(|| crate::report(&error, form, Some(name)));
+                "failed"
+            }
+        };
+        ends.push((name, end));
+    }
+    drop(screen);
+    let count = |wanted: &str| ends.iter().filter(|(_, end)| *end == wanted).count();
+    let [same, differ, failed] = ["same", "differs", "failed"].map(count);
+    if form == Form::Json {
+        let ends = ends.iter();
+        let databases: Vec<_> = ends
+            .map(|(name, end)| json!({ "database": name, "state": end }))
+            .collect();
+        print_json(&json!({ "event": "databases", "databases": databases }));
+    } else {
+        say(&format!(
+            "{same} databases are the same, {differ} differ, {failed} could not be compared"
+        ));
+    }
+    Ok(match (failed, differ) {
+        (0, 0) => Outcome::Done,
+        (0, _) => Outcome::Differs,
+        _ => Outcome::Failed,
     })
 }
 

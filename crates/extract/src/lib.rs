@@ -7,7 +7,7 @@
 //! | step | file |
 //! |---|---|
 //! | what the operator chooses | `config.rs` |
-//! | who is there | `probe.rs` |
+//! | who is there | `probe.rs`, `databases.rs` |
 //! | pinned settings, typed answers | `session.rs` |
 //! | locks and the exported snapshot | `snapshot.rs` |
 //! | the catalog's queries | `catalog/` |
@@ -29,6 +29,7 @@ mod catalog;
 mod changed;
 mod config;
 mod copy;
+mod databases;
 mod large;
 mod plan;
 mod portable;
@@ -60,6 +61,7 @@ use catalog::Inventory;
 pub use changed::Changed;
 pub use config::{Config, CopyFormat, Split};
 use copy::Pool;
+pub use databases::{Listed, databases};
 pub use probe::{Probe, probe};
 use schema::Program;
 pub use settled::Settled;

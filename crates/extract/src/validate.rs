@@ -9,7 +9,8 @@ mod privileges;
 mod room;
 
 use pghaul_stage::{Check, Finding, Result, Side};
-use pghaul_wire::{Client, Conninfo, checkup};
+use pghaul_wire::checkup::{self, Sessions};
+use pghaul_wire::{Client, Conninfo};
 
 use crate::probe::{self, Probe};
 use crate::schema;
@@ -20,7 +21,7 @@ pub use facts::{Extension, SourceFacts, UserCollation};
 /// The oldest source, as `server_version_num`.
 const OLDEST: u32 = 100_000;
 
-/// The checks of a source that needs this many connections; its facts too, unless a connection
+/// The checks of a source that needs these connections; its facts too, unless a connection
 /// or the version made that impossible.
 ///
 /// # Errors
@@ -28,7 +29,7 @@ const OLDEST: u32 = 100_000;
 /// Those of a session that breaks; a server that cannot be reached is a finding.
 pub async fn validate(
     info: &Conninfo,
-    connections: u32,
+    connections: Sessions,
 ) -> Result<(Vec<Finding>, Option<SourceFacts>)> {
     let info = info.with_application_name("pghaul");
     let client = match Client::try_connect(&info, Side::Source).await {
@@ -66,7 +67,7 @@ pub async fn validate(
 async fn examine(
     client: &Client,
     server: &Probe,
-    connections: u32,
+    connections: Sessions,
 ) -> Result<(Vec<Finding>, SourceFacts)> {
     execute(client, "the validation", &begin(server.version)).await?;
     let mut findings = vec![checkup::connections(client, connections).await?];

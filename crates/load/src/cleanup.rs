@@ -98,6 +98,11 @@ impl Leftover {
         }
     }
 
+    /// Whether it belongs to the whole server, so that every database of it shows it.
+    pub fn is_servers(&self) -> bool {
+        matches!(self.trace, Trace::Slot { .. } | Trace::Origin { .. })
+    }
+
     /// The order of removal: what holds others comes first.
     fn rank(&self) -> u8 {
         match &self.trace {
@@ -174,6 +179,25 @@ pub async fn leftovers(
     Ok(found)
 }
 
+/// Refuses to remove leftovers with a [`risk`](Leftover::risk), unless `force` allows it.
+///
+/// # Errors
+///
+/// [`Kind::Input`] for the first of them.
+pub fn refuse(leftovers: &[Leftover], force: bool) -> Result<()> {
+    for leftover in leftovers {
+        match leftover.risk() {
+            Some(risk) if !force => {
+                return Err(Error::input(format!("not removed, because {risk}"))
+                    .on(leftover.to_string())
+                    .remedy("use --force to remove it all the same"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Removes leftovers; what is gone already counts as removed. `force` allows those with a
 /// [`risk`](Leftover::risk).
 ///
@@ -188,16 +212,7 @@ pub async fn remove(
     leftovers: &[Leftover],
     force: bool,
 ) -> Result<()> {
-    for leftover in leftovers {
-        match leftover.risk() {
-            Some(risk) if !force => {
-                return Err(Error::input(format!("not removed, because {risk}"))
-                    .on(leftover.to_string())
-                    .remedy("use --force to remove it all the same"));
-            }
-            _ => {}
-        }
-    }
+    refuse(leftovers, force)?;
     let mut ordered: Vec<&Leftover> = leftovers.iter().collect();
     ordered.sort_by_key(|leftover| leftover.rank());
     for (info, side) in [(source, Side::Source), (target, Side::Target)] {

@@ -47,7 +47,7 @@ mod validate;
 mod verify;
 mod writer;
 
-pub use cleanup::{Leftover, Migration, Trace, leftovers, remove};
+pub use cleanup::{Leftover, Migration, Trace, leftovers, refuse, remove};
 pub use cluster::Cluster;
 pub use config::{Config, Freeze};
 pub use database::{create, drop_database, server_version};

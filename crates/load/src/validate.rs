@@ -8,7 +8,8 @@ mod privileges;
 mod state;
 
 use pghaul_stage::{Check, Finding, Result, Side};
-use pghaul_wire::{Client, Conninfo, Unconnected, checkup, server_error};
+use pghaul_wire::checkup::{self, Sessions};
+use pghaul_wire::{Client, Conninfo, Unconnected, server_error};
 
 use crate::database::MAINTENANCE;
 use crate::session::{PINNED, application_name};
@@ -19,7 +20,7 @@ pub use facts::{Available, Locale, TargetFacts};
 #[derive(Debug, Clone, Copy)]
 pub struct Intent {
     /// How many connections it uses.
-    pub connections: u32,
+    pub connections: Sessions,
     /// Whether it drops the database first.
     pub overwrite: bool,
 }

@@ -22,8 +22,8 @@ pub(crate) enum On {
 }
 
 /// The clock of one thread of one attempt. Reports what is left when dropped.
-pub(crate) struct Meter<'m, 'r> {
-    run: &'m Run<'r>,
+pub(crate) struct Meter<'m> {
+    run: &'m Run,
     part: &'m Part,
     /// [`Side::Source`] is the thread that reads, [`Side::Target`] the one that writes.
     side: Side,
@@ -33,8 +33,8 @@ pub(crate) struct Meter<'m, 'r> {
     total: Waits,
 }
 
-impl<'m, 'r> Meter<'m, 'r> {
-    pub(crate) fn start(run: &'m Run<'r>, part: &'m Part, side: Side) -> Self {
+impl<'m> Meter<'m> {
+    pub(crate) fn start(run: &'m Run, part: &'m Part, side: Side) -> Self {
         let now = Instant::now();
         Self {
             run,
@@ -78,7 +78,7 @@ impl<'m, 'r> Meter<'m, 'r> {
     }
 }
 
-impl Drop for Meter<'_, '_> {
+impl Drop for Meter<'_> {
     fn drop(&mut self) {
         let now = Instant::now();
         self.report(now);

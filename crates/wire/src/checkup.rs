@@ -119,12 +119,21 @@ fn distance(side: Side, median: Duration) -> Finding {
     )
 }
 
-/// Whether a role has `needed` connections free, now, on this server, in this database.
+/// How many connections a migration opens at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sessions {
+    /// To the whole server, which several databases may share.
+    pub server: u32,
+    /// To one database.
+    pub database: u32,
+}
+
+/// Whether a role has the `needed` connections free, now, on this server, in this database.
 ///
 /// # Errors
 ///
 /// Those of a session that breaks.
-pub async fn connections(client: &Client, needed: u32) -> Result<Finding> {
+pub async fn connections(client: &Client, needed: Sessions) -> Result<Finding> {
     let side = client.side();
     let row = client
         .query_one(
@@ -148,21 +157,30 @@ pub async fn connections(client: &Client, needed: u32) -> Result<Finding> {
         .await
         .map_err(|error| server_error(side, error))?;
     let limits = [
-        (row.get::<_, Option<i64>>(0), "max_connections"),
-        (row.get(1), "the role's CONNECTION LIMIT"),
-        (row.get(2), "the database's CONNECTION LIMIT"),
+        (
+            row.get::<_, Option<i64>>(0),
+            needed.server,
+            "max_connections",
+        ),
+        (row.get(1), needed.server, "the role's CONNECTION LIMIT"),
+        (
+            row.get(2),
+            needed.database,
+            "the database's CONNECTION LIMIT",
+        ),
     ];
-    Ok(room(side, needed, &limits))
+    Ok(room(side, &limits))
 }
 
-/// `limits` are how many more sessions each limit allows; this one will be gone by then.
-fn room(side: Side, needed: u32, limits: &[(Option<i64>, &str)]) -> Finding {
+/// `limits` are how many more sessions each limit allows, and how many are needed there; this one
+/// will be gone by then.
+fn room(side: Side, limits: &[(Option<i64>, u32, &str)]) -> Finding {
     let tightest = limits
         .iter()
-        .filter_map(|(free, name)| Some((free.as_ref()? + 1, *name)))
-        .min();
+        .filter_map(|(free, needed, name)| Some((free.as_ref()? + 1, *needed, *name)))
+        .min_by_key(|(free, needed, _)| free - i64::from(*needed));
     match tightest {
-        Some((free, limit)) if free < i64::from(needed) => Finding::failed(
+        Some((free, needed, limit)) if free < i64::from(needed) => Finding::failed(
             Check::Connections,
             side,
             format!(
@@ -171,7 +189,7 @@ fn room(side: Side, needed: u32, limits: &[(Option<i64>, &str)]) -> Finding {
             ),
             format!("raise {limit}, end idle sessions, or use fewer --jobs and --index-jobs"),
         ),
-        Some((free, _)) => Finding::succeeded(
+        Some((free, needed, _)) => Finding::succeeded(
             Check::Connections,
             side,
             format!("{free} connections are free, {needed} are needed"),
@@ -193,14 +211,23 @@ mod tests {
 
     #[test]
     fn the_tightest_limit_counts() {
-        let limits = |a, b| [(Some(a), "max_connections"), (b, "the role's limit")];
-        let verdict = |limits: &[(Option<i64>, &str)]| room(Side::Source, 4, limits);
+        let limits = |a, b| {
+            [
+                (Some(a), 4, "max_connections"),
+                (b, 4, "the role's limit"),
+                (Some(50), 2, "the database's limit"),
+            ]
+        };
+        let verdict = |limits: &[(Option<i64>, u32, &str)]| room(Side::Source, limits);
         assert_eq!(verdict(&limits(90, None)).verdict(), Verdict::Succeeded);
         assert_eq!(verdict(&limits(3, None)).verdict(), Verdict::Succeeded);
         assert_eq!(verdict(&limits(2, None)).verdict(), Verdict::Failed);
         let limited = verdict(&limits(90, Some(1)));
         assert_eq!(limited.verdict(), Verdict::Failed);
         assert!(limited.remedy().unwrap().contains("the role's limit"));
+        // What is tight is what lacks most, not what is least.
+        let many = [(Some(20), 40, "max_connections"), (Some(2), 3, "another")];
+        assert!(verdict(&many).remedy().unwrap().contains("max_connections"));
     }
 
     #[test]

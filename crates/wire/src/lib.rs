@@ -4,7 +4,7 @@
 //! - [`Lane`] is a bare session: statements, [`CopyOut`] and [`CopyIn`], which move COPY bytes
 //!   without a look at the rows, in constant memory.
 //! - [`Client`] is a tokio-postgres session opened by the same rules, for catalogs and DDL.
-//! - [`quote`] and [`sqlstate`] are for everybody who builds SQL or judges an error.
+//! - [`quote`], [`pattern`] and [`sqlstate`] are for everybody who builds SQL or judges an error.
 
 mod auth;
 #[cfg(feature = "bench")]
@@ -17,6 +17,7 @@ mod copy_in;
 mod copy_out;
 mod frames;
 mod lane;
+pub mod pattern;
 pub mod quote;
 mod server_error;
 mod session;

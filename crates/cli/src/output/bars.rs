@@ -1,14 +1,15 @@
 //! Progress as bars on a terminal: the total on top, then what runs now.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use pghaul_stage::{Event, Observer, PartId, Severity, Step};
 
 use super::{bytes, count, duration, rate};
+use crate::databases::label;
 
 const REDRAWS_PER_SECOND: u8 = 8;
 
@@ -16,20 +17,22 @@ const REDRAWS_PER_SECOND: u8 = 8;
 #[derive(Debug)]
 pub(super) struct Bars {
     all: MultiProgress,
-    state: Mutex<State>,
+    /// At the beginning of names and lines, where there are several databases.
+    prefix: String,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     total: Option<ProgressBar>,
-    parts: HashMap<PartId, Running>,
-    steps: HashMap<(Step, String), ProgressBar>,
+    /// By the database's prefix.
+    parts: HashMap<(String, PartId), Running>,
+    steps: HashMap<(String, Step, String), ProgressBar>,
 }
 
 #[derive(Debug)]
 struct Running {
     bar: ProgressBar,
-    name: String,
     rows: u64,
     bytes: u64,
 }
@@ -44,12 +47,22 @@ impl Bars {
     pub(super) fn on(all: MultiProgress) -> Self {
         Self {
             all,
-            state: Mutex::default(),
+            prefix: String::new(),
+            state: Arc::default(),
+        }
+    }
+
+    /// The bars of one database among several, under the same total.
+    pub(super) fn of(&self, database: &str) -> Self {
+        Self {
+            all: self.all.clone(),
+            prefix: format!("{}: ", label(database)),
+            state: Arc::clone(&self.state),
         }
     }
 
     fn print(&self, line: &str) {
-        drop(self.all.println(line));
+        drop(self.all.println(format!("{}{line}", self.prefix)));
     }
 }
 
@@ -60,26 +73,36 @@ impl Observer for Bars {
         };
         match event {
             Event::Planned { parts, durable } => {
+                let durable: HashSet<&PartId> = durable.iter().collect();
                 let done = parts.iter().filter(|part| durable.contains(&part.id));
-                let bar = ProgressBar::new(parts.iter().map(|part| part.bytes).sum());
-                let bar = self.all.insert(0, bar.with_style(total_style()));
-                bar.inc(done.map(|part| part.bytes).sum());
-                bar.reset_eta();
-                bar.enable_steady_tick(Duration::from_millis(500));
-                state.total = Some(bar);
+                let done: u64 = done.map(|part| part.bytes).sum();
+                let whole = parts.iter().map(|part| part.bytes).sum();
+                match &state.total {
+                    Some(bar) if !bar.is_finished() => {
+                        bar.inc_length(whole);
+                        bar.inc(done);
+                    }
+                    _ => {
+                        let bar = ProgressBar::new(whole).with_style(total_style());
+                        let bar = self.all.insert(0, bar);
+                        bar.inc(done);
+                        bar.reset_eta();
+                        bar.enable_steady_tick(Duration::from_millis(500));
+                        state.total = Some(bar);
+                    }
+                }
             }
             Event::PartStarted { part, .. } => {
                 let bar = ProgressBar::new(part.bytes.max(1)).with_style(part_style());
                 let bar = self.all.add(bar);
-                let name = shortened(&part.to_string());
-                bar.set_prefix(name.clone());
+                let name = shortened(&format!("{}{part}", self.prefix));
+                bar.set_prefix(name);
                 let running = Running {
                     bar,
-                    name,
                     rows: 0,
                     bytes: 0,
                 };
-                if let Some(old) = state.parts.insert(part.id, running) {
+                if let Some(old) = state.parts.insert((self.prefix.clone(), part.id), running) {
                     if let Some(total) = &state.total {
                         total.dec(old.bytes);
                     }
@@ -92,7 +115,7 @@ impl Observer for Bars {
                 bytes: size,
                 ..
             } => {
-                let Some(running) = state.parts.get_mut(part) else {
+                let Some(running) = state.parts.get_mut(&(self.prefix.clone(), *part)) else {
                     return;
                 };
                 running.rows += rows;
@@ -115,7 +138,7 @@ impl Observer for Bars {
                 bytes: size,
                 elapsed,
             } => {
-                let Some(running) = state.parts.remove(&part.id) else {
+                let Some(running) = state.parts.remove(&(self.prefix.clone(), part.id)) else {
                     return;
                 };
                 running.bar.finish_and_clear();
@@ -134,7 +157,7 @@ impl Observer for Bars {
                 }
                 self.print(&format!(
                     "copied {}: {} rows, {} in {}",
-                    running.name,
+                    shortened(&part.to_string()),
                     count(*rows),
                     bytes(*size),
                     duration(*elapsed)
@@ -149,9 +172,10 @@ impl Observer for Bars {
                 let bar = self
                     .all
                     .add(ProgressBar::new_spinner().with_style(step_style()));
-                bar.set_message(name);
+                bar.set_message(format!("{}{name}", self.prefix));
                 bar.enable_steady_tick(Duration::from_millis(250));
-                state.steps.insert((*step, (*subject).to_owned()), bar);
+                let key = (self.prefix.clone(), *step, (*subject).to_owned());
+                state.steps.insert(key, bar);
             }
             Event::StepDone {
                 step,
@@ -159,7 +183,8 @@ impl Observer for Bars {
                 table,
                 elapsed,
             } => {
-                if let Some(bar) = state.steps.remove(&(*step, (*subject).to_owned())) {
+                let key = (self.prefix.clone(), *step, (*subject).to_owned());
+                if let Some(bar) = state.steps.remove(&key) {
                     bar.finish_and_clear();
                     self.all.remove(&bar);
                 }

@@ -13,6 +13,8 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// Writes each event as one line of JSON.
 #[derive(Debug, Default)]
 pub(super) struct JsonLines {
+    /// Named in every line, where there are several.
+    database: Option<String>,
     running: Mutex<HashMap<PartId, Running>>,
 }
 
@@ -28,7 +30,23 @@ pub(crate) fn print(value: &Value) {
     super::say(&value.to_string());
 }
 
+/// An object that says which database it is about, where there are several.
+pub(crate) fn of_database(mut value: Value, database: Option<&str>) -> Value {
+    if let (Some(database), Some(fields)) = (database, value.as_object_mut()) {
+        fields.insert("database".to_owned(), json!(database));
+    }
+    value
+}
+
 impl JsonLines {
+    /// The events of one database among several.
+    pub(super) fn of(database: &str) -> Self {
+        Self {
+            database: Some(database.to_owned()),
+            ..Self::default()
+        }
+    }
+
     /// The line for an event; `None` where progress was told a moment ago.
     fn line(&self, event: &Event<'_>) -> Option<Value> {
         let mut running = self.running.lock().ok()?;
@@ -116,7 +134,7 @@ impl JsonLines {
 impl Observer for JsonLines {
     fn observe(&self, event: &Event<'_>) {
         if let Some(line) = self.line(event) {
-            print(&line);
+            print(&of_database(line, self.database.as_deref()));
         }
     }
 }

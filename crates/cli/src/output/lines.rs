@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use pghaul_stage::{Event, Observer, Severity};
 
 use super::{bytes, count, duration, rate};
+use crate::databases::label;
 
 /// Steps shorter than this are not worth a line, unless they happen once per migration.
 const WORTH_A_LINE: Duration = Duration::from_secs(1);
@@ -16,6 +17,8 @@ const TOTAL_EVERY: Duration = Duration::from_secs(10);
 /// Writes a line for whatever is finished.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
+    /// At the beginning of every line, where there are several databases.
+    prefix: String,
     total: Mutex<Option<Total>>,
 }
 
@@ -31,12 +34,20 @@ struct Total {
 impl Observer for Lines {
     fn observe(&self, event: &Event<'_>) {
         if let Some(line) = self.line(event) {
-            eprintln!("{line}");
+            eprintln!("{}{line}", self.prefix);
         }
     }
 }
 
 impl Lines {
+    /// The lines of one database among several.
+    pub(super) fn of(database: &str) -> Self {
+        Self {
+            prefix: format!("{}: ", label(database)),
+            ..Self::default()
+        }
+    }
+
     fn line(&self, event: &Event<'_>) -> Option<String> {
         let mut total = self.total.lock().ok()?;
         match event {

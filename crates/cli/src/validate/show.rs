@@ -5,23 +5,30 @@ use serde_json::{Value, json};
 
 use super::Findings;
 use crate::args::Form;
-use crate::output::{duration, print_json, say};
+use crate::databases::label;
+use crate::output::{duration, of_database, print_json, say};
 
-/// Prints every finding, grouped by side, and the sum.
-pub(super) fn all(form: Form, found: &Findings) {
+/// Prints every finding, grouped by side, and the sum; `database` names it where it is one of
+/// several.
+pub(super) fn all(form: Form, found: &Findings, database: Option<&str>) {
     let [succeeded, warnings, failed] =
         [Verdict::Succeeded, Verdict::Warning, Verdict::Failed].map(|one| found.count(one));
     if form == Form::Json {
         for finding in &found.findings {
-            print_json(&object(finding));
+            print_json(&of_database(object(finding), database));
         }
-        return print_json(&json!({
+        let sum = json!({
             "event": "validation",
             "succeeded": succeeded,
             "warnings": warnings,
             "failed": failed,
             "seconds": found.elapsed.as_secs_f64(),
-        }));
+        });
+        return print_json(&of_database(sum, database));
+    }
+    if let Some(database) = database {
+        say("");
+        say(&format!("database {}", label(database)));
     }
     let mut place = "";
     for finding in &found.findings {
@@ -45,14 +52,16 @@ pub(super) fn all(form: Form, found: &Findings) {
 }
 
 /// Prints what did not succeed: as JSON on standard output, or as text on standard error.
-pub(super) fn troubles(form: Form, found: &Findings) {
+pub(super) fn troubles(form: Form, found: &Findings, database: Option<&str>) {
     let troubles = found.findings.iter();
     for finding in troubles.filter(|finding| finding.verdict() != Verdict::Succeeded) {
         match form {
-            Form::Json => print_json(&object(finding)),
+            Form::Json => print_json(&of_database(object(finding), database)),
             Form::Text => {
+                let of = database.map(|name| format!("database {}: ", label(name)));
                 eprintln!(
-                    "{} {}, {}: {finding}",
+                    "{}{} {}, {}: {finding}",
+                    of.unwrap_or_default(),
                     finding.verdict(),
                     finding.check(),
                     finding.place()

@@ -1,0 +1,300 @@
+//! `pghaul migrate` of several databases: each is a migration of its own, and all share the
+//! lanes, the builders of indexes, and the turn at what belongs to the server.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pghaul_load::Cluster;
+use pghaul_relay::{Cancel, Fanout, Lanes, Progress};
+use pghaul_stage::{Error, Kind, Observer, Result, Side};
+use pghaul_wire::Conninfo;
+use serde_json::json;
+use tokio::runtime::Handle;
+
+use super::{Finished, Request, Shared, at_a_time, index_jobs, jobs};
+use crate::args::{Form, Migrate};
+use crate::databases::label;
+use crate::output::{Screen, bytes, count, duration, print_json, say};
+use crate::report::{self, Migration};
+use crate::{Outcome, signal};
+
+/// What all databases of a run have in common.
+struct Run<'a> {
+    args: &'a Migrate,
+    source: Conninfo,
+    target: Conninfo,
+    jobs: usize,
+    shared: Shared,
+    screen: Screen,
+    handle: Handle,
+    cancel: Cancel,
+}
+
+/// How one database ended.
+#[derive(Debug)]
+struct Row {
+    name: String,
+    state: State,
+    rows: u64,
+    bytes: u64,
+    elapsed: Duration,
+}
+
+/// The ends of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Migrated,
+    Differs,
+    Complete,
+    Failed,
+    Stopped,
+    NotBegun,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Migrate) -> Result<Outcome> {
+    let began = Instant::now();
+    let jobs = jobs(args.jobs);
+    let cancel = Cancel::new();
+    signal::cancel_on_interrupt(cancel.clone());
+    let mut run = Run {
+        args,
+        source: args.connections.source()?,
+        target: args.connections.target()?,
+        jobs,
+        shared: Shared {
+            lanes: None,
+            cluster: Arc::new(Cluster::of_several(index_jobs(args, jobs))),
+            comparing: Arc::default(),
+            databases: 1,
+        },
+        screen: Screen::open(args.output.output),
+        handle: Handle::current(),
+        cancel,
+    };
+    let choice = args.databases.choose(&run.source, Side::Source);
+    let chosen = run.handle.block_on(run.cancel.until(choice))?;
+    chosen.tell(&run.screen);
+    run.shared.databases = at_a_time(jobs).min(chosen.names.len());
+    run.check(&chosen.names)?;
+
+    let lanes = NonZeroUsize::new(jobs).ok_or_else(|| Error::input("no jobs"))?;
+    run.shared.lanes = Some(Arc::new(Lanes::start(lanes)?));
+    let rows = run.migrate(chosen.names);
+    let failed = rows.iter().any(|row| row.state == State::Failed);
+    let stopped = rows
+        .iter()
+        .any(|row| row.state == State::Stopped || row.state == State::NotBegun);
+    drop(run.screen);
+    print(args.output.output, &rows, began.elapsed());
+    if stopped {
+        return Err(
+            Error::new(Kind::Cancelled, "stopped on request").remedy("run again with --resume")
+        );
+    }
+    Ok(if failed {
+        Outcome::Failed
+    } else if rows.iter().any(|row| row.state == State::Differs) {
+        Outcome::Differs
+    } else {
+        Outcome::Done
+    })
+}
+
+impl Run<'_> {
+    /// Refuses the whole run if one database could not begin, so that wrong use changes nothing.
+    fn check(&self, names: &[String]) -> Result<()> {
+        let mut refused = None;
+        for name in names {
+            let request = self.request(name, self.screen.observer_of(name), false);
+            let checked = self.handle.block_on(self.cancel.until(request.check()));
+            match checked {
+                Err(error) if error.kind() == Kind::Cancelled => return Err(error),
+                Err(error) => {
+                    if let Some((name, error)) = refused.replace((name, error)) {
+                        self.tell(&error, name);
+                    }
+                }
+                Ok(()) => {}
+            }
+        }
+        let Some((name, error)) = refused else {
+            return Ok(());
+        };
+        self.tell(&error, name);
+        let kind = error.kind();
+        Err(
+            Error::new(kind, "nothing was begun, because not every database can be")
+                .remedy("see above, or leave such databases out"),
+        )
+    }
+
+    /// Migrates all, a few at a time.
+    fn migrate(&self, names: Vec<String>) -> Vec<Row> {
+        let rows: Vec<Mutex<Row>> = names
+            .into_iter()
+            .map(|name| Mutex::new(Row::new(name)))
+            .collect();
+        let next = Mutex::new(rows.iter());
+        thread::scope(|scope| {
+            for _ in 0..self.shared.databases {
+                scope.spawn(|| {
+                    // What holds connections may only be dropped where their runtime can be found.
+                    let _context = self.handle.enter();
+                    loop {
+                        let row = next.lock().unwrap_or_else(PoisonError::into_inner).next();
+                        let Some(row) = row.filter(|_| !self.cancel.is_cancelled()) else {
+                            return;
+                        };
+                        self.database(&mut row.lock().unwrap_or_else(PoisonError::into_inner));
+                    }
+                });
+            }
+        });
+        rows.into_iter()
+            .map(|row| row.into_inner().unwrap_or_else(PoisonError::into_inner))
+            .collect()
+    }
+
+    /// Migrates one, and tells how it ended.
+    fn database(&self, row: &mut Row) {
+        let began = Instant::now();
+        let name = row.name.as_str();
+        let progress = Arc::new(Progress::new());
+        let watchers: Vec<Arc<dyn Observer>> =
+            vec![Arc::clone(&progress) as _, self.screen.observer_of(name)];
+        let request = self.request(name, Arc::new(Fanout(watchers)), true);
+        let result = request.migrate(&self.handle, &self.cancel);
+        let copied = progress.snapshot();
+        let (rows, bytes, elapsed) = (copied.rows, copied.bytes, began.elapsed());
+        let state = match result {
+            Ok(Some(finished)) => {
+                self.screen.report(|| {
+                    let migration = Migration {
+                        database: Some(name),
+                        finished: &finished,
+                        progress: &progress,
+                        elapsed,
+                    };
+                    report::print(self.args.output.output, &migration);
+                });
+                State::of(&finished)
+            }
+            Ok(None) => {
+                request.note("the migration is already complete; nothing of it is read");
+                State::Complete
+            }
+            Err(error) if error.kind() == Kind::Cancelled => State::Stopped,
+            Err(error) => {
+                self.tell(&error, name);
+                State::Failed
+            }
+        };
+        (row.state, row.rows, row.bytes, row.elapsed) = (state, rows, bytes, elapsed);
+    }
+
+    fn request<'r>(
+        &'r self,
+        name: &'r str,
+        observer: Arc<dyn Observer>,
+        validated: bool,
+    ) -> Request<'r> {
+        Request {
+            args: self.args,
+            source: self.source.with_dbname(name),
+            target: self.target.with_dbname(name),
+            jobs: self.jobs,
+            observer,
+            shared: self.shared.clone(),
+            database: Some(name),
+            validated,
+        }
+    }
+
+    fn tell(&self, error: &Error, name: &str) {
+        let form = self.args.output.output;
+        self.screen
+            .report(|| crate::report(error, form, Some(name)));
+    }
+}
+
+impl Row {
+    fn new(name: String) -> Self {
+        Self {
+            name,
+            state: State::NotBegun,
+            rows: 0,
+            bytes: 0,
+            elapsed: Duration::ZERO,
+        }
+    }
+}
+
+impl State {
+    fn of(finished: &Finished) -> Self {
+        if finished.differs() {
+            State::Differs
+        } else {
+            State::Migrated
+        }
+    }
+
+    /// For people and programs.
+    fn word(self) -> &'static str {
+        match self {
+            State::Migrated => "migrated",
+            State::Differs => "differs",
+            State::Complete => "complete before",
+            State::Failed => "failed",
+            State::Stopped => "stopped",
+            State::NotBegun => "not begun",
+        }
+    }
+}
+
+/// Prints how all of them ended.
+fn print(form: Form, rows: &[Row], elapsed: Duration) {
+    let all = |of: fn(&Row) -> u64| rows.iter().map(of).sum::<u64>();
+    let (total_rows, total_bytes) = (all(|row| row.rows), all(|row| row.bytes));
+    if form == Form::Json {
+        let databases: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                json!({
+                    "database": row.name, "state": row.state.word(), "rows": row.rows,
+                    "bytes": row.bytes, "seconds": row.elapsed.as_secs_f64(),
+                })
+            })
+            .collect();
+        return print_json(&json!({
+            "event": "databases", "databases": databases, "rows": total_rows,
+            "bytes": total_bytes, "seconds": elapsed.as_secs_f64(),
+        }));
+    }
+    let mut table = vec![["database", "state", "rows", "bytes", "time"].map(str::to_owned)];
+    table.extend(rows.iter().map(|row| {
+        [
+            label(&row.name),
+            row.state.word().to_owned(),
+            count(row.rows),
+            bytes(row.bytes),
+            duration(row.elapsed),
+        ]
+    }));
+    say("");
+    for line in report::align(&table) {
+        say(&line);
+    }
+    say("");
+    let good = |row: &&Row| matches!(row.state, State::Migrated | State::Complete);
+    say(&format!(
+        "{} of {} databases are migrated: {} rows, {} in {}",
+        count(rows.iter().filter(good).count() as u64),
+        count(rows.len() as u64),
+        count(total_rows),
+        bytes(total_bytes),
+        duration(elapsed),
+    ));
+}
