@@ -161,7 +161,7 @@ pub(crate) struct Migrate {
     pub(crate) split_larger_than: Option<u64>,
 
     /// Write a timeline of parts, steps and waits for Perfetto or chrome://tracing
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["databases", "all_databases"])]
+    #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<std::path::PathBuf>,
 }
 

@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 
 use file::File;
 
+use crate::databases::label;
+
 /// Waits of a thread that follow one another become one span, but no longer than this.
 const LONGEST: Duration = Duration::from_secs(1);
 
@@ -30,7 +32,14 @@ const STEPS: u32 = 10_000;
 /// Writes a trace for as long as it lives.
 pub(crate) struct Trace(Arc<Recorder>);
 
-/// The observer behind a [`Trace`].
+/// What observes one database for a [`Trace`].
+struct View {
+    recorder: Arc<Recorder>,
+    /// At the beginning of every name, where there are several databases.
+    prefix: String,
+}
+
+/// What writes a [`Trace`].
 struct Recorder {
     began: Instant,
     file: File,
@@ -42,7 +51,8 @@ struct State {
     over: bool,
     /// Threads that have been given a name.
     named: BTreeSet<u32>,
-    parts: HashMap<PartId, Carried>,
+    /// By the database's prefix.
+    parts: HashMap<(String, PartId), Carried>,
     steps: HashMap<String, (u32, Duration)>,
 }
 
@@ -81,7 +91,17 @@ impl Trace {
 
     /// Who is to be told what happens.
     pub(crate) fn observer(&self) -> Arc<dyn Observer> {
-        Arc::clone(&self.0) as _
+        self.view(String::new())
+    }
+
+    /// Who is to be told what happens in one database among several, whose lanes are common.
+    pub(crate) fn observer_of(&self, database: &str) -> Arc<dyn Observer> {
+        self.view(format!("{}: ", label(database)))
+    }
+
+    fn view(&self, prefix: String) -> Arc<dyn Observer> {
+        let recorder = Arc::clone(&self.0);
+        Arc::new(View { recorder, prefix })
     }
 }
 
@@ -92,34 +112,43 @@ impl Drop for Trace {
     }
 }
 
-impl Observer for Recorder {
+impl Observer for View {
     fn observe(&self, event: &Event<'_>) {
+        self.recorder.observe(&self.prefix, event);
+    }
+}
+
+impl Recorder {
+    fn observe(&self, prefix: &str, event: &Event<'_>) {
+        let key = |part: PartId| (prefix.to_owned(), part);
         let now = self.began.elapsed();
         let mut state = self.lock();
         if state.over {
             return;
         }
         match event {
-            Event::PartStarted { part, attempt } => self.start(&mut state, part, *attempt, now),
+            Event::PartStarted { part, attempt } => {
+                self.start(&mut state, prefix, part, *attempt, now);
+            }
             Event::Waited {
                 part,
                 side,
                 waits,
                 elapsed,
             } => {
-                if let Some(carried) = state.parts.get_mut(part) {
+                if let Some(carried) = state.parts.get_mut(&key(*part)) {
                     self.wait(carried, *side, waits, *elapsed, now);
                 }
             }
             Event::PartRetried { part, error, .. } => {
-                if let Some(carried) = state.parts.get_mut(&part.id) {
+                if let Some(carried) = state.parts.get_mut(&key(part.id)) {
                     self.end(carried, part.id, now, json!({"error": error.to_string()}));
                 }
             }
             Event::PartDone {
                 part, rows, bytes, ..
             } => {
-                if let Some(mut carried) = state.parts.remove(&part.id) {
+                if let Some(mut carried) = state.parts.remove(&key(part.id)) {
                     let facts = json!({"rows": rows, "bytes": bytes});
                     self.end(&mut carried, part.id, now, facts);
                 }
@@ -129,7 +158,7 @@ impl Observer for Recorder {
                 subject,
                 table,
             } => {
-                let name = step_name(step, subject, *table);
+                let name = format!("{prefix}{}", step_name(step, subject, *table));
                 let thread = free(STEPS, state.steps.values().map(|(thread, _)| *thread));
                 self.name(&mut state, thread, &format!("steps {}", thread - STEPS + 1));
                 state.steps.insert(name, (thread, now));
@@ -140,23 +169,22 @@ impl Observer for Recorder {
                 table,
                 ..
             } => {
-                let name = step_name(step, subject, *table);
+                let name = format!("{prefix}{}", step_name(step, subject, *table));
                 if let Some((thread, began)) = state.steps.remove(&name) {
                     self.span(thread, "step", &name, began, now, json!({}));
                 }
             }
             Event::Notice { severity, message } => self.file.line(&json!({
-                "name": message, "cat": severity_name(*severity), "ph": "i", "s": "g",
+                "name": format!("{prefix}{message}"), "cat": severity_name(*severity), "ph": "i", "s": "g",
                 "ts": micros(now), "pid": 1, "tid": RUN,
             })),
             _ => {}
         }
     }
-}
 
-impl Recorder {
-    fn start(&self, state: &mut State, part: &Part, attempt: u32, now: Duration) {
-        let carried = match state.parts.remove(&part.id) {
+    fn start(&self, state: &mut State, prefix: &str, part: &Part, attempt: u32, now: Duration) {
+        let key = (prefix.to_owned(), part.id);
+        let carried = match state.parts.remove(&key) {
             Some(carried) => carried,
             None => {
                 let lane = free(1, state.parts.values().map(|carried| carried.lane));
@@ -170,7 +198,7 @@ impl Recorder {
                 let tables = part.slices().iter().map(|slice| slice.table.to_string());
                 Carried {
                     lane,
-                    name: part.to_string(),
+                    name: format!("{prefix}{part}"),
                     tables: tables.collect(),
                     attempt,
                     began: None,
@@ -184,7 +212,7 @@ impl Recorder {
             waits: [Wait::at(now), Wait::at(now)],
             ..carried
         };
-        state.parts.insert(part.id, carried);
+        state.parts.insert(key, carried);
     }
 
     /// Notes what a thread waited for, if it was more than half of its time.
@@ -263,7 +291,7 @@ impl Recorder {
         let mut state = self.lock();
         state.over = true;
         let parts: Vec<_> = state.parts.drain().collect();
-        for (part, mut carried) in parts {
+        for ((_, part), mut carried) in parts {
             self.end(&mut carried, part, now, json!({"unfinished": true}));
         }
         let steps: Vec<_> = state.steps.drain().collect();

@@ -18,6 +18,7 @@ use crate::args::{Form, Migrate};
 use crate::databases::label;
 use crate::output::{Screen, bytes, count, duration, print_json, say};
 use crate::report::{self, Migration};
+use crate::trace::Trace;
 use crate::{Outcome, signal};
 
 /// What all databases of a run have in common.
@@ -28,6 +29,7 @@ struct Run<'a> {
     jobs: usize,
     shared: Shared,
     screen: Screen,
+    trace: Option<Trace>,
     handle: Handle,
     cancel: Cancel,
 }
@@ -71,6 +73,7 @@ pub(super) fn run(args: &Migrate) -> Result<Outcome> {
             databases: 1,
         },
         screen: Screen::open(args.output.output),
+        trace: args.trace.as_deref().map(Trace::create).transpose()?,
         handle: Handle::current(),
         cancel,
     };
@@ -109,26 +112,26 @@ impl Run<'_> {
         let mut refused = None;
         for name in names {
             let request = self.request(name, self.screen.observer_of(name), false);
-            let checked = self.handle.block_on(self.cancel.until(request.check()));
-            match checked {
-                Err(error) if error.kind() == Kind::Cancelled => return Err(error),
-                Err(error) => {
-                    if let Some((name, error)) = refused.replace((name, error)) {
-                        self.tell(&error, name);
-                    }
-                }
-                Ok(()) => {}
+            let Err(error) = self.handle.block_on(self.cancel.until(request.check())) else {
+                continue;
+            };
+            if error.kind() == Kind::Cancelled {
+                return Err(error);
+            }
+            self.tell(&error, name);
+            // Not only wrong use, if there is anything else.
+            if refused.is_none_or(|kind| kind == Kind::Input) {
+                refused = Some(error.kind());
             }
         }
-        let Some((name, error)) = refused else {
-            return Ok(());
-        };
-        self.tell(&error, name);
-        let kind = error.kind();
-        Err(
-            Error::new(kind, "nothing was begun, because not every database can be")
-                .remedy("see above, or leave such databases out"),
-        )
+        match refused {
+            None => Ok(()),
+            Some(kind) => Err(Error::new(
+                kind,
+                "nothing was begun, because not every database can be",
+            )
+            .remedy("see above, or leave such databases out")),
+        }
     }
 
     /// Migrates all, a few at a time.
@@ -163,8 +166,9 @@ impl Run<'_> {
         let began = Instant::now();
         let name = row.name.as_str();
         let progress = Arc::new(Progress::new());
-        let watchers: Vec<Arc<dyn Observer>> =
+        let mut watchers: Vec<Arc<dyn Observer>> =
             vec![Arc::clone(&progress) as _, self.screen.observer_of(name)];
+        watchers.extend(self.trace.as_ref().map(|trace| trace.observer_of(name)));
         let request = self.request(name, Arc::new(Fanout(watchers)), true);
         let result = request.migrate(&self.handle, &self.cancel);
         let copied = progress.snapshot();
