@@ -1,20 +1,27 @@
-//! Values of every type, bit for bit: what PostgreSQL's send functions give for each row of the
-//! source, and its text, must be the same on the target.
+//! Values of every type, and random schemas with random rows, bit for bit: what PostgreSQL's send
+//! functions give for each row of the source, and its text, must be the same on the target.
 //!
-//! Values are partly random. A failing test names the seed; `PGHAUL_SEED` repeats it.
+//! A failing test names its seed; `PGHAUL_SEED` repeats it. `PGHAUL_CASES` is how many random
+//! schemas each test migrates, for as long as `PGHAUL_MINUTES` last.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::support::oracle::assert_migrated;
 use crate::support::{Cluster, Pair};
 
-/// The seed of this run, from 0 to 1.
+/// A seed from 0 to 1: that of `PGHAUL_SEED`, or a new one.
 fn seed() -> String {
     std::env::var("PGHAUL_SEED").unwrap_or_else(|_| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         format!("0.{:06}", now.expect("after 1970").subsec_micros())
     })
+}
+
+/// A number from the environment.
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().expect("a number in the environment"))
 }
 
 fn fixture(name: &str) -> PathBuf {
@@ -85,4 +92,49 @@ fn every_type_of_the_newest_server() {
 #[test]
 fn every_type_that_both_versions_have() {
     every_type(&Pair::of_versions(10, 18), false);
+}
+
+/// Random schemas with random rows, whole and in parts, in binary and text.
+fn random_schemas(pair: &Pair) {
+    let cases = number("PGHAUL_CASES").unwrap_or(2);
+    let limit = Duration::from_secs(60 * number("PGHAUL_MINUTES").unwrap_or(2));
+    let start = Instant::now();
+    for case in 0..cases {
+        if start.elapsed() > limit {
+            break;
+        }
+        let (db, seed) = (format!("d{case}"), seed());
+        let what = format!("PGHAUL_SEED={seed}, case {case}");
+        println!("{what}");
+        pair.source.create_db(&db);
+        pair.source
+            .psql_file(&db, &fixture("random.sql"), &[("seed", &seed)]);
+        let format = ["auto", "text"][usize::from(case % 2 == 1)];
+        let args = [
+            "migrate",
+            "--verify",
+            "--jobs",
+            "3",
+            "--copy-format",
+            format,
+        ];
+        let split = ["--split-larger-than", "20kB"];
+        let args = [&args[..], &split[..]].concat();
+        pair.pghaul(&db, &args).run().expect(0);
+        assert_same_bits(pair, &db, &what);
+        assert_migrated(&pair.source, &db, &pair.target, &db);
+        for cluster in [&pair.source, &pair.target] {
+            cluster.psql("postgres", &format!("DROP DATABASE {db}"));
+        }
+    }
+}
+
+#[test]
+fn random_schemas_of_the_distributions_server() {
+    random_schemas(&Pair::start());
+}
+
+#[test]
+fn random_schemas_of_an_old_server_on_the_newest() {
+    random_schemas(&Pair::of_versions(12, 18));
 }
