@@ -205,3 +205,74 @@ fn extensions_keep_their_versions_if_the_target_has_them() {
         expected.replace("of our own", &default)
     );
 }
+
+/// Installs an extension with tables for its users' rows into a server that `scripts/servers` made.
+fn install_sample(major: u32) {
+    let control = "comment = 'sample'\ndefault_version = '1.0'\nrelocatable = false\n\
+        superuser = true\ntrusted = true\n";
+    let script = "
+CREATE TABLE region (id int PRIMARY KEY, name text, standard boolean NOT NULL DEFAULT false);
+CREATE TABLE a_city (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, gone int,
+  region int NOT NULL REFERENCES region, name text);
+ALTER TABLE a_city DROP COLUMN gone;
+CREATE TABLE inner_part (n int);
+INSERT INTO inner_part VALUES (1);
+CREATE SEQUENCE number;
+INSERT INTO region VALUES (1, 'standard', true);
+SELECT pg_catalog.pg_extension_config_dump('a_city', '');
+SELECT pg_catalog.pg_extension_config_dump('region', 'WHERE NOT standard');
+SELECT pg_catalog.pg_extension_config_dump('number', '');
+SELECT pg_catalog.pg_extension_config_dump('a_city_id_seq', '');
+";
+    let folder = pg::server(major).join("../share/postgresql/extension");
+    for (name, text) in [
+        ("pghaul_sample.control", control),
+        ("pghaul_sample--1.0.sql", script),
+    ] {
+        // Another test may read it at this moment.
+        let aside = folder.join(format!("{name}.{}", std::process::id()));
+        fs::write(&aside, text).expect("the folder is writable");
+        fs::rename(&aside, folder.join(name)).expect("the file is renamed");
+    }
+}
+
+/// Rows of users in an extension's tables, which refer to one another.
+const SAMPLE: &str = "
+CREATE SCHEMA sample; CREATE EXTENSION pghaul_sample SCHEMA sample;
+INSERT INTO sample.region VALUES (2, 'our own'), (3, 'too');
+INSERT INTO sample.a_city (region, name) SELECT 1 + i % 3, 'city ' || i FROM generate_series(1, 50) i;
+DELETE FROM sample.a_city WHERE id < 10;
+SELECT nextval('sample.number') FROM generate_series(1, 7);
+CREATE TABLE plain (id int PRIMARY KEY);";
+
+#[test]
+fn rows_of_users_in_tables_of_extensions() {
+    install_sample(15);
+    install_sample(17);
+    let pair = Pair::of_versions(15, 17);
+    pair.source.create_db("d");
+    pair.source.psql("d", SAMPLE);
+    pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
+    assert_migrated(&pair.source, "d", &pair.target, "d");
+    let cities = "SELECT count(*) FROM sample.a_city";
+    assert_eq!(pair.target.psql("d", cities), "41");
+
+    // An ordinary role may create the extension, but its tables belong to the server's first role.
+    pair.target.psql(
+        "postgres",
+        "DROP DATABASE d; CREATE ROLE loader LOGIN CREATEDB",
+    );
+    let target = pair.target.dsn("d").replacen("postgres@", "loader@", 1);
+    let call = pair
+        .pghaul("d", &["migrate", "--skip-validation"])
+        .target(&target);
+    let output = call.run().expect(0);
+    let told = format!("{}{}", output.stdout, output.stderr);
+    for expected in [
+        "rows of extension table sample.a_city: the loading role may not change the table; 41 are missing",
+        "rows of extension table sample.region: the loading role may not change the table; 2 are missing",
+        "values of sequences that belong to others",
+    ] {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+}

@@ -30,6 +30,7 @@ mod changed;
 mod config;
 mod copy;
 mod databases;
+mod extension_table;
 mod large;
 mod plan;
 mod portable;

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use pghaul_stage::{Error, Kind, Part, Range, Result, Side, Table, Work};
+use pghaul_stage::{Error, Kind, Part, PartId, Range, Result, Side, Table, Work};
 use pghaul_wire::quote::ident;
 use pghaul_wire::{Client, server_error};
 
 use crate::Config;
 use crate::catalog::{Facts, Inventory, large_objects};
+use crate::extension_table;
 use crate::portable::Versions;
 use crate::session::{field, row};
 use crate::slice::{Cut, by_blocks, by_keys, by_objects, parts, parts_for};
@@ -55,7 +56,8 @@ pub(crate) async fn plan(
     };
 
     let mut cuts = Vec::with_capacity(tables.len());
-    for (table, facts) in tables.iter().zip(&inventory.facts) {
+    let own = tables.iter().zip(&inventory.facts);
+    for (table, facts) in own.filter(|(_, facts)| facts.configuration.is_none()) {
         let encoding = inventory
             .types
             .encoding(&facts.types, config.copy_format, versions)
@@ -74,7 +76,10 @@ pub(crate) async fn plan(
         inventory.large_objects.count,
         objects_bytes,
     );
-    Ok(parts(cuts, objects, threshold, config))
+    let mut parts = parts(cuts, objects, threshold, config);
+    let last = PartId(u32::try_from(parts.len()).unwrap_or(u32::MAX));
+    parts.extend(extension_table::part(client, inventory, config, versions, last).await?);
+    Ok(parts)
 }
 
 /// Bytes of a table; what lies in TOAST has to be read too.
@@ -183,7 +188,7 @@ async fn objects(
     Ok(by_objects(bounds))
 }
 
-fn impossible(table: &Table, index: usize, why: &str) -> Error {
+pub(crate) fn impossible(table: &Table, index: usize, why: &str) -> Error {
     let column = table
         .columns
         .get(index)

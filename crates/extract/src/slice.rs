@@ -189,7 +189,7 @@ mod tests {
             Range::Blocks { from, to } => {
                 from.is_none_or(|from| from <= block) && to.is_none_or(|to| block < to)
             }
-            Range::Keys { .. } => false,
+            _ => false,
         }
     }
 
@@ -200,7 +200,7 @@ mod tests {
                 from.is_none_or(|from| from <= key) && to.is_none_or(|to| key < to)
             }
             (Range::Keys { nulls, .. }, None) => *nulls,
-            (Range::Blocks { .. }, _) => false,
+            _ => false,
         }
     }
 

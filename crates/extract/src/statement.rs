@@ -68,6 +68,7 @@ pub(crate) fn slice(table: &Table, slice: &Slice, weights: &Weights) -> String {
 pub(crate) fn condition(range: &Range) -> Option<String> {
     match range {
         Range::All => None,
+        Range::Condition(condition) => Some(format!("({condition})")),
         Range::Blocks { from, to } => both(
             from.map(|block| format!("ctid >= '({block},0)'::pg_catalog.tid")),
             to.map(|block| format!("ctid < '({block},0)'::pg_catalog.tid")),
@@ -166,6 +167,7 @@ mod tests {
             types: vec![0; table.columns.len()],
             heap: true,
             unlogged: false,
+            configuration: None,
         };
         let wanted = Slice {
             table: table.id.clone(),

@@ -6,6 +6,7 @@ use pghaul_stage::{
 use pghaul_wire::quote;
 
 use crate::config::Freeze;
+use crate::extension_table::Filled;
 use crate::large_object;
 use crate::large_row::{self, Join};
 
@@ -27,6 +28,8 @@ pub(crate) struct Script {
     pub(crate) unfinished: Vec<usize>,
     /// Statements after the rows.
     pub(crate) joins: Vec<Join>,
+    /// Extensions' tables to fill after that.
+    pub(crate) filled: Vec<Filled>,
 }
 
 /// A table's name in SQL.
@@ -52,6 +55,7 @@ pub(crate) fn script<'a>(
     let mut before = String::new();
     let mut unfinished = Vec::new();
     let mut joins = Vec::new();
+    let mut filled = Vec::new();
     let (mut copies, streams) = match &part.work {
         Work::Rows(slices) => {
             let mut copies = Vec::with_capacity(slices.len());
@@ -61,6 +65,13 @@ pub(crate) fn script<'a>(
                     before.push_str(&large_row::create(number, table, names));
                     copies.push(large_row::copy(number, slice.encoding));
                     unfinished.extend((!last).then_some(number));
+                    continue;
+                }
+                if let Range::Condition(condition) = &slice.range {
+                    let table = Filled::new(number, table, condition);
+                    before.push_str(&table.create());
+                    copies.push(table.copy(slice));
+                    filled.push(table);
                     continue;
                 }
                 let whole = slices.len() == 1 && slice.range == Range::All;
@@ -99,6 +110,7 @@ pub(crate) fn script<'a>(
         streams,
         unfinished,
         joins,
+        filled,
     })
 }
 

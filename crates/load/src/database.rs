@@ -20,7 +20,7 @@ pub async fn create(conninfo: &Conninfo, source: &Database, tablespace: &str) ->
     let client = maintenance(conninfo).await?;
     let version = version(&client).await?;
     let mut statement = statement(conninfo.dbname(), source, version)?;
-    if tablespace::read(&client).await?.contains(tablespace) {
+    if tablespace::is_choice(&client, tablespace).await? {
         statement += &format!(" TABLESPACE {}", quote::ident(tablespace));
     }
     client.batch_execute(&statement).await.map_err(|error| {
@@ -41,7 +41,7 @@ pub async fn create(conninfo: &Conninfo, source: &Database, tablespace: &str) ->
                 ))
             }
             Some("42501") => error.remedy(
-                "grant CREATEDB to the target's role (and CREATE on the tablespace), or create \
+                "grant CREATEDB to the target's role (and CREATE on the tablespace, if one is named), or create \
                  the database there yourself",
             ),
             _ => error,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pghaul_stage::{Catalog, Error, Kind, Part, Plan, Result, Side, TableId, Work};
+use pghaul_stage::{Catalog, Error, Kind, Part, Plan, Range, Result, Side, TableId, Work};
 use tokio_postgres::Transaction;
 
 use crate::copy::qualified;
@@ -24,6 +24,16 @@ pub(crate) async fn forget(
     let lost = unlogged::lost(&client).await?;
     let tables: Vec<TableId> = tables.iter().chain(&lost).cloned().collect();
     let (parts, tables) = affected(&plan.parts, &tables, large_objects);
+    // What users added to extensions' tables replaces what is there anyway.
+    let slices = parts.iter().flat_map(|part| part.slices());
+    let extensions: BTreeSet<&TableId> = slices
+        .filter(|slice| matches!(slice.range, Range::Condition(_)))
+        .map(|slice| &slice.table)
+        .collect();
+    let own = tables
+        .into_iter()
+        .filter(|table| !extensions.contains(table));
+    let tables: BTreeSet<TableId> = own.collect();
     let transaction = client.transaction().await.map_err(failed)?;
     let names: Vec<String> = tables.iter().map(qualified).collect();
     // What refers to an unlogged table is unlogged, too, and was emptied together with it.
@@ -121,7 +131,7 @@ async fn refuse_references(transaction: &Transaction<'_>, tables: &[String]) -> 
 
 #[cfg(test)]
 mod tests {
-    use pghaul_stage::{Encoding, PartId, Range, Shape, Slice};
+    use pghaul_stage::{Encoding, PartId, Shape, Slice};
 
     use super::*;
 

@@ -17,6 +17,7 @@ mod database;
 mod dialect;
 mod entry;
 mod exclusion;
+mod extension_table;
 mod fence;
 mod forget;
 mod inspect;

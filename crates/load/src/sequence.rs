@@ -1,9 +1,10 @@
 //! Sequences' values.
 
-use pghaul_stage::SequenceValue;
+use pghaul_stage::{Omission, SequenceValue};
 use pghaul_wire::quote::{ident, literal};
 
 use crate::entry::Unit;
+use crate::instead::Instead;
 
 /// How many sequences share a statement.
 const CHUNK: usize = 500;
@@ -27,8 +28,18 @@ fn unit(values: &[SequenceValue], step: String) -> Unit {
             value.is_called
         );
     }
-    sql += ") AS v (s, v, c);";
+    sql += ") AS v (s, v, c)";
+    let permitted = format!("{sql} WHERE pg_catalog.has_sequence_privilege(s, 'UPDATE');");
+    sql += ";";
     Unit {
+        instead: vec![Instead {
+            sql: permitted,
+            after: Some("42501"),
+            omission: Some(Omission::new(
+                "values of sequences that belong to others",
+                "the loading role may not set them",
+            )),
+        }],
         step,
         subject: "sequences".to_owned(),
         sql,

@@ -51,6 +51,17 @@ pub(crate) async fn read(client: &Client) -> Result<HashSet<String>> {
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
+/// Whether a new database may be put into this tablespace, and would not be in it anyway: to name
+/// even the one that all are in takes a right that not everybody has.
+pub(crate) async fn is_choice(client: &Client, name: &str) -> Result<bool> {
+    let query = "SELECT FROM pg_catalog.pg_tablespace AS t
+        WHERE t.spcname = $1 AND pg_catalog.has_tablespace_privilege(t.oid, 'CREATE')
+          AND t.oid <> (SELECT d.dattablespace FROM pg_catalog.pg_database AS d
+                        WHERE d.datname = 'template0')";
+    let row = client.query_opt(query, &[&name]).await.map_err(failed)?;
+    Ok(row.is_some())
+}
+
 /// The name on the target of one of the source's.
 pub(crate) fn mapped<'a>(map: &'a BTreeMap<String, String>, name: &'a str) -> &'a str {
     map.get(name).map_or(name, String::as_str)

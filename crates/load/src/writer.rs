@@ -12,6 +12,7 @@ use pghaul_wire::{CopyIn, Lane};
 
 use crate::config::Config;
 use crate::copy::{EMPTY, Script};
+use crate::extension_table::{self, Filled};
 use crate::fence::{self, Registration};
 use crate::large_object;
 use crate::large_row::{self, Join};
@@ -42,6 +43,7 @@ pub(crate) struct PartWriter {
     encoding: String,
     slices: Vec<Slice>,
     joins: Vec<Join>,
+    filled: Vec<Filled>,
     current: usize,
     bytes: u64,
     mark: Mark,
@@ -100,6 +102,7 @@ impl PartWriter {
             encoding,
             slices,
             joins: script.joins,
+            filled: script.filled,
             current: 0,
             bytes: 0,
             mark: Mark::default(),
@@ -153,6 +156,7 @@ impl PartWriter {
                 let (mut lane, counts) = copy.finish().await?;
                 compare(&self.slices, &counts)?;
                 large_row::insert(&mut lane, &self.joins, &counts).await?;
+                extension_table::fill(&mut lane, &self.filled, &*self.desk.observer).await?;
                 lane
             }
         };

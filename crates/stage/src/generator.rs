@@ -148,7 +148,7 @@ impl Generator {
                     let from = bound(from).unwrap_or(1).max(1);
                     Some((from, bound(to).unwrap_or(self.rows + 1).min(self.rows + 1)))
                 }
-                Range::Blocks { .. } => None,
+                Range::Blocks { .. } | Range::Condition(_) => None,
             },
             _ => None,
         };

@@ -119,6 +119,9 @@ pub enum Range {
         /// Whether rows without a key (NULL) belong here; true in exactly one range of a table.
         nulls: bool,
     },
+    /// Rows that meet a condition in SQL, of a table that the target fills by itself with others:
+    /// what users added to a table of an extension.
+    Condition(String),
 }
 
 /// The two encodings of a COPY stream.
@@ -169,6 +172,7 @@ impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Range::All => Ok(()),
+            Range::Condition(_) => f.write_str(" of an extension"),
             Range::Blocks { from, to } => write!(f, " blocks {}..{}", Bound(from), Bound(to)),
             Range::Keys {
                 column,

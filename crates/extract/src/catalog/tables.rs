@@ -12,14 +12,17 @@ pub(crate) const FROM: &str =
     "pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace";
 
 /// The condition for relations of a kind that belong to the migration: not the server's own,
-/// not an extension's (which creates them again on the target), not temporary, not ours.
+/// not an extension's (which creates them again on the target) unless it is one for users' rows
+/// that can be read, not temporary, not ours.
 pub(crate) fn copied(relkind: char) -> String {
     format!(
         "c.relkind = '{relkind}' AND c.relpersistence <> 't' \
          AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pghaul') \
-         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
-                          WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
-                            AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e')"
+         AND (NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
+                           WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+                             AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e') \
+              OR c.oid IN (SELECT unnest(e.extconfig) FROM pg_catalog.pg_extension e) \
+                 AND pg_catalog.has_table_privilege(c.oid, 'SELECT'))"
     )
 }
 
@@ -32,6 +35,8 @@ pub(crate) struct Facts {
     pub(crate) heap: bool,
     /// Whether a crash of its server empties it.
     pub(crate) unlogged: bool,
+    /// Which of its rows are users', if it is an extension's.
+    pub(crate) configuration: Option<String>,
 }
 
 /// All tables, ordered by name, and their facts in the same order.
@@ -43,7 +48,9 @@ pub(crate) async fn read(client: &Client, version: u32) -> Result<(Vec<Table>, V
                 coalesce(pg_catalog.pg_relation_size(nullif(c.reltoastrelid, 0)), 0), \
                 EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid), \
                 coalesce(am.amname = 'heap', true), \
-                pg_catalog.current_setting('block_size')::int8, c.relpersistence = 'u' \
+                pg_catalog.current_setting('block_size')::int8, c.relpersistence = 'u', \
+                (SELECT e.extcondition[pg_catalog.array_position(e.extconfig, c.oid)] \
+                   FROM pg_catalog.pg_extension e WHERE c.oid = ANY (e.extconfig) LIMIT 1) \
            FROM {FROM} LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam \
           WHERE {} ORDER BY n.nspname, c.relname",
         copied('r')
@@ -75,6 +82,7 @@ pub(crate) async fn read(client: &Client, version: u32) -> Result<(Vec<Table>, V
             types: Vec::new(),
             heap: field(row, 9)?,
             unlogged: field(row, 11)?,
+            configuration: field::<Option<&str>>(row, 12)?.map(condition),
         });
     }
 
@@ -103,6 +111,17 @@ pub(crate) async fn read(client: &Client, version: u32) -> Result<(Vec<Table>, V
         }
     }
     Ok((tables, facts))
+}
+
+/// The condition of a clause as an extension gives it: `WHERE …`, or nothing for all rows.
+fn condition(clause: &str) -> String {
+    let clause = clause.trim();
+    match clause.split_at_checked(5) {
+        Some((word, condition)) if word.eq_ignore_ascii_case("where") => {
+            condition.trim().to_owned()
+        }
+        _ => "true".to_owned(),
+    }
 }
 
 /// Bytes of a block.

@@ -187,14 +187,14 @@ impl MemorySource {
                 .on(format!("{}{}", slice.table, slice.range))
         };
         let rows = self.tables.get(&slice.table).ok_or_else(unknown)?;
-        match slice.range {
+        match &slice.range {
             Range::All => Ok(rows),
             Range::Blocks { from, to } => {
                 let from = from.map_or(0, |from| from as usize);
                 let to = to.map_or(rows.len(), |to| rows.len().min(to as usize));
                 rows.get(from..to).ok_or_else(unknown)
             }
-            Range::Keys { .. } => Err(unknown()),
+            _ => Err(unknown()),
         }
     }
 
