@@ -7,6 +7,7 @@ mod examples;
 mod faults;
 mod harness;
 mod large_rows;
+mod managed;
 mod migrate;
 mod objects;
 mod support;

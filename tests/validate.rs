@@ -339,7 +339,8 @@ fn contents(refusals: &mut Refusals) {
 
     refusals.database(
         "privileged",
-        "CREATE FUNCTION raw() RETURNS int4 LANGUAGE internal AS 'pg_backend_pid'",
+        "CREATE FUNCTION raw() RETURNS int4 LANGUAGE internal AS 'pg_backend_pid';
+         CREATE TABLE with_raw (id int DEFAULT raw())",
     );
     let (source, target) = (
         refusals.pair.source.dsn("privileged"),
@@ -347,10 +348,25 @@ fn contents(refusals: &mut Refusals) {
     );
     refusals.expect(
         613_104,
-        "function public.raw()",
+        "with_raw",
         validate(&[], &source, &by(&target, "maker")),
     );
     validate(&[], &source, &target).run().expect(0);
+    refusals.database(
+        "triggers",
+        "CREATE FUNCTION f() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+         CREATE EVENT TRIGGER watch ON ddl_command_end EXECUTE FUNCTION f()",
+    );
+    let (source, target) = (
+        refusals.pair.source.dsn("triggers"),
+        by(&refusals.pair.target.dsn("triggers"), "maker"),
+    );
+    validate(&[], &source, &target).run().expect(0);
+    refusals.expect(
+        613_105,
+        "event trigger watch",
+        validate(&["--strict"], &source, &target),
+    );
 
     let (source, target) = (&refusals.pair.source, &refusals.pair.target);
     for (cluster, encoding) in [(source, "LATIN1"), (target, "EUC_KR")] {
@@ -469,7 +485,7 @@ fn warnings_do_not_stop_a_migration() {
 
     let output = validate(&[], &source, &target).run().expect(0);
     let warned = codes(&findings(&output), "Warning");
-    let expected = [603_112, 603_401, 613_101, 613_204, 613_401];
+    let expected = [603_112, 603_401, 613_101, 613_105, 613_204, 613_401];
     assert_eq!(warned, BTreeSet::from(expected), "{}", output.stdout);
 
     let migrated = Pghaul::new(&["migrate"])

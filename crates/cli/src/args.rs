@@ -144,6 +144,10 @@ pub(crate) struct Migrate {
     #[arg(long)]
     pub(crate) skip_validation: bool,
 
+    /// Fail before anything begins if anything would not be carried over
+    #[arg(long)]
+    pub(crate) strict: bool,
+
     /// Compare source and target afterwards, as `pghaul verify` does
     #[arg(long)]
     pub(crate) verify: bool,
@@ -192,6 +196,10 @@ pub(crate) struct Validate {
     /// As for `pghaul migrate`
     #[arg(long, value_name = "OLD=NEW", value_parser = parse_pair)]
     pub(crate) tablespace_map: Vec<(String, String)>,
+
+    /// As for `pghaul migrate`: whatever would not be carried over is a failure
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 /// `pghaul verify`.

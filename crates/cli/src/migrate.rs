@@ -57,6 +57,8 @@ pub(crate) struct Request<'a> {
     pub(crate) database: Option<&'a str>,
     /// Whether both ends have been validated already.
     pub(crate) validated: bool,
+    /// What has happened so far.
+    pub(crate) progress: Arc<Progress>,
 }
 
 /// What the migrations of several databases share.
@@ -120,6 +122,7 @@ pub(crate) fn run(args: &Migrate) -> Result<Outcome> {
         shared: Shared::of_one(index_jobs(args, jobs)),
         database: None,
         validated: false,
+        progress: Arc::clone(&progress),
     };
     let cancel = Cancel::new();
     signal::cancel_on_interrupt(cancel.clone());
@@ -140,6 +143,7 @@ pub(crate) fn run(args: &Migrate) -> Result<Outcome> {
             elapsed: began.elapsed(),
         },
     );
+    request.lossless()?;
     Ok(if finished.differs() {
         Outcome::Differs
     } else {

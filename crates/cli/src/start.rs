@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pghaul_extract::{Changed, PgSource, Probe, Settled, probe};
 use pghaul_load::{Occupied, PgTarget, Saved, State, inspect};
 use pghaul_stage::{
-    Error, Event, Kind, PartId, Plan, Result, Severity, Side, Source, Step, TableId,
+    Catalog, Error, Event, Kind, PartId, Plan, Result, Severity, Side, Source, Step, TableId,
 };
 
 use crate::migrate::{Ends, Request, Rows};
@@ -103,6 +103,7 @@ impl Request<'_> {
             tablespace_map: &self.args.tablespace_map,
             database: self.database,
             databases: self.shared.databases,
+            strict: self.args.strict,
         };
         scope.require(self.args.output.output).await
     }
@@ -115,6 +116,7 @@ impl Request<'_> {
         let mut catalog = source.catalog().await?;
         catalog.tablespace_map = self.args.tablespace_map.iter().cloned().collect();
         pghaul_load::check_tablespaces(&self.target, &catalog).await?;
+        self.foresee(&catalog).await?;
         let plan = source.plan().await?;
         if create {
             let tablespace = catalog.database_tablespace();
@@ -142,6 +144,55 @@ impl Request<'_> {
             catalog,
             plan,
         })
+    }
+
+    /// Refuses what cannot work on the target, and with --strict whatever would be lost.
+    async fn foresee(&self, catalog: &Catalog) -> Result<()> {
+        let foreseen = pghaul_load::foresee(&self.target, catalog).await?;
+        if !foreseen.blocked.is_empty() {
+            return Err(Error::new(
+                Kind::Permanent,
+                format!(
+                    "these tables need what only a superuser can create on the target: {}",
+                    foreseen.blocked.join(", ")
+                ),
+            )
+            .at(Side::Target)
+            .remedy("connect to the target as a superuser"));
+        }
+        if !self.args.strict {
+            return Ok(());
+        }
+        for omission in &foreseen.omissions {
+            self.observer.observe(&Event::Omitted(omission));
+        }
+        self.lossless()
+    }
+
+    /// With --strict: fails if anything was not carried over, or will not be.
+    pub(crate) fn lossless(&self) -> Result<()> {
+        let omissions = self.progress.omissions();
+        if !self.args.strict || omissions.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = omissions.iter().map(|one| one.object.as_str()).collect();
+        let more = names.len().saturating_sub(NAMES);
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        let named = names.get(..NAMES.min(names.len())).unwrap_or_default();
+        Err(Error::new(
+            Kind::Permanent,
+            format!(
+                "{} things are not carried over, which --strict forbids: {}{more}",
+                names.len(),
+                named.join(", ")
+            ),
+        )
+        .at(Side::Target)
+        .remedy("migrate without --strict; the report has the statements that make up for them"))
     }
 
     async fn resume(&self, mut saved: Saved, source: &Probe, version: u32) -> Result<Option<Ends>> {

@@ -1,6 +1,7 @@
 //! `pghaul validate`: checks both ends and this machine, changes nothing.
 
 mod compare;
+mod complete;
 mod content;
 mod locale;
 mod show;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use pghaul_load::Intent;
 use pghaul_relay::Cancel;
-use pghaul_stage::{Error, Finding, Kind, Result, Side, Verdict};
+use pghaul_stage::{Check, Error, Finding, Kind, Result, Side, Verdict};
 use pghaul_wire::Conninfo;
 use pghaul_wire::checkup::Sessions;
 use tokio::runtime::Handle;
@@ -41,11 +42,15 @@ pub(crate) struct Scope<'a> {
     pub(crate) database: Option<&'a str>,
     /// How many databases are open at a time.
     pub(crate) databases: usize,
+    /// Whether whatever is not carried over is a failure.
+    pub(crate) strict: bool,
 }
 
 /// What was found.
 pub(crate) struct Findings {
     findings: Vec<Finding>,
+    /// `server_version_num` of the target, if it could be asked.
+    target_version: Option<u32>,
     elapsed: Duration,
 }
 
@@ -66,10 +71,11 @@ pub(crate) fn run(args: &Validate) -> Result<Outcome> {
         tablespace_map: &args.tablespace_map,
         database: None,
         databases: 1,
+        strict: args.strict,
     };
     let mut outcome = Outcome::Done;
     let mut check = |scope: Scope<'_>| -> Result<()> {
-        let found = handle.block_on(cancel.until(scope.check()))?;
+        let found = handle.block_on(cancel.until(scope.check_all()))?;
         show::all(form, &found, scope.database);
         if found.failed().next().is_some() {
             outcome = Outcome::Invalid;
@@ -116,7 +122,26 @@ impl Scope<'_> {
         ))
     }
 
-    /// Runs every check.
+    /// Runs every check, those too for which the schema must be dumped. A migration dumps it
+    /// anyway, and looks at it then.
+    async fn check_all(self) -> Result<Findings> {
+        let began = Instant::now();
+        let mut found = self.check().await?;
+        // A table that is locked would make pg_dump wait.
+        let locked = |finding: &Finding| {
+            finding.check() == Check::LockedTables && finding.verdict() == Verdict::Warning
+        };
+        let vain = found.count(Verdict::Failed) > 0 || found.findings.iter().any(locked);
+        if let Some(version) = found.target_version.filter(|_| !vain) {
+            let more = complete::check(&self, version).await?;
+            found.findings.extend(more);
+            found.sort();
+            found.elapsed = began.elapsed();
+        }
+        Ok(found)
+    }
+
+    /// Runs the checks that take but a moment.
     async fn check(self) -> Result<Findings> {
         let began = Instant::now();
         let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
@@ -137,9 +162,13 @@ impl Scope<'_> {
         if let (Some(source), Some(target)) = (&source, &target) {
             findings.extend(compare::both(source, target, &self).await?);
         }
-        findings.sort_by_key(|finding| (side_order(finding), finding.check()));
-        let elapsed = began.elapsed();
-        Ok(Findings { findings, elapsed })
+        let mut found = Findings {
+            findings,
+            target_version: target.map(|target| target.version),
+            elapsed: began.elapsed(),
+        };
+        found.sort();
+        Ok(found)
     }
 }
 
@@ -152,6 +181,11 @@ fn side_order(finding: &Finding) -> u8 {
 }
 
 impl Findings {
+    fn sort(&mut self) {
+        self.findings
+            .sort_by_key(|finding| (side_order(finding), finding.check()));
+    }
+
     fn failed(&self) -> impl Iterator<Item = &Finding> {
         self.findings
             .iter()

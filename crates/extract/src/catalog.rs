@@ -9,12 +9,13 @@ mod parameters;
 mod roles;
 pub(crate) mod row_security;
 pub(crate) mod sequences;
+mod subscriptions;
 pub(crate) mod tables;
 pub(crate) mod types;
 
 use std::collections::HashMap;
 
-use pghaul_stage::{Catalog, Result, Server, TableId};
+use pghaul_stage::{Catalog, Omission, Result, Server, TableId};
 use pghaul_wire::Client;
 
 use crate::portable::Types;
@@ -36,6 +37,8 @@ pub(crate) struct Inventory {
     pub(crate) large_objects: LargeObjects,
     /// Tables whose rows have identifiers that are not copied.
     pub(crate) with_oids: Vec<TableId>,
+    /// Subscriptions that the archive will not have.
+    pub(crate) hidden: Vec<Omission>,
     /// Bytes of a block.
     pub(crate) block_size: u64,
     by_name: HashMap<TableId, usize>,
@@ -53,6 +56,7 @@ impl Inventory {
         let types = types::read(client, server.version).await?;
         let large_objects = large_objects::read(client).await?;
         let with_oids = object_identifiers::read(client, server.version).await?;
+        let hidden = subscriptions::hidden(client).await?;
         let (roles, role_settings) = roles::read(client).await?;
         let catalog = Catalog {
             server: Server {
@@ -84,6 +88,7 @@ impl Inventory {
             types,
             large_objects,
             with_oids,
+            hidden,
             by_name,
         })
     }

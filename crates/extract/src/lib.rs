@@ -319,6 +319,9 @@ impl Source for PgSource {
             statistics: archives.statistics.clone(),
             ..inventory.catalog.clone()
         };
+        for omission in &inventory.hidden {
+            self.observer.observe(&Event::Omitted(omission));
+        }
         let with_oids = &inventory.with_oids;
         if !with_oids.is_empty() {
             self.observer

@@ -3,12 +3,14 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use pghaul_stage::{Step, TableId};
+use pghaul_stage::{Omission, Step, TableId};
 
+use crate::admission::Admission;
 use crate::agenda::{Agenda, ForeignKey, IndexWork, TableWork};
 use crate::analyze::{self, Scope};
 use crate::archive::{Archive, Entry};
 use crate::entry::{Unit, Using};
+use crate::foresight::Foresight;
 use crate::present::{Families, Present};
 use crate::schedule::{JobId, Rank, Schedule, Terms};
 use crate::statistics::Statistics;
@@ -31,6 +33,10 @@ pub(crate) struct Ground {
     pub(crate) statistics: Arc<Statistics>,
     /// What the target has.
     pub(crate) present: Present,
+    /// Which owners must be let in to get their objects.
+    pub(crate) admission: Admission,
+    /// What cannot be restored there.
+    pub(crate) foresight: Foresight,
     /// How its tables hang together.
     pub(crate) families: Families,
     /// Steps that an earlier run did.
@@ -49,14 +55,27 @@ pub(crate) struct Build {
 }
 
 impl Ground {
+    /// An entry, unless it is passed over.
     fn entry(&self, at: usize) -> Option<&Entry> {
-        self.archive.entries.get(at)
+        let entries = &self.archive.entries;
+        entries.get(at).filter(|_| !self.foresight.omits(at))
+    }
+
+    /// What the target will lack of the archive, in the order in which to make up for it.
+    pub(crate) fn omissions(&self) -> Vec<Omission> {
+        self.foresight.all(&self.archive, &self.present)
     }
 
     /// The units of entries, in order, without those that are done.
     pub(crate) fn units(&self, positions: &[usize]) -> Vec<Unit> {
         let entries = positions.iter().filter_map(|at| self.entry(*at));
-        self.pending(entries.map(|entry| Unit::of(entry, &self.present)))
+        self.pending(entries.map(|entry| {
+            let mut unit = Unit::of(entry, &self.present);
+            if entry.desc == "SCHEMA" {
+                unit.sql += &self.admission.schema(&entry.tag);
+            }
+            unit
+        }))
     }
 
     /// The units that are not done.
@@ -346,7 +365,8 @@ impl Build {
                 .iter()
                 .filter_map(|at| jobs.get(*at).copied())
                 .collect();
-            let unit = ground.entry(refresh.entry).map(|entry| Unit {
+            let entry = ground.entry(refresh.entry);
+            let unit = entry.map(|entry| Unit {
                 step: format!("refresh {}", entry.id),
                 ..Unit::of(entry, &ground.present).reported(Step::Refresh, &view.to_string(), view)
             });
@@ -357,8 +377,10 @@ impl Build {
             };
             let job = self.schedule.add(ground.pending(unit), terms, &after);
             jobs.push(job);
-            let unit = analyze::unit(view, ground.statistics.of(view), Scope::Tree);
-            self.analyze(ground, view, unit, 0, &[job]);
+            if entry.is_some() {
+                let unit = analyze::unit(view, ground.statistics.of(view), Scope::Tree);
+                self.analyze(ground, view, unit, 0, &[job]);
+            }
         }
     }
 }

@@ -8,10 +8,11 @@ use std::fmt;
 use std::time::Duration;
 
 use pghaul_stage::{Error, Kind, Result, Side};
-use pghaul_wire::{Client, Conninfo, server_error};
+use pghaul_wire::{Client, Conninfo, quote, server_error};
 use serde::Serialize;
 use tokio_postgres::Row;
 
+use crate::role::{MEMBER, member_of};
 use crate::session::PINNED;
 
 /// The name of the sessions that clean up, which are no leftovers themselves.
@@ -351,6 +352,37 @@ async fn drop_one(client: &Client, trace: &Trace) -> Result<()> {
     }
 }
 
+/// The statements that end the memberships of a loading role that was no superuser. Those that
+/// were ended already, or whose roles are gone, need none.
+async fn memberships(client: &Client) -> Result<Vec<String>> {
+    let steps = "SELECT DISTINCT step FROM pghaul.step WHERE left(step, length($1)) = $1";
+    let there = "SELECT to_regclass('pghaul.step') IS NOT NULL";
+    let there = query(client, there).await?;
+    if there.first().is_none_or(|row| !row.get::<_, bool>(0)) {
+        return Ok(Vec::new());
+    }
+    let steps = client.query(steps, &[&MEMBER]).await;
+    let steps = steps.map_err(|error| server_error(Side::Target, error))?;
+    let exists = "SELECT EXISTS (SELECT FROM pg_auth_members AS m
+        JOIN pg_roles AS r ON r.oid = m.roleid JOIN pg_roles AS u ON u.oid = m.member
+        WHERE r.rolname = $1 AND u.rolname = $2)";
+    let mut statements = Vec::new();
+    for step in &steps {
+        let Some((member, role)) = member_of(step.get(0)) else {
+            continue;
+        };
+        let row = client.query_one(exists, &[&role, &member]).await;
+        if row
+            .map_err(|error| server_error(Side::Target, error))?
+            .get(0)
+        {
+            let (role, member) = (quote::ident(&role), quote::ident(&member));
+            statements.push(format!("REVOKE {role} FROM {member}"));
+        }
+    }
+    Ok(statements)
+}
+
 /// Drops the schema with the tables and functions in it, if it is ours: if it has the table of
 /// migrations. Never CASCADE, so that what somebody built on it, or instead of it, stops this.
 async fn drop_record(client: &Client) -> Result<()> {
@@ -364,6 +396,7 @@ async fn drop_record(client: &Client) -> Result<()> {
         HAVING count(*) > 0) s
         WHERE to_regclass('pghaul.migration') IS NOT NULL";
     let mut statements = vec!["BEGIN".to_owned()];
+    statements.extend(memberships(client).await?);
     for row in query(client, objects).await? {
         statements.extend(field::<Option<String>>(&row, 0)?);
     }

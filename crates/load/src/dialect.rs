@@ -4,7 +4,10 @@
 //! hand, these are its words for things that an older target has under another name, or has in
 //! one form only.
 
+use pghaul_wire::quote::ident;
+
 use crate::archive::Entry;
+use crate::statement::split;
 
 /// The first version whose sequences may be unlogged.
 const UNLOGGED_SEQUENCES: u32 = 150_000;
@@ -27,9 +30,48 @@ pub(crate) fn definition(entry: &Entry, version: u32) -> String {
     }
 }
 
+/// Statements in which somebody else grants, in the words of a session that is no superuser's.
+/// `owner` grants the rest: a session that may act for several roles with the right to grant would
+/// grant in the name of any of them.
+pub(crate) fn by_role(sql: &str, owner: Option<&str>) -> String {
+    let back = owner.map_or("RESET ROLE".to_owned(), |owner| {
+        format!("SET ROLE {}", ident(owner))
+    });
+    let piece = |piece: &str| {
+        let text = piece.trim_start();
+        if let Some(rest) = text.strip_prefix("SET SESSION AUTHORIZATION ") {
+            format!("\nSET ROLE {rest}")
+        } else if let Some(rest) = text.strip_prefix("RESET SESSION AUTHORIZATION") {
+            format!("\n{back}{rest}")
+        } else {
+            piece.to_owned()
+        }
+    };
+    let body: String = split(sql).into_iter().map(piece).collect();
+    match owner {
+        None => body,
+        Some(_) => format!(
+            "{back};\n{};\nRESET ROLE;",
+            body.trim_end().trim_end_matches(';')
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_grantor_is_assumed_as_a_role() {
+        assert_eq!(
+            by_role(
+                "SET SESSION AUTHORIZATION a;\nGRANT SELECT ON t TO \"SET SESSION\";\n\
+                 RESET SESSION AUTHORIZATION;\n",
+                None
+            ),
+            "\nSET ROLE a;\nGRANT SELECT ON t TO \"SET SESSION\";\nRESET ROLE;\n"
+        );
+    }
 
     #[test]
     fn words_change_for_servers_that_do_not_know_them() {

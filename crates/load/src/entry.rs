@@ -48,6 +48,12 @@ pub(crate) fn phases(entries: &[Entry]) -> Vec<Phase> {
     entries.iter().map(phase).collect()
 }
 
+/// Whether what an entry describes is a database or a large object, which others see to.
+pub(crate) fn is_elsewhere(entry: &Entry) -> bool {
+    let mut kinds = ["DATABASE ", "LARGE OBJECT"].into_iter();
+    kinds.any(|kind| entry.tag.starts_with(kind))
+}
+
 fn phase(entry: &Entry, section: Section) -> Phase {
     match entry.desc.as_str() {
         "ENCODING" | "STDSTRINGS" | "SEARCHPATH" | "DATABASE" | "DATABASE PROPERTIES" => {
@@ -55,13 +61,7 @@ fn phase(entry: &Entry, section: Section) -> Phase {
         }
         "TABLE DATA" | "SEQUENCE SET" | "BLOB" | "BLOBS" | "BLOB METADATA" | "BLOB COMMENTS"
         | "STATISTICS DATA" => Phase::Elsewhere,
-        "ACL" | "COMMENT" | "SECURITY LABEL"
-            if ["DATABASE ", "LARGE OBJECT"]
-                .iter()
-                .any(|of| entry.tag.starts_with(of)) =>
-        {
-            Phase::Elsewhere
-        }
+        "ACL" | "COMMENT" | "SECURITY LABEL" if is_elsewhere(entry) => Phase::Elsewhere,
         "ACL" | "DEFAULT ACL" => Phase::Privileges,
         // Created without connecting, it needs nothing of the rest; and its password, which is
         // not stored, is at hand as long as rows are to be copied.
@@ -127,12 +127,22 @@ impl Unit {
     /// All of an entry.
     pub(crate) fn of(entry: &Entry, present: &Present) -> Unit {
         let partitioned = entry.relkind == Some('p');
-        let mut sql = dialect::definition(entry, present.version);
+        let mut sql = dialect::definition(entry, present.power.version);
         let version = present.extensions.get(&entry.tag);
         let version = version.filter(|_| entry.desc == "EXTENSION");
         let version = version.map(String::as_str);
         if let Some(version) = version {
             sql = instead::pinned(&sql, version);
+        }
+        let mut instead = instead::of(entry, version);
+        if !present.power.superuser && matches!(entry.desc.as_str(), "ACL" | "DEFAULT ACL") {
+            let owner = Some(entry.owner.as_str()).filter(|owner| present.may_own(owner));
+            // An owner who may not use the schema can grant nothing in it.
+            instead.extend(owner.map(|_| Instead {
+                sql: dialect::by_role(&sql, None),
+                ..Instead::default()
+            }));
+            sql = dialect::by_role(&sql, owner);
         }
         if let (true, Some(method)) = (partitioned, &entry.access_method) {
             let (schema, table) = (ident(&entry.schema), ident(&entry.tag));
@@ -145,11 +155,11 @@ impl Unit {
             step: format!("entry {}", entry.id),
             subject: entry.subject(),
             sql,
-            owner: owner::alter(entry).filter(|_| present.owners.contains(&entry.owner)),
+            owner: owner::alter(entry).filter(|_| present.may_own(&entry.owner)),
             tablespace: present.tablespace(entry).map(str::to_owned),
             access_method: entry.access_method.clone().filter(|_| !partitioned),
             report: None,
-            instead: instead::of(entry, version),
+            instead,
             secret: secret::holds(entry),
             tolerated: match entry.desc.as_str() {
                 "ACL" | "DEFAULT ACL" => PRIVILEGES,

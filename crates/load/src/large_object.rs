@@ -33,7 +33,9 @@ const CREATE: &str = "SELECT pg_catalog.lo_create(oid) FROM pg_temp.pghaul_objec
         FOR o IN
             SELECT t.oid, t.owner FROM pg_temp.pghaul_object AS t
             JOIN pg_catalog.pg_roles AS r ON r.rolname = t.owner
-            WHERE t.owner <> CURRENT_USER
+            WHERE t.owner <> CURRENT_USER AND pg_catalog.pg_has_role(r.oid,
+                CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000
+                     THEN 'SET' ELSE 'MEMBER' END)
         LOOP
             EXECUTE pg_catalog.format('ALTER LARGE OBJECT %s OWNER TO %I', o.oid, o.owner);
         END LOOP;
@@ -49,6 +51,18 @@ const CREATE: &str = "SELECT pg_catalog.lo_create(oid) FROM pg_temp.pghaul_objec
 const STATES: &str = "SELECT DISTINCT owner, pg_catalog.array_to_json(acl)::text
     FROM pg_temp.pghaul_object ORDER BY 1, 2";
 
+/// The roles there are.
+const ROLES: &str = "SELECT rolname FROM pg_catalog.pg_roles";
+
+/// Those that the session may act for.
+const ACTS_FOR: &str = "SELECT rolname FROM pg_catalog.pg_roles
+    WHERE pg_catalog.pg_has_role(oid,
+        CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000
+             THEN 'SET' ELSE 'MEMBER' END)";
+
+/// How many large objects of one part and one owner are named one by one.
+const NAMED: usize = 1000;
+
 /// Stands for the object's number in a statement; no role has such a name.
 const PLACE: &str = "\u{1}";
 
@@ -57,7 +71,14 @@ pub(crate) async fn create(lane: &mut Lane, observer: &dyn Observer) -> Result<(
     let mut missing = BTreeSet::new();
     lane.execute(CREATE).await?;
     let roles: HashSet<String> = lane
-        .query("SELECT rolname FROM pg_catalog.pg_roles")
+        .query(ROLES)
+        .await?
+        .into_iter()
+        .flatten()
+        .flatten()
+        .collect();
+    let acts_for: HashSet<String> = lane
+        .query(ACTS_FOR)
         .await?
         .into_iter()
         .flatten()
@@ -75,9 +96,8 @@ pub(crate) async fn create(lane: &mut Lane, observer: &dyn Observer) -> Result<(
         let [Some(owner), acl] = row.as_slice() else {
             return Err(broken("a large object without an owner"));
         };
-        let known = roles.contains(owner);
-        let standing = if known { owner } else { &me };
-        if !known {
+        let standing = if acts_for.contains(owner) { owner } else { &me };
+        if standing != owner {
             missing.insert(owner.clone());
         }
         let Some(acl) = acl else { continue };
@@ -95,13 +115,26 @@ pub(crate) async fn create(lane: &mut Lane, observer: &dyn Observer) -> Result<(
         lane.execute(&block(owner, acl, &grants.statements)).await?;
     }
     for role in missing {
+        let remedy = lane.query(&alterations(&role)).await?;
+        let remedy = remedy.into_iter().flatten().flatten().next();
         let omission = Omission::new(
             format!("ownership and privileges of role {role:?} on large objects"),
-            "the role does not exist on the target",
+            "the target has no such role, or does not let the loading role act for it",
         );
+        let omission = omission.remedy(remedy.unwrap_or_default());
         observer.observe(&Event::Omitted(&omission));
     }
     Ok(())
+}
+
+/// The query for the statements that give a role its large objects; none if they are many.
+fn alterations(owner: &str) -> String {
+    format!(
+        "SELECT pg_catalog.string_agg(pg_catalog.format(
+             'ALTER LARGE OBJECT %s OWNER TO %I;', t.oid, t.owner), E'\\n' ORDER BY t.oid)
+           FROM pg_temp.pghaul_object AS t WHERE t.owner = {} HAVING count(*) <= {NAMED}",
+        quote::literal(owner)
+    )
 }
 
 /// A block that runs the statements for every object in this state.

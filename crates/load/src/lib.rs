@@ -4,6 +4,7 @@
 //! database (`ledger`); nothing is kept anywhere else.
 
 mod acl;
+mod admission;
 mod agenda;
 mod analyze;
 mod apply;
@@ -19,6 +20,7 @@ mod entry;
 mod exclusion;
 mod extension_table;
 mod fence;
+mod foresight;
 mod forget;
 mod inspect;
 mod instead;
@@ -29,6 +31,7 @@ mod owner;
 mod parameter;
 mod pool;
 mod post_data;
+mod power;
 mod present;
 mod properties;
 mod restore;
@@ -52,6 +55,7 @@ pub use cleanup::{Leftover, Migration, Trace, leftovers, refuse, remove};
 pub use cluster::Cluster;
 pub use config::{Config, Freeze};
 pub use database::{create, drop_database, server_version};
+pub use foresight::{Foreseen, foresee};
 pub use inspect::{Occupied, State, inspect};
 pub use ledger::{Durable, Saved};
 pub use secret::reveal;

@@ -5,6 +5,7 @@ use pghaul_wire::Client;
 use pghaul_wire::quote::ident;
 
 use crate::database;
+use crate::power::Power;
 use crate::properties::roles;
 use crate::session::failed;
 
@@ -42,14 +43,7 @@ pub(crate) async fn grant(
                 Err(error) => return Err(error),
             }
         };
-        let to = grant.grantee.as_deref().unwrap_or("PUBLIC");
-        let omission = Omission::new(
-            format!(
-                "{} on parameter {} for {to:?}",
-                grant.privilege, grant.parameter
-            ),
-            reason,
-        );
+        let omission = Omission::new(name(grant), reason);
         let omission = if known {
             omission.remedy(statement)
         } else {
@@ -58,6 +52,25 @@ pub(crate) async fn grant(
         observer.observe(&Event::Omitted(&omission));
     }
     Ok(())
+}
+
+/// What only a superuser may grant.
+pub(crate) fn omissions(grants: &[ParameterGrant], power: &Power) -> Vec<Omission> {
+    let grants = grants.iter().filter(|_| !power.superuser);
+    grants
+        .map(|grant| {
+            let omission = Omission::new(name(grant), "only a superuser may grant it");
+            omission.remedy(statement(grant))
+        })
+        .collect()
+}
+
+fn name(grant: &ParameterGrant) -> String {
+    let to = grant.grantee.as_deref().unwrap_or("PUBLIC");
+    format!(
+        "{} on parameter {} for {to:?}",
+        grant.privilege, grant.parameter
+    )
 }
 
 async fn execute(client: &Client, grant: &ParameterGrant, statement: &str) -> Result<(), Error> {

@@ -2,19 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use pghaul_stage::{Event, Observer, Omission, Result, TableId};
+use pghaul_stage::{Omission, Result, TableId};
 use pghaul_wire::Client;
 
 use crate::archive::{Archive, Entry};
-use crate::database;
+use crate::foresight::Foresight;
+use crate::power::Power;
 use crate::session::failed;
 use crate::tablespace;
-
-/// Roles that the session may make owners; a superuser may all of them.
-const OWNERS: &str = "SELECT rolname FROM pg_catalog.pg_roles
-    WHERE pg_catalog.pg_has_role(oid,
-        CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000
-             THEN 'SET' ELSE 'MEMBER' END)";
 
 /// Tables that are partitions or have children, and whether they are the former.
 const FAMILIES: &str = "SELECT n.nspname, c.relname, c.relispartition
@@ -28,25 +23,23 @@ const FAMILIES: &str = "SELECT n.nspname, c.relname, c.relispartition
 /// What the target has.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Present {
-    /// `server_version_num`.
-    pub(crate) version: u32,
-    /// Roles that may be made owners.
-    pub(crate) owners: HashSet<String>,
+    /// What the loading role may do.
+    pub(crate) power: Power,
     /// Tablespaces.
     pub(crate) tablespaces: HashSet<String>,
     /// Those that take the place of the source's.
     pub(crate) tablespace_map: BTreeMap<String, String>,
     /// The source's extensions, with their versions.
     pub(crate) extensions: BTreeMap<String, String>,
+    /// Whether the source's roles are yet to be created.
+    pub(crate) foreseen: bool,
 }
 
 impl Present {
-    /// Asks the target.
+    /// Asks the target after the source's roles were created.
     pub(crate) async fn read(client: &Client) -> Result<Present> {
-        let owners = client.query(OWNERS, &[]).await.map_err(failed)?;
         Ok(Present {
-            version: database::version(client).await?,
-            owners: owners.iter().map(|row| row.get(0)).collect(),
+            power: Power::read(client).await?,
             tablespaces: tablespace::read(client).await?,
             ..Present::default()
         })
@@ -62,12 +55,33 @@ impl Present {
         })
     }
 
-    /// Says which owners and tablespaces of the archive the target cannot provide.
-    pub(crate) fn tell(&self, archive: &Archive, observer: &dyn Observer) {
+    /// Asks the target before that.
+    pub(crate) async fn foresee(client: &Client) -> Result<Present> {
+        let present = Present::read(client).await?;
+        Ok(Present {
+            foreseen: true,
+            ..present
+        })
+    }
+
+    /// Whether objects can be given to this role.
+    pub(crate) fn may_own(&self, role: &str) -> bool {
+        if self.foreseen {
+            self.power.will_act_for(role)
+        } else {
+            self.power.acts_for(role)
+        }
+    }
+
+    /// Which owners and tablespaces of the archive the target cannot provide, leaving out the
+    /// entries that are `omitted` as a whole.
+    pub(crate) fn omissions(&self, archive: &Archive, omitted: &Foresight) -> Vec<Omission> {
         let mut owners: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         let mut tablespaces: BTreeMap<&str, usize> = BTreeMap::new();
-        for entry in &archive.entries {
-            if !self.owners.contains(&entry.owner)
+        let entries = archive.entries.iter().enumerate();
+        for (_, entry) in entries.filter(|(at, _)| !omitted.omits(*at)) {
+            if !self.may_own(&entry.owner)
+                && entry.owner != self.power.name
                 && let Some(statement) = crate::owner::alter(entry)
             {
                 owners.entry(&entry.owner).or_default().push(statement);
@@ -78,21 +92,22 @@ impl Present {
                 *tablespaces.entry(name).or_default() += 1;
             }
         }
-        for (owner, statements) in owners {
-            let omission = Omission::new(
+        let owners = owners.into_iter().map(|(owner, statements)| {
+            Omission::new(
                 format!("owner {owner:?} of {} objects", statements.len()),
                 "the target has no such role, or does not let the loading role act for it, so \
                  they belong to the loading role",
-            );
-            observer.observe(&Event::Omitted(&omission.remedy(statements.join("\n"))));
-        }
-        for (tablespace, count) in tablespaces {
-            let omission = Omission::new(
+            )
+            .remedy(statements.join("\n"))
+        });
+        let tablespaces = tablespaces.into_iter().map(|(tablespace, count)| {
+            Omission::new(
                 format!("tablespace {tablespace:?} of {count} objects"),
-                "the target has no such tablespace, so they are in the database's default",
-            );
-            observer.observe(&Event::Omitted(&omission));
-        }
+                "the target has no such tablespace for its role, so they are in the database's \
+                 default",
+            )
+        });
+        owners.chain(tablespaces).collect()
     }
 }
 

@@ -3,15 +3,81 @@
 
 use std::collections::HashSet;
 
-use pghaul_stage::{Database, Event, Observer, Omission, Result};
+use pghaul_stage::{Database, Event, Observer, Omission, Result, Setting};
 use pghaul_wire::{Client, quote};
 
 use crate::acl::{Item, grants};
+use crate::power::Power;
 use crate::session::failed;
 use crate::setting;
 
 /// Why something of a role is left out.
 const ABSENT: &str = "the role does not exist on the target";
+
+/// What [`apply`] will leave out for lack of power, in the order in which to make up for it.
+/// `acts_for` says whether the loading role will be able to act for a role.
+pub(crate) fn omissions(
+    source: &Database,
+    name: &str,
+    power: &Power,
+    acts_for: impl Fn(&str) -> bool,
+) -> Vec<Omission> {
+    let owner = keeps_owner(source, name, power, acts_for);
+    let settings = source.settings.iter();
+    owner
+        .into_iter()
+        .chain(settings.filter_map(|setting| unset(name, setting, power)))
+        .collect()
+}
+
+fn keeps_owner(
+    source: &Database,
+    name: &str,
+    power: &Power,
+    acts_for: impl Fn(&str) -> bool,
+) -> Option<Omission> {
+    let owner = source.owner.as_str();
+    if owner == power.name || acts_for(owner) {
+        return None;
+    }
+    let omission = Omission::new(
+        format!("owner {owner:?} of the database"),
+        "the target has no such role, or does not let the loading role act for it",
+    );
+    Some(omission.remedy(give(name, owner)))
+}
+
+fn give(name: &str, owner: &str) -> String {
+    format!(
+        "ALTER DATABASE {} OWNER TO {}",
+        quote::ident(name),
+        quote::ident(owner)
+    )
+}
+
+fn unset(name: &str, setting: &Setting, power: &Power) -> Option<Omission> {
+    let reason = power.refuses_setting(&setting.name)?;
+    Some(Omission::new(setting_name(setting), reason).remedy(assign(name, setting)))
+}
+
+fn setting_name(setting: &Setting) -> String {
+    match &setting.role {
+        None => format!("setting {} of the database", setting.name),
+        Some(role) => format!("setting {} of role {role:?} in the database", setting.name),
+    }
+}
+
+fn assign(name: &str, setting: &Setting) -> String {
+    let database = format!("DATABASE {}", quote::ident(name));
+    let assignment = setting::assignment(&setting.name, &setting.value);
+    match &setting.role {
+        None => format!("ALTER {database} SET {assignment}"),
+        Some(role) => format!(
+            "ALTER ROLE {} IN {database} SET {assignment}",
+            quote::ident(role)
+        ),
+    }
+}
 
 /// Gives the current database the properties of the source's. What this server or this role
 /// does not allow is told to `observer` and left out.
@@ -21,6 +87,7 @@ pub(crate) async fn apply(
     observer: &dyn Observer,
 ) -> Result<()> {
     let roles = roles(client).await?;
+    let power = Power::read(client).await?;
     let row = client
         .query_one(
             "SELECT d.datname::text, pg_catalog.pg_get_userbyid(d.datdba)::text
@@ -32,15 +99,18 @@ pub(crate) async fn apply(
     let (name, mut owner): (String, String) = (row.get(0), row.get(1));
     let database = format!("DATABASE {}", quote::ident(&name));
 
-    if !roles.contains(&source.owner) {
-        let reason = format!("the role does not exist; the database keeps {owner:?}");
-        omit(
+    if source.owner != owner {
+        let kept = keeps_owner(source, &name, &power, |role| power.acts_for(role));
+        if let Some(omission) = kept {
+            omit(observer, omission);
+        } else if attempt(
+            client,
             observer,
-            Omission::new(format!("owner {:?} of the database", source.owner), reason),
-        );
-    } else if source.owner != owner {
-        let statement = format!("ALTER {database} OWNER TO {}", quote::ident(&source.owner));
-        if attempt(client, observer, "owner of the database", &statement).await? {
+            "owner of the database",
+            &give(&name, &source.owner),
+        )
+        .await?
+        {
             owner.clone_from(&source.owner);
         }
     }
@@ -50,23 +120,15 @@ pub(crate) async fn apply(
         attempt(client, observer, "comment of the database", &statement).await?;
     }
     for setting in &source.settings {
-        let assignment = setting::assignment(&setting.name, &setting.value);
-        let statement = match &setting.role {
-            None => format!("ALTER {database} SET {assignment}"),
-            Some(role) if roles.contains(role) => {
-                format!(
-                    "ALTER ROLE {} IN {database} SET {assignment}",
-                    quote::ident(role)
-                )
-            }
-            Some(role) => {
-                let what = format!("setting {} of role {role:?} in the database", setting.name);
-                omit(observer, Omission::new(what, ABSENT));
-                continue;
-            }
-        };
-        let what = format!("setting {} of the database", setting.name);
-        attempt(client, observer, &what, &statement).await?;
+        let absent = setting.role.as_ref().filter(|role| !roles.contains(*role));
+        if let Some(omission) = unset(&name, setting, &power) {
+            omit(observer, omission);
+        } else if absent.is_some() {
+            omit(observer, Omission::new(setting_name(setting), ABSENT));
+        } else {
+            let (what, statement) = (setting_name(setting), assign(&name, setting));
+            attempt(client, observer, &what, &statement).await?;
+        }
     }
     let statement = format!(
         "ALTER {database} CONNECTION LIMIT {}",

@@ -9,6 +9,7 @@ use pghaul_stage::{
 };
 use tokio::sync::OnceCell;
 
+use crate::admission::Admission;
 use crate::agenda::Agenda;
 use crate::apply::Apply;
 use crate::archive::Archive;
@@ -16,6 +17,7 @@ use crate::build::Ground;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::exclusion;
+use crate::foresight::{self, Foresight};
 use crate::ledger::Ledger;
 use crate::parameter;
 use crate::post_data::PostData;
@@ -34,11 +36,29 @@ pub(crate) struct Restore {
     parameter_grants: Vec<ParameterGrant>,
     tablespace_map: BTreeMap<String, String>,
     extensions: BTreeMap<String, String>,
+    /// What the source does not show.
+    hidden: Vec<Omission>,
     ledger: Arc<Ledger>,
     observer: Arc<dyn Observer>,
     post_data: PostData,
     /// What the target has, once the pre-data stands.
     ground: OnceCell<Ground>,
+}
+
+/// The schema's archive, as it is restored.
+///
+/// # Errors
+///
+/// Kind input if the catalog's archive cannot be read.
+pub(crate) fn read(catalog: &Catalog) -> Result<Archive> {
+    let mut archive = match catalog.archive.as_ref() {
+        [] => Archive {
+            entries: Vec::new(),
+        },
+        bytes => Archive::parse(bytes)?,
+    };
+    exclusion::unite(&mut archive.entries);
+    Ok(archive)
 }
 
 impl Restore {
@@ -54,17 +74,12 @@ impl Restore {
         observer: Arc<dyn Observer>,
         cluster: Arc<Cluster>,
     ) -> Result<Restore> {
-        let mut archive = match catalog.archive.as_ref() {
-            [] => Archive {
-                entries: Vec::new(),
-            },
-            bytes => Archive::parse(bytes)?,
-        };
-        exclusion::unite(&mut archive.entries);
+        let archive = read(catalog)?;
         let statistics = Statistics::new(catalog, &archive);
         let post_data = PostData::new(Arc::clone(&ledger), Arc::clone(&observer), config, cluster);
         Ok(Restore {
             agenda: Arc::new(Agenda::new(&archive, catalog)),
+            hidden: foresight::hidden(&archive, catalog),
             archive: Arc::new(archive),
             statistics: Arc::new(statistics),
             roles: Roles::of(catalog),
@@ -100,10 +115,13 @@ impl Restore {
     pub(crate) async fn pre_data(&self) -> Result<()> {
         let begun = self.begin(Step::PreData);
         let ground = self.survey().await?;
-        ground.present.tell(&self.archive, self.observer.as_ref());
+        for omission in ground.omissions().iter().chain(&self.hidden) {
+            self.observer.observe(&Event::Omitted(omission));
+        }
         let (ledger, observer) = (Arc::clone(&self.ledger), Arc::clone(&self.observer));
         self.tell_of_secrets(&ground);
-        let units = ground.units(&self.agenda.pre_data);
+        let mut units = ground.pending(ground.admission.open());
+        units.extend(ground.units(&self.agenda.pre_data));
         Apply::new(ledger, observer, String::new())
             .run(&units)
             .await?;
@@ -156,9 +174,9 @@ impl Restore {
         self.post_data
             .run(&mut session, &ground.units(&self.agenda.after_foreign_keys))
             .await?;
-        self.post_data
-            .run(&mut session, &ground.units(&self.agenda.privileges))
-            .await?;
+        let mut privileges = ground.pending(ground.admission.close());
+        privileges.extend(ground.units(&self.agenda.privileges));
+        self.post_data.run(&mut session, &privileges).await?;
         self.end(Step::PostData, begun);
 
         self.post_data.add(|build| {
@@ -188,15 +206,18 @@ impl Restore {
 
     async fn survey(&self) -> Result<Ground> {
         let client = self.ledger.session().await?;
+        let present = Present {
+            tablespace_map: self.tablespace_map.clone(),
+            extensions: self.extensions.clone(),
+            ..Present::read(&client).await?
+        };
         Ok(Ground {
             archive: Arc::clone(&self.archive),
             agenda: Arc::clone(&self.agenda),
             statistics: Arc::clone(&self.statistics),
-            present: Present {
-                tablespace_map: self.tablespace_map.clone(),
-                extensions: self.extensions.clone(),
-                ..Present::read(&client).await?
-            },
+            foresight: Foresight::of(&self.archive, &present.power),
+            admission: Admission::of(&self.archive, &present),
+            present,
             families: Families::read(&client).await?,
             done: self.ledger.steps().await?,
         })

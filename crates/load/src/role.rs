@@ -13,14 +13,28 @@ use pghaul_wire::quote::{ident, literal};
 use secrecy::ExposeSecret;
 
 use crate::ledger::Ledger;
+use crate::power::{ADMIN_OPTION, Power};
 use crate::session::failed;
 use crate::setting::assignment;
 
 /// Beginnings of names that PostgreSQL and managed services keep for themselves.
-const RESERVED: [&str; 4] = ["pg_", "rds", "cloudsql", "azure_"];
+const RESERVED: [&str; 7] = [
+    "pg_",
+    "rds",
+    "cloudsql",
+    "alloydb",
+    "azure_",
+    "azuresu",
+    "databricks_",
+];
 
-/// The first version whose memberships say whether they are inherited and may be assumed.
-const WITH_OPTIONS: u32 = 160_000;
+/// How the step begins that made the loading role a member of another.
+pub(crate) const MEMBER: &str = "member ";
+
+const MAY_NOT_CREATE: &str = "the target's role may not create roles";
+const MAY_NOT_GIVE: &str = "the target's role may not give these attributes";
+const MAY_NOT_GRANT: &str = "the target's role may not grant this role";
+const NOT_BOTH: &str = "the target has not both roles";
 
 /// How a setting reads that holds in every database.
 const PRESENT: &str = "SELECT rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb,
@@ -45,37 +59,67 @@ impl Roles {
         }
     }
 
+    /// What creating them will leave out, in the order in which to make up for it.
+    pub(crate) fn omissions(&self, power: &Power) -> Vec<Omission> {
+        let mut omissions = Vec::new();
+        let missing = |name: &str| !power.has_role(name) && !is_reserved(name);
+        for role in self.roles.iter().filter(|role| missing(&role.name)) {
+            if !power.may_create_role(&role.name) {
+                omissions.push(without(role, MAY_NOT_CREATE));
+                continue;
+            }
+            omissions.extend(password(role));
+            omissions.extend(lesser(role, &denied(role, power), MAY_NOT_GIVE));
+            let settings = self.settings_of(&role.name);
+            omissions.extend(settings.filter_map(|setting| unset(role, setting, power)));
+        }
+        let there = |name: &str| power.has_role(name) || power.may_create_role(name);
+        for membership in &self.memberships {
+            let (role, member) = (membership.role.as_str(), membership.member.as_str());
+            if !missing(role) && !missing(member) {
+                continue;
+            }
+            if !there(role) || !there(member) {
+                omissions.push(outside(membership, power, NOT_BOTH));
+            } else if !power.will_grant(role) {
+                omissions.push(outside(membership, power, MAY_NOT_GRANT));
+            }
+        }
+        omissions
+    }
+
+    fn settings_of<'a>(&'a self, role: &'a str) -> impl Iterator<Item = &'a Setting> {
+        let settings = self.settings.iter();
+        settings.filter(move |setting| setting.role.as_deref() == Some(role))
+    }
+
     /// Creates what is missing. Harmless when done before.
     pub(crate) async fn create(&self, ledger: &Ledger, observer: &dyn Observer) -> Result<()> {
         let client = ledger.session().await?;
-        let version = "SELECT pg_catalog.current_setting('server_version_num')::int";
-        let version: i32 = client.query_one(version, &[]).await.map_err(failed)?.get(0);
-        let with_options = u32::try_from(version).is_ok_and(|version| version >= WITH_OPTIONS);
+        let power = Power::read(&client).await?;
         let done = ledger.steps().await?;
         let work = Work {
             client,
             ledger,
             observer,
-            with_options,
+            power,
             done,
         };
         let present = work.present().await?;
         let mut made: HashSet<&str> = HashSet::new();
-        let mut without_password: BTreeSet<&str> = BTreeSet::new();
         let mut skipped: BTreeSet<&str> = BTreeSet::new();
         for role in &self.roles {
             let name = role.name.as_str();
-            let own = work.done.contains(&step(name));
             match present.get(name) {
-                _ if own => drop(made.insert(name)),
+                _ if work.done.contains(&step(name)) => {
+                    made.insert(name);
+                    work.tell_lesser(role);
+                }
                 Some(there) => work.compare(role, there),
                 None if is_reserved(name) => drop(skipped.insert(name)),
                 None => {
                     if work.create(role).await? {
                         made.insert(name);
-                        if role.login && !role.password_readable {
-                            without_password.insert(name);
-                        }
                     }
                 }
             }
@@ -84,19 +128,15 @@ impl Roles {
             let names = join(&skipped);
             work.note(&format!("reserved roles are not created: {names}"));
         }
-        for name in without_password {
-            work.omit(Omission::new(
-                format!("password of role {name:?}"),
-                "the source does not show passwords to the role that reads it",
-            ));
-        }
         for role in self
             .roles
             .iter()
             .filter(|role| made.contains(role.name.as_str()))
         {
-            work.describe(role, &self.settings).await?;
+            work.describe(role, self.settings_of(&role.name)).await?;
         }
+        work.join(self.roles.iter().map(|role| role.name.as_str()))
+            .await?;
         let there: HashSet<&str> = present
             .keys()
             .map(String::as_str)
@@ -110,14 +150,13 @@ impl Roles {
         for membership in admins.into_iter().chain(others) {
             let (role, member) = (membership.role.as_str(), membership.member.as_str());
             if made.contains(role) || made.contains(member) {
-                if there.contains(role) && there.contains(member) {
+                if !there.contains(role) || !there.contains(member) {
+                    work.omit(outside(membership, &work.power, NOT_BOTH));
+                } else if !work.power.will_grant(role) {
+                    work.omit(outside(membership, &work.power, MAY_NOT_GRANT));
+                } else {
                     let grantor = there.contains(membership.grantor.as_str());
                     work.grant(membership, grantor).await?;
-                } else {
-                    let omission =
-                        Omission::new(membership_name(membership), "the target has not both roles");
-                    let statement = membership_statement(membership, with_options);
-                    work.omit(omission.remedy(statement));
                 }
             }
         }
@@ -129,7 +168,7 @@ struct Work<'a> {
     client: Client,
     ledger: &'a Ledger,
     observer: &'a dyn Observer,
-    with_options: bool,
+    power: Power,
     done: HashSet<String>,
 }
 
@@ -165,65 +204,112 @@ impl Work<'_> {
 
     /// Creates a role, if need be with fewer attributes; says whether it is there now.
     async fn create(&self, role: &Role) -> Result<bool> {
-        let password = role
-            .password
-            .as_ref()
-            .map(|password| password.expose_secret());
-        let step = step(&role.name);
-        let Err(error) = self.record(&definition(role, true, password), &step).await else {
-            return Ok(true);
-        };
-        if !is_refusal(&error) {
-            return Err(error.on(format!("role {:?}", role.name)));
+        if !self.power.may_create_role(&role.name) {
+            self.omit(without(role, MAY_NOT_CREATE));
+            return Ok(false);
         }
-        let outcome = self.record(&definition(role, false, password), &step).await;
-        match outcome {
-            Ok(()) => {
-                let attributes = privileges(role);
-                let what = format!("{} of role {:?}", attributes.join(", "), role.name);
-                let remedy = format!("ALTER ROLE {} {}", ident(&role.name), attributes.join(" "));
-                self.omit(Omission::new(what, error.message()).remedy(remedy));
-            }
+        let name = ident(&role.name);
+        let secret = role.password.as_ref();
+        let secret = secret.map(|password| password.expose_secret());
+        let step = step(&role.name);
+        let denied = denied(role, &self.power);
+        let mut given = privileges(role);
+        given.retain(|attribute| !denied.contains(attribute));
+        match self.record(&definition(role, &given, secret), &step).await {
+            Ok(()) => {}
             Err(error) if is_refusal(&error) => {
-                let omission = Omission::new(format!("role {:?}", role.name), error.message());
-                self.omit(omission.remedy(definition(role, true, None)));
-                return Ok(false);
+                // A service may allow less than PostgreSQL does.
+                match self.record(&definition(role, &[], secret), &step).await {
+                    Err(error) if is_refusal(&error) => {
+                        self.omit(without(role, error.message()));
+                        return Ok(false);
+                    }
+                    outcome => {
+                        outcome.map_err(|error| error.on(format!("role {:?}", role.name)))?
+                    }
+                }
+                for attribute in given {
+                    let statement = format!("ALTER ROLE {name} {attribute}");
+                    if let Err(error) = self.execute(&statement).await {
+                        let what = format!("{attribute} of role {:?}", role.name);
+                        self.pass(what, &statement, error)?;
+                    }
+                }
             }
             Err(error) => return Err(error.on(format!("role {:?}", role.name))),
         }
+        self.tell_lesser(role);
         Ok(true)
     }
 
+    /// Says what a role lacks that was created.
+    fn tell_lesser(&self, role: &Role) {
+        let omissions = password(role).into_iter().chain(lesser(
+            role,
+            &denied(role, &self.power),
+            MAY_NOT_GIVE,
+        ));
+        omissions.for_each(|omission| self.omit(omission));
+    }
+
     /// Its comment and settings.
-    async fn describe(&self, role: &Role, settings: &[Setting]) -> Result<()> {
+    async fn describe<'s>(
+        &self,
+        role: &Role,
+        settings: impl Iterator<Item = &'s Setting>,
+    ) -> Result<()> {
         let step = format!("describe role {}", role.name);
-        if self.done.contains(&step) {
+        let done = self.done.contains(&step);
+        for setting in settings {
+            let statement = assign(role, setting);
+            if let Some(omission) = unset(role, setting, &self.power) {
+                self.omit(omission);
+            } else if !done && let Err(error) = self.execute(&statement).await {
+                self.pass(setting_name(role, setting), &statement, error)?;
+            }
+        }
+        if done {
             return Ok(());
         }
-        let name = ident(&role.name);
-        let settings = settings
-            .iter()
-            .filter(|setting| setting.role.as_ref() == Some(&role.name));
-        let settings = settings.map(|setting| {
-            let assignment = assignment(&setting.name, &setting.value);
-            (
-                format!("setting {} of role {:?}", setting.name, role.name),
-                format!("ALTER ROLE {name} SET {assignment}"),
-            )
-        });
-        let comment = role.comment.iter();
-        let comment = comment.map(|text| {
-            (
-                format!("comment of role {:?}", role.name),
-                format!("COMMENT ON ROLE {name} IS {}", literal(text)),
-            )
-        });
-        for (what, statement) in settings.chain(comment) {
+        if let Some(comment) = &role.comment {
+            let statement = format!(
+                "COMMENT ON ROLE {} IS {}",
+                ident(&role.name),
+                literal(comment)
+            );
             if let Err(error) = self.execute(&statement).await {
+                let what = format!("comment of role {:?}", role.name);
                 self.pass(what, &statement, error)?;
             }
         }
         self.record("", &step).await
+    }
+
+    /// Makes the loading role a member of these roles, as far as it may and is none yet: it has
+    /// to act for them. What is granted is recorded, and ends with `pghaul cleanup`.
+    async fn join<'s>(&self, roles: impl Iterator<Item = &'s str>) -> Result<()> {
+        if self.power.superuser {
+            return Ok(());
+        }
+        let power = Power::read(&self.client).await?;
+        for role in roles {
+            if is_reserved(role) || power.acts_for(role) || !power.may_grant(role) {
+                continue;
+            }
+            let mut statement = format!("GRANT {} TO {}", ident(role), ident(&power.name));
+            if power.version >= ADMIN_OPTION {
+                statement += " WITH INHERIT TRUE, SET TRUE";
+            }
+            let step = membership_step(&power.name, role);
+            if let Err(error) = self.record(&statement, &step).await {
+                // What this role owns will be named.
+                if !is_answer(&error) {
+                    return Err(error);
+                }
+                tracing::debug!(%error, role, "not a member");
+            }
+        }
+        Ok(())
     }
 
     async fn grant(&self, membership: &Membership, with_grantor: bool) -> Result<()> {
@@ -242,7 +328,7 @@ impl Work<'_> {
         if self.done.contains(&step) {
             return Ok(());
         }
-        let grant = membership_statement(membership, self.with_options);
+        let grant = membership_statement(membership, self.power.version >= ADMIN_OPTION);
         if with_grantor {
             let by = format!("{grant} GRANTED BY {}", ident(grantor));
             match self.record(&by, &step).await {
@@ -323,20 +409,20 @@ fn is_answer(error: &Error) -> bool {
     error.kind() == pghaul_stage::Kind::Permanent && error.code().is_some()
 }
 
-/// The statement that creates a role; without `privileged` it has no attribute that only
-/// superusers may give.
+/// The statement that creates a role; `given` are the attributes it has of those that not
+/// everybody may give.
 ///
 /// Source: PostgreSQL's manual, CREATE ROLE.
-fn definition(role: &Role, privileged: bool, password: Option<&str>) -> String {
+fn definition(role: &Role, given: &[&str], password: Option<&str>) -> String {
     let mut statement = format!("CREATE ROLE {}", ident(&role.name));
-    let attributes = [(!role.inherit, " NOINHERIT"), (role.login, " LOGIN")];
-    for (_, keyword) in attributes.iter().filter(|(given, _)| *given) {
-        statement += keyword;
+    if !role.inherit {
+        statement += " NOINHERIT";
     }
-    if privileged {
-        for keyword in privileges(role) {
-            statement += &format!(" {keyword}");
-        }
+    if role.login {
+        statement += " LOGIN";
+    }
+    for keyword in given {
+        statement += &format!(" {keyword}");
     }
     if role.connection_limit >= 0 {
         statement += &format!(" CONNECTION LIMIT {}", role.connection_limit);
@@ -348,6 +434,76 @@ fn definition(role: &Role, privileged: bool, password: Option<&str>) -> String {
         statement += &format!(" PASSWORD {}", literal(password));
     }
     statement
+}
+
+/// The attributes of a role that the loading role may not give.
+fn denied(role: &Role, power: &Power) -> Vec<&'static str> {
+    let mut denied = privileges(role);
+    denied.retain(|attribute| !power.may_give(attribute));
+    denied
+}
+
+/// A role that is not created.
+fn without(role: &Role, reason: &str) -> Omission {
+    let omission = Omission::new(format!("role {:?}", role.name), reason);
+    omission.remedy(definition(role, &privileges(role), None))
+}
+
+/// The attributes that a role is created without.
+fn lesser(role: &Role, denied: &[&str], reason: &str) -> Option<Omission> {
+    let what = format!("{} of role {:?}", denied.join(", "), role.name);
+    let remedy = format!("ALTER ROLE {} {}", ident(&role.name), denied.join(" "));
+    (!denied.is_empty()).then(|| Omission::new(what, reason).remedy(remedy))
+}
+
+/// The password that a role is created without, because the source does not show it.
+fn password(role: &Role) -> Option<Omission> {
+    (role.login && !role.password_readable).then(|| {
+        Omission::new(
+            format!("password of role {:?}", role.name),
+            "the source does not show passwords to the role that reads it",
+        )
+    })
+}
+
+/// A membership that is not granted.
+fn outside(membership: &Membership, power: &Power, reason: &str) -> Omission {
+    let omission = Omission::new(membership_name(membership), reason);
+    // What a service keeps for itself nobody creates.
+    let kept = |role: &str| is_reserved(role) && !power.has_role(role);
+    if kept(&membership.role) || kept(&membership.member) {
+        return omission;
+    }
+    omission.remedy(membership_statement(
+        membership,
+        power.version >= ADMIN_OPTION,
+    ))
+}
+
+/// A setting that a role is created without.
+fn unset(role: &Role, setting: &Setting, power: &Power) -> Option<Omission> {
+    let reason = power.refuses_setting(&setting.name)?;
+    let omission = Omission::new(setting_name(role, setting), reason);
+    Some(omission.remedy(assign(role, setting)))
+}
+
+fn setting_name(role: &Role, setting: &Setting) -> String {
+    format!("setting {} of role {:?}", setting.name, role.name)
+}
+
+fn assign(role: &Role, setting: &Setting) -> String {
+    let assignment = assignment(&setting.name, &setting.value);
+    format!("ALTER ROLE {} SET {assignment}", ident(&role.name))
+}
+
+/// The step that made the loading role a member; [`member_of`] reads it.
+fn membership_step(member: &str, role: &str) -> String {
+    format!("{MEMBER}{}", serde_json::json!([member, role]))
+}
+
+/// Who was made a member of which role, if the step says so.
+pub(crate) fn member_of(step: &str) -> Option<(String, String)> {
+    serde_json::from_str(step.strip_prefix(MEMBER)?).ok()
 }
 
 /// The attributes of a role that not everybody who may create roles may give.
@@ -447,11 +603,11 @@ mod tests {
     #[test]
     fn a_role_is_created_with_its_attributes() {
         assert_eq!(
-            definition(&role(), true, Some("SCRAM-SHA-256$x'y")),
+            definition(&role(), &privileges(&role()), Some("SCRAM-SHA-256$x'y")),
             "CREATE ROLE \"a\"\"b\" NOINHERIT LOGIN SUPERUSER CONNECTION LIMIT 3 \
              VALID UNTIL '2030-01-01 00:00:00+00' PASSWORD 'SCRAM-SHA-256$x''y'"
         );
-        assert!(!definition(&role(), false, None).contains("SUPERUSER"));
+        assert!(!definition(&role(), &[], None).contains("SUPERUSER"));
     }
 
     #[test]
@@ -488,9 +644,15 @@ mod tests {
     #[test]
     fn reserved_names_are_known() {
         assert!(
-            ["pg_x", "rdsadmin", "cloudsqlsuperuser", "azure_pg_admin"]
-                .iter()
-                .all(|name| is_reserved(name))
+            [
+                "pg_x",
+                "rdsadmin",
+                "cloudsqlsuperuser",
+                "azure_pg_admin",
+                "azuresu",
+            ]
+            .iter()
+            .all(|name| is_reserved(name))
         );
         assert!(!is_reserved("postgres"));
     }

@@ -37,16 +37,17 @@ pub async fn check_tablespaces(conninfo: &Conninfo, catalog: &Catalog) -> Result
     match map.values().find(|new| !there.contains(*new)) {
         None => Ok(()),
         Some(missing) => Err(Error::input(format!(
-            "the target has no tablespace {missing:?}, which --tablespace-map names"
+            "the target has no tablespace {missing:?} for its role, which --tablespace-map names"
         ))
         .at(Side::Target)
         .remedy("create it (CREATE TABLESPACE), or name another")),
     }
 }
 
-/// The names of the target's tablespaces.
+/// The names of the target's tablespaces in which the role may create objects.
 pub(crate) async fn read(client: &Client) -> Result<HashSet<String>> {
-    let query = "SELECT spcname::text FROM pg_catalog.pg_tablespace";
+    let query = "SELECT spcname::text FROM pg_catalog.pg_tablespace
+                  WHERE pg_catalog.has_tablespace_privilege(oid, 'CREATE')";
     let rows = client.query(query, &[]).await.map_err(failed)?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }

@@ -1,6 +1,6 @@
 //! Adds up what a run reports, for those who show it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -134,7 +134,9 @@ struct State {
     tables: BTreeMap<Option<TableId>, TableReport>,
     open_steps: Vec<(RunningStep, Instant)>,
     steps: BTreeMap<Step, StepReport>,
-    omissions: BTreeSet<Omission>,
+    omissions: Vec<Omission>,
+    /// The same, to know them again.
+    omitted: HashSet<Omission>,
 }
 
 #[derive(Debug)]
@@ -229,9 +231,10 @@ impl Progress {
         self.lock().steps.values().cloned().collect()
     }
 
-    /// What the target will lack, each once, by name.
+    /// What the target will lack, each once, in the order in which it was told: that in which
+    /// an administrator can make up for it.
     pub fn omissions(&self) -> Vec<Omission> {
-        self.lock().omissions.iter().cloned().collect()
+        self.lock().omissions.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -279,8 +282,8 @@ impl Observer for Progress {
                 table,
                 elapsed,
             } => state.end_step(*step, subject, *table, *elapsed),
-            Event::Omitted(omission) => {
-                state.omissions.insert((*omission).clone());
+            Event::Omitted(omission) if state.omitted.insert((*omission).clone()) => {
+                state.omissions.push((*omission).clone());
             }
             _ => {}
         }

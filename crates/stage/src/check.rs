@@ -88,8 +88,10 @@ checks! {
     CreateObjects = 613_102, "creating objects";
     /// The role may switch triggers off while it loads.
     ReplicationRole = 613_103, "session_replication_role";
-    /// Nothing on the source needs a superuser on the target.
+    /// No table needs what only a superuser can create on the target.
     SuperuserOnly = 613_104, "superuser-only objects";
+    /// Everything of the source will be on the target.
+    Complete = 613_105, "completeness";
     /// Enough connections are free.
     Connections = 613_200, "free connections";
     /// The lock table has room for a lock on every table.

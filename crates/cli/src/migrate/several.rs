@@ -111,7 +111,7 @@ impl Run<'_> {
     fn check(&self, names: &[String]) -> Result<()> {
         let mut refused = None;
         for name in names {
-            let request = self.request(name, self.screen.observer_of(name), false);
+            let request = self.request(name, self.screen.observer_of(name), Arc::default(), false);
             let Err(error) = self.handle.block_on(self.cancel.until(request.check())) else {
                 continue;
             };
@@ -169,7 +169,12 @@ impl Run<'_> {
         let mut watchers: Vec<Arc<dyn Observer>> =
             vec![Arc::clone(&progress) as _, self.screen.observer_of(name)];
         watchers.extend(self.trace.as_ref().map(|trace| trace.observer_of(name)));
-        let request = self.request(name, Arc::new(Fanout(watchers)), true);
+        let request = self.request(
+            name,
+            Arc::new(Fanout(watchers)),
+            Arc::clone(&progress),
+            true,
+        );
         let result = request.migrate(&self.handle, &self.cancel);
         let copied = progress.snapshot();
         let (rows, bytes, elapsed) = (copied.rows, copied.bytes, began.elapsed());
@@ -184,7 +189,13 @@ impl Run<'_> {
                     };
                     report::print(self.args.output.output, &migration);
                 });
-                State::of(&finished)
+                match request.lossless() {
+                    Ok(()) => State::of(&finished),
+                    Err(error) => {
+                        self.tell(&error, name);
+                        State::Failed
+                    }
+                }
             }
             Ok(None) => {
                 request.note("the migration is already complete; nothing of it is read");
@@ -203,6 +214,7 @@ impl Run<'_> {
         &'r self,
         name: &'r str,
         observer: Arc<dyn Observer>,
+        progress: Arc<Progress>,
         validated: bool,
     ) -> Request<'r> {
         Request {
@@ -214,6 +226,7 @@ impl Run<'_> {
             shared: self.shared.clone(),
             database: Some(name),
             validated,
+            progress,
         }
     }
 

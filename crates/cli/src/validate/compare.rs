@@ -21,25 +21,9 @@ pub(super) async fn both(
         version(source.version, target.version),
         disk(source.bytes, target.free),
     ];
-    let lacking = source
-        .roles
-        .iter()
-        .filter(|(name, _)| target.lacks_role(name));
-    let (superusers, others): (Vec<_>, Vec<_>) = lacking.partition(|(_, superuser)| *superuser);
-    let names = |roles: &[&(String, bool)]| -> Vec<String> {
-        roles.iter().map(|(name, _)| name.clone()).collect()
-    };
-    let (superusers, others) = (names(&superusers), names(&others));
-    findings.push(roles(
-        &[others, superusers.clone()].concat(),
-        target.role_refusal.as_deref(),
-    ));
-    findings.push(superuser_only(
-        &source.indispensable,
-        &source.privileged,
-        &superusers,
-        target.superuser,
-    ));
+    let lacking = source.roles.iter().filter(|name| target.lacks_role(name));
+    let lacking: Vec<String> = lacking.cloned().collect();
+    findings.push(roles(&lacking, target.role_refusal.as_deref()));
     findings.push(system_grants(&source.system_grants, target.superuser));
     findings.extend(content::extensions(
         &source.extensions,
@@ -151,41 +135,6 @@ fn roles(lacking: &[String], refusal: Option<&str>) -> Finding {
     }
 }
 
-fn superuser_only(
-    indispensable: &[String],
-    privileged: &[String],
-    superusers: &[String],
-    superuser: bool,
-) -> Finding {
-    let (check, side) = (Check::SuperuserOnly, Side::Target);
-    if superuser {
-        return Finding::succeeded(check, side, "the role is a superuser");
-    }
-    let roles = superusers.iter().map(|role| format!("superuser {role:?}"));
-    let skipped: Vec<String> = privileged.iter().cloned().chain(roles).collect();
-    if !indispensable.is_empty() {
-        let objects: Vec<String> = indispensable.iter().cloned().chain(skipped).collect();
-        return Finding::failed(
-            check,
-            side,
-            "only a superuser can create these on the target",
-            "connect to the target as a superuser, or drop these from the source",
-        )
-        .on(objects);
-    }
-    if skipped.is_empty() {
-        return Finding::succeeded(check, side, "the source has nothing of the kind");
-    }
-    Finding::warning(
-        check,
-        side,
-        "only a superuser can create these on the target as they are: they are left out, or \
-         created with less",
-        "let an administrator of the target create them afterwards",
-    )
-    .on(skipped)
-}
-
 fn system_grants(changed: &[String], superuser: bool) -> Finding {
     let (check, side) = (Check::SystemGrants, Side::Target);
     if changed.is_empty() || superuser {
@@ -247,17 +196,8 @@ mod tests {
     }
 
     #[test]
-    fn superuser_only_objects_stop_or_are_left_out() {
-        let (function, trigger) = (owned(&["function f()"]), owned(&["event trigger e"]));
-        let verdict = |must: &[String], may: &[String], superuser| {
-            superuser_only(must, may, &[], superuser).verdict()
-        };
-        assert_eq!(verdict(&function, &trigger, true), Succeeded);
-        assert_eq!(verdict(&function, &trigger, false), Failed);
-        assert_eq!(verdict(&[], &trigger, false), Warning);
-        assert_eq!(verdict(&[], &[], false), Succeeded);
-        let role = superuser_only(&[], &[], &owned(&["root"]), false);
-        assert_eq!(role.objects(), ["superuser \"root\""]);
+    fn grants_on_catalogs_are_for_superusers() {
+        let function = owned(&["table pg_catalog.pg_class"]);
         assert_eq!(system_grants(&function, false).verdict(), Warning);
         assert_eq!(system_grants(&function, true).verdict(), Succeeded);
     }

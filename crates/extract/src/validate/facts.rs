@@ -21,8 +21,8 @@ pub struct SourceFacts {
     pub database: Database,
     /// Its size on disk in bytes.
     pub bytes: u64,
-    /// Roles that a migration creates, and whether each is a superuser.
-    pub roles: Vec<(String, bool)>,
+    /// Roles that a migration creates.
+    pub roles: Vec<String>,
     /// Extensions, but for plpgsql.
     pub extensions: Vec<Extension>,
     /// `shared_preload_libraries`; empty where this role may not see it.
@@ -35,11 +35,6 @@ pub struct SourceFacts {
     pub tablespaces: Vec<String>,
     /// Tables with the system column oid.
     pub with_oids: Vec<String>,
-    /// Objects that only a superuser can create, and that a migration passes over with a
-    /// warning if it may not.
-    pub privileged: Vec<String>,
-    /// Objects that only a superuser can create, and without which a migration cannot go on.
-    pub indispensable: Vec<String>,
     /// System catalogs whose privileges were changed.
     pub system_grants: Vec<String>,
     types: Types,
@@ -108,8 +103,6 @@ pub(super) async fn read(client: &Client, server: &Probe) -> Result<SourceFacts>
         user_collations: user_collations(client).await?,
         tablespaces: tablespaces(client).await?,
         with_oids: with_oids(client, server.version).await?,
-        privileged: objects(client, "objects", &privileged()).await?,
-        indispensable: objects(client, "objects", &indispensable(server.version)).await?,
         system_grants: objects(client, "privileges on catalogs", SYSTEM_GRANTS).await?,
         types: types::read(client, server.version).await?,
     })
@@ -120,13 +113,10 @@ async fn objects(client: &Client, what: &'static str, sql: &str) -> Result<Vec<S
     rows.iter().map(|row| field(row, 0)).collect()
 }
 
-async fn roles(client: &Client) -> Result<Vec<(String, bool)>> {
-    let sql = "SELECT r.rolname::text, r.rolsuper FROM pg_catalog.pg_roles r \
+async fn roles(client: &Client) -> Result<Vec<String>> {
+    let sql = "SELECT r.rolname::text FROM pg_catalog.pg_roles r \
                 WHERE r.rolname !~ '^pg_' ORDER BY 1";
-    let rows = rows(client, "the roles", sql).await?;
-    rows.iter()
-        .map(|row| Ok((field(row, 0)?, field(row, 1)?)))
-        .collect()
+    objects(client, "the roles", sql).await
 }
 
 async fn extensions(client: &Client) -> Result<Vec<Extension>> {
@@ -217,59 +207,6 @@ fn not_of_extension(catalog: &str, oid: &str) -> String {
                       WHERE x.classid = 'pg_catalog.{catalog}'::pg_catalog.regclass \
                         AND x.objid = {oid} AND x.deptype = 'e')"
     )
-}
-
-/// One catalog's objects, by the server's description of them; `condition` speaks of `o`.
-fn described(catalog: &str, condition: &str) -> String {
-    format!(
-        "SELECT pg_catalog.pg_describe_object('pg_catalog.{catalog}'::pg_catalog.regclass, o.oid, 0) \
-           FROM pg_catalog.{catalog} o WHERE o.oid >= 16384 AND ({condition}) AND {}",
-        not_of_extension(catalog, "o.oid")
-    )
-}
-
-/// What a migration passes over with a warning when it may not create it.
-fn privileged() -> String {
-    [
-        described("pg_event_trigger", "true"),
-        // Not everybody may read all columns of this catalog.
-        "SELECT 'subscription ' || s.subname FROM pg_catalog.pg_subscription s \
-          WHERE s.subdbid = (SELECT d.oid FROM pg_catalog.pg_database d \
-                              WHERE d.datname = pg_catalog.current_database())"
-            .to_owned(),
-    ]
-    .join(" UNION ALL ")
-}
-
-/// What a migration cannot do without.
-///
-/// Source: PostgreSQL's manual, the notes of each CREATE command.
-fn indispensable(version: u32) -> String {
-    let untrusted = "SELECT l.oid FROM pg_catalog.pg_language l WHERE NOT l.lanpltrusted";
-    let mut parts = vec![
-        described(
-            "pg_proc",
-            &format!("o.prolang IN ({untrusted}) OR o.proleakproof"),
-        ),
-        described("pg_language", "true"),
-        described("pg_foreign_data_wrapper", "true"),
-        described(
-            "pg_type",
-            "o.typtype = 'b' \
-             AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.typarray = o.oid)",
-        ),
-        described("pg_opclass", "true"),
-        described("pg_opfamily", "true"),
-        described("pg_am", "true"),
-        described("pg_ts_parser", "true"),
-        described("pg_ts_template", "true"),
-        described("pg_cast", "o.castmethod = 'b'"),
-        described("pg_publication", "o.puballtables"),
-    ];
-    if version >= 150_000 {
-        parts.push(described("pg_publication_namespace", "true"));
-    }
-    parts.join(" UNION ALL ")
 }
 
 /// Relations of pg_catalog whose privileges are not those of a new server.

@@ -218,7 +218,7 @@ fn an_omission_counts_once_however_often_it_is_told() {
     for omission in [&first, &second, &first] {
         progress.observe(&Event::Omitted(omission));
     }
-    assert_eq!(progress.omissions(), [second, first]);
+    assert_eq!(progress.omissions(), [first, second]);
 }
 
 /// Adds up what the threads say they waited for.

@@ -1,0 +1,64 @@
+//! Whether everything will arrive: what the target will lack, by the code that decides it while
+//! restoring.
+
+use std::sync::Arc;
+
+use pghaul_extract::PgSource;
+use pghaul_load::Foreseen;
+use pghaul_relay::Progress;
+use pghaul_stage::{Check, Finding, Observer, Result, Side, Source};
+
+use super::Scope;
+
+/// Both findings. The source's schema is dumped for them, so nothing must have failed before.
+pub(super) async fn check(scope: &Scope<'_>, target_version: u32) -> Result<Vec<Finding>> {
+    let progress = Arc::new(Progress::new());
+    let config = pghaul_extract::Config {
+        target_version: Some(target_version),
+        ..pghaul_extract::Config::default()
+    };
+    let observer: Arc<dyn Observer> = Arc::clone(&progress) as _;
+    let opened = PgSource::open(scope.source.clone(), config, observer).await?;
+    let mut catalog = opened.catalog().await?;
+    catalog.tablespace_map = scope.tablespace_map.iter().cloned().collect();
+    let foreseen = pghaul_load::foresee(scope.target, &catalog).await?;
+    opened.close().await?;
+    let mut lost: Vec<String> = progress
+        .omissions()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    lost.extend(foreseen.omissions.iter().map(ToString::to_string));
+    Ok(vec![tables(&foreseen), complete(lost, scope.strict)])
+}
+
+fn tables(foreseen: &Foreseen) -> Finding {
+    let (check, side) = (Check::SuperuserOnly, Side::Target);
+    if foreseen.blocked.is_empty() {
+        return Finding::succeeded(check, side, "no table needs what the role may not create");
+    }
+    Finding::failed(
+        check,
+        side,
+        "these tables need what only a superuser can create on the target",
+        "connect to the target as a superuser, or let an administrator of the target create it in \
+         another way and drop it from the source",
+    )
+    .on(foreseen.blocked.clone())
+}
+
+fn complete(lost: Vec<String>, strict: bool) -> Finding {
+    let (check, side) = (Check::Complete, Side::Target);
+    if lost.is_empty() {
+        return Finding::succeeded(check, side, "everything will be carried over");
+    }
+    let message = format!("{} things will not be carried over", lost.len());
+    let remedy = "read the list with --output json; the report of the migration has the statements \
+                  that an administrator of the target could run";
+    let finding = if strict {
+        Finding::failed(check, side, message, remedy)
+    } else {
+        Finding::warning(check, side, message, remedy)
+    };
+    finding.on(lost)
+}

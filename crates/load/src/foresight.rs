@@ -1,0 +1,331 @@
+//! Which entries of an archive the loading role may not restore, and what hangs on them.
+//!
+//! The same answer is given before a migration, where it decides whether `--strict` lets it
+//! begin, and while restoring, where these entries are passed over.
+
+use std::collections::{BTreeMap, HashMap};
+
+use pghaul_stage::{Catalog, Omission, Result};
+use pghaul_wire::Conninfo;
+
+use crate::archive::{Archive, Entry};
+use crate::database::maintenance;
+use crate::entry::{Unit, is_elsewhere};
+use crate::owner;
+use crate::parameter;
+use crate::power::Power;
+use crate::present::Present;
+use crate::properties;
+use crate::restore;
+use crate::role::Roles;
+use crate::secret;
+use crate::session::open;
+use crate::statement::tokens;
+
+/// Kinds that describe another entry's object.
+const ATTACHED: [&str; 3] = ["ACL", "COMMENT", "SECURITY LABEL"];
+
+/// What is foreseen of an archive.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Foresight {
+    /// Entries that are passed over, by position, and why.
+    omitted: BTreeMap<usize, Reason>,
+    /// Tables whose rows could not be carried, because something they need is omitted.
+    pub(crate) blocked: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+struct Reason {
+    text: String,
+    /// The entry it comes from: itself, or one it depends on.
+    root: usize,
+}
+
+impl Foresight {
+    /// Looks through an archive, in the order in which it may be restored.
+    pub(crate) fn of(archive: &Archive, power: &Power) -> Foresight {
+        let mut foresight = Foresight::default();
+        if power.superuser {
+            return foresight;
+        }
+        let entries = &archive.entries;
+        let positions: HashMap<i32, usize> = entries
+            .iter()
+            .enumerate()
+            .map(|(at, entry)| (entry.id, at))
+            .collect();
+        for (at, entry) in entries.iter().enumerate() {
+            let needs = entry.dependencies.iter();
+            let needs = needs.filter_map(|id| positions.get(id).copied());
+            // The archive does not say which server a user mapping is for, but its tag does.
+            let server = |on: &&usize| {
+                entries.get(**on).is_some_and(|server| {
+                    server.desc == "SERVER"
+                        && entry.tag.ends_with(&format!(" SERVER {}", server.tag))
+                })
+            };
+            let server = match entry.desc.as_str() {
+                "USER MAPPING" => foresight.omitted.keys().find(server).copied(),
+                _ => None,
+            };
+            let needs = needs.chain(server);
+            let lost = needs
+                .filter_map(|on| Some((on, foresight.omitted.get(&on)?)))
+                .next();
+            let reason = if let Some((on, reason)) = lost {
+                let text = match entries.get(on) {
+                    Some(need) => format!("it needs {}", need.subject()),
+                    None => reason.text.clone(),
+                };
+                let attached = ATTACHED.contains(&entry.desc.as_str());
+                let root = if attached { on } else { at };
+                Some(Reason { text, root })
+            } else {
+                let foreign = entry
+                    .dependencies
+                    .iter()
+                    .all(|id| !positions.contains_key(id));
+                refusal(entry, power, foreign).map(|text| Reason {
+                    text: text.to_owned(),
+                    root: at,
+                })
+            };
+            let Some(reason) = reason else { continue };
+            if entry.desc == "TABLE" {
+                foresight
+                    .blocked
+                    .push(format!("{} ({})", entry.subject(), reason.text));
+            }
+            foresight.omitted.insert(at, reason);
+        }
+        foresight
+    }
+
+    /// Whether an entry is passed over.
+    pub(crate) fn omits(&self, at: usize) -> bool {
+        self.omitted.contains_key(&at)
+    }
+
+    /// All that the target will lack of the archive, owners and places included, in the order in
+    /// which an administrator could make up for it.
+    pub(crate) fn all(&self, archive: &Archive, present: &Present) -> Vec<Omission> {
+        let mut all = present.omissions(archive, self);
+        all.extend(self.omissions(archive, present));
+        all
+    }
+
+    /// What is passed over. What describes an object is part of the object.
+    fn omissions(&self, archive: &Archive, present: &Present) -> Vec<Omission> {
+        let mut remedies: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+        for (at, reason) in &self.omitted {
+            let Some(entry) = archive.entries.get(*at) else {
+                continue;
+            };
+            remedies
+                .entry(reason.root)
+                .or_default()
+                .push(remedy(entry, present));
+        }
+        let omission = |(at, parts): (usize, Vec<String>)| {
+            let (entry, reason) = (archive.entries.get(at)?, self.omitted.get(&at)?);
+            let object = match entry.desc.as_str() {
+                "ACL" => format!("privileges on {}", subject(entry)),
+                "COMMENT" => format!("comment on {}", subject(entry)),
+                "DEFAULT ACL" => format!("{} of role {:?}", entry.tag.to_lowercase(), entry.owner),
+                "PUBLICATION TABLES IN SCHEMA" => format!("schema in publication {}", entry.tag),
+                _ => entry.subject(),
+            };
+            Some(Omission::new(object, reason.text.as_str()).remedy(parts.join("\n")))
+        };
+        remedies.into_iter().filter_map(omission).collect()
+    }
+}
+
+/// What a migration will not carry over, as far as that can be known before it begins.
+#[derive(Debug, Clone, Default)]
+pub struct Foreseen {
+    /// What the target will lack, in the order in which an administrator could make up for it.
+    pub omissions: Vec<Omission>,
+    /// Tables that cannot be created, because something they need cannot.
+    pub blocked: Vec<String>,
+}
+
+/// What the target's role will leave out of `catalog`; the target database may be absent.
+///
+/// # Errors
+///
+/// Those of connecting, and kind input for an archive that cannot be read.
+pub async fn foresee(conninfo: &Conninfo, catalog: &Catalog) -> Result<Foreseen> {
+    let client = match open(conninfo, None).await {
+        Err(error) if error.code() == Some("3D000") => maintenance(conninfo).await?,
+        outcome => outcome?,
+    };
+    let present = Present {
+        tablespace_map: catalog.tablespace_map.clone(),
+        ..Present::foresee(&client).await?
+    };
+    let archive = restore::read(catalog)?;
+    let foresight = Foresight::of(&archive, &present.power);
+    let mut omissions = Roles::of(catalog).omissions(&present.power);
+    omissions.extend(parameter::omissions(
+        &catalog.parameter_grants,
+        &present.power,
+    ));
+    omissions.extend(foresight.all(&archive, &present));
+    omissions.extend(hidden(&archive, catalog));
+    omissions.extend(properties::omissions(
+        &catalog.database,
+        conninfo.dbname(),
+        &present.power,
+        |role| present.power.will_act_for(role),
+    ));
+    Ok(Foreseen {
+        omissions,
+        blocked: foresight.blocked,
+    })
+}
+
+/// What the source does not show to a role that is no superuser, in spite of its being there.
+pub(crate) fn hidden(archive: &Archive, catalog: &Catalog) -> Vec<Omission> {
+    if catalog.roles.iter().all(|role| role.password_readable) {
+        return Vec::new();
+    }
+    let bare = archive
+        .entries
+        .iter()
+        .filter(|entry| entry.desc == "USER MAPPING" && !has(&entry.definition, &["OPTIONS", "("]));
+    bare.map(|entry| {
+        Omission::new(
+            format!("options of {}", entry.tag),
+            "the source shows them only to those who may use them, so whether there are any is \
+             not known",
+        )
+    })
+    .collect()
+}
+
+/// What an ACL or a comment is on, for people.
+fn subject(entry: &Entry) -> String {
+    if entry.schema.is_empty() {
+        entry.tag.clone()
+    } else {
+        format!("{} in schema {}", entry.tag, entry.schema)
+    }
+}
+
+/// The statements of an entry for an administrator, without secrets.
+fn remedy(entry: &Entry, present: &Present) -> String {
+    if secret::holds(entry) {
+        return format!("-- {} has a secret: create it by hand", entry.subject());
+    }
+    let unit = Unit::of(entry, present);
+    let owner = owner::alter(entry).unwrap_or_default();
+    format!("{}\n{owner}", unit.sql.trim_end())
+}
+
+/// Why the role may not restore an entry; `None` if nothing speaks against it.
+///
+/// Source: PostgreSQL's manual, the notes of each CREATE command.
+/// `foreign` says that no other entry creates what it needs.
+fn refusal(entry: &Entry, power: &Power, foreign: bool) -> Option<&'static str> {
+    const SUPERUSER: &str = "only a superuser may create it";
+    const FOREIGN: &str = "the object belongs to the server or to an extension";
+    let text = entry.definition.as_str();
+    match entry.desc.as_str() {
+        "EVENT TRIGGER" | "FOREIGN DATA WRAPPER" if !power.may_create(&entry.desc) => {
+            Some(SUPERUSER)
+        }
+        "ACCESS METHOD"
+        | "OPERATOR CLASS"
+        | "OPERATOR FAMILY"
+        | "TEXT SEARCH PARSER"
+        | "TEXT SEARCH TEMPLATE"
+        | "PROCEDURAL LANGUAGE"
+        | "SHELL TYPE" => Some(SUPERUSER),
+        "TYPE" if is_base_type(text) => Some(SUPERUSER),
+        "CAST" if has(text, &["WITHOUT", "FUNCTION"]) => Some(SUPERUSER),
+        "AGGREGATE" if has(text, &["STYPE", "=", "internal"]) => Some(SUPERUSER),
+        "FUNCTION" | "PROCEDURE" if is_privileged_function(text, power) => Some(SUPERUSER),
+        "PUBLICATION"
+            if has(text, &["FOR", "ALL", "TABLES"]) && !power.may_create("PUBLICATION") =>
+        {
+            Some("only a superuser may publish all tables")
+        }
+        "PUBLICATION TABLES IN SCHEMA" if !power.may_create("PUBLICATION") => {
+            Some("only a superuser may publish the tables of a schema")
+        }
+        "SUBSCRIPTION" if !power.may_subscribe() => Some("the role may not create subscriptions"),
+        "EXTENSION" if !power.may_extend(&entry.tag) => {
+            Some("only a superuser may create this extension")
+        }
+        "DEFAULT ACL" if !power.will_act_for(&entry.owner) => {
+            Some("the target has no such role, or does not let the loading role act for it")
+        }
+        // From version 15 on it belongs to the owner of the database.
+        "ACL" | "COMMENT" | "SECURITY LABEL" if entry.tag == "SCHEMA public" => {
+            (power.version < 150_000).then_some(FOREIGN)
+        }
+        "ACL" | "COMMENT" | "SECURITY LABEL" if foreign && !is_elsewhere(entry) => Some(FOREIGN),
+        _ => None,
+    }
+}
+
+/// The words and signs of a text outside of quotes and comments, without white space.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    tokens(text)
+        .map(|(_, token)| token.trim())
+        .filter(|token| !token.is_empty())
+}
+
+/// Whether these words follow each other.
+fn has(text: &str, sequence: &[&str]) -> bool {
+    let words: Vec<&str> = words(text).collect();
+    words.windows(sequence.len()).any(|window| {
+        window
+            .iter()
+            .zip(sequence)
+            .all(|(word, wanted)| word.eq_ignore_ascii_case(wanted))
+    })
+}
+
+/// `CREATE TYPE name (…)`, or without anything for a type yet to be defined; all others say AS
+/// first.
+fn is_base_type(text: &str) -> bool {
+    words(text)
+        .find(|word| ["(", ";"].contains(word) || word.eq_ignore_ascii_case("AS"))
+        .is_none_or(|word| word.len() == 1)
+}
+
+/// In C or another untrusted language, leakproof, or with a support function.
+fn is_privileged_function(text: &str, power: &Power) -> bool {
+    let mut depth = 0_u32;
+    let mut language = false;
+    for word in words(text) {
+        match word {
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            _ if depth > 0 => {}
+            _ if language => {
+                let name = word.trim_matches('"').to_ascii_lowercase();
+                if !power.trusts(&name) {
+                    return true;
+                }
+                language = false;
+            }
+            _ if ["AS", "BEGIN", "RETURN"]
+                .iter()
+                .any(|end| word.eq_ignore_ascii_case(end)) =>
+            {
+                return false;
+            }
+            _ if ["LEAKPROOF", "SUPPORT"]
+                .iter()
+                .any(|one| word.eq_ignore_ascii_case(one)) =>
+            {
+                return true;
+            }
+            _ => language = word.eq_ignore_ascii_case("LANGUAGE"),
+        }
+    }
+    false
+}

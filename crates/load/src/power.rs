@@ -1,0 +1,304 @@
+//! What the loading role may do on the target: with a managed service it is no superuser.
+
+use std::collections::{HashMap, HashSet};
+
+use pghaul_stage::Result;
+use pghaul_wire::Client;
+
+use crate::database;
+use crate::role::is_reserved;
+use crate::session::failed;
+
+/// The first version in which creating a role does not give everything over it.
+pub(crate) const ADMIN_OPTION: u32 = 160_000;
+
+/// The role itself.
+const ITSELF: &str = "SELECT rolname::text, rolsuper, rolcreaterole, rolcreatedb, rolreplication,
+        rolbypassrls,
+        CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000
+             THEN pg_catalog.pg_has_role('pg_create_subscription', 'USAGE') ELSE false END,
+        pg_catalog.current_database()::text
+    FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER";
+
+/// All roles: superuser or not, whether the session may act for it, whether it may grant it.
+const ROLES: &str = "SELECT rolname::text, rolsuper,
+        pg_catalog.pg_has_role(oid, 'USAGE') AND pg_catalog.pg_has_role(oid,
+            CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000
+                 THEN 'SET' ELSE 'MEMBER' END),
+        pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION')
+    FROM pg_catalog.pg_roles";
+
+/// What nobody but a superuser may do, except where a managed service says otherwise, which only
+/// trying tells.
+const ATTEMPTS: [(&str, &str); 3] = [
+    (
+        "EVENT TRIGGER",
+        "CREATE FUNCTION pg_temp.pghaul_attempt() RETURNS event_trigger LANGUAGE plpgsql
+             AS 'BEGIN END';
+         CREATE EVENT TRIGGER pghaul_attempt ON ddl_command_end
+             EXECUTE PROCEDURE pg_temp.pghaul_attempt()",
+    ),
+    (
+        "FOREIGN DATA WRAPPER",
+        "CREATE FOREIGN DATA WRAPPER pghaul_attempt",
+    ),
+    (
+        "PUBLICATION",
+        "CREATE PUBLICATION pghaul_attempt FOR ALL TABLES",
+    ),
+];
+
+/// A role that the target has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Standing {
+    superuser: bool,
+    acts: bool,
+    admin: bool,
+}
+
+/// What the loading role may do.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Power {
+    /// `server_version_num`.
+    pub(crate) version: u32,
+    /// Everything.
+    pub(crate) superuser: bool,
+    /// Its name.
+    pub(crate) name: String,
+    /// The database it was asked in.
+    pub(crate) database: String,
+    create_role: bool,
+    create_db: bool,
+    replication: bool,
+    bypass_rls: bool,
+    subscribe: bool,
+    /// Kinds that only superusers create, and this role all the same.
+    exempt: HashSet<&'static str>,
+    roles: HashMap<String, Standing>,
+    /// Parameters, and whether the role may set them for others.
+    settings: HashMap<String, bool>,
+    /// Languages that not everybody may use.
+    untrusted: HashSet<String>,
+    /// Extensions that the server offers, and whether the role may create them.
+    extensions: HashMap<String, bool>,
+}
+
+impl Power {
+    /// Asks the target; what cannot be asked is tried, in transactions that are rolled back.
+    pub(crate) async fn read(client: &Client) -> Result<Power> {
+        let version = database::version(client).await?;
+        let row = client.query_one(ITSELF, &[]).await.map_err(failed)?;
+        let mut power = Power {
+            version,
+            name: row.get(0),
+            superuser: row.get(1),
+            create_role: row.get(2),
+            create_db: row.get(3),
+            replication: row.get(4),
+            bypass_rls: row.get(5),
+            subscribe: row.get(6),
+            database: row.get(7),
+            ..Power::default()
+        };
+        for row in client.query(ROLES, &[]).await.map_err(failed)? {
+            let standing = Standing {
+                superuser: row.get(1),
+                acts: row.get(2),
+                admin: row.get(3),
+            };
+            power.roles.insert(row.get(0), standing);
+        }
+        let granted = if version >= 150_000 {
+            "pg_catalog.has_parameter_privilege(name, 'SET')"
+        } else {
+            "false"
+        };
+        let settings = format!(
+            "SELECT name, context = 'user' OR {granted} OR
+                    context LIKE 'superuser%' AND (SELECT rolsuper FROM pg_catalog.pg_roles
+                                                    WHERE rolname = CURRENT_USER)
+               FROM pg_catalog.pg_settings"
+        );
+        for row in client.query(&settings, &[]).await.map_err(failed)? {
+            power.settings.insert(row.get(0), row.get(1));
+        }
+        if !power.superuser {
+            power.read_limits(client).await?;
+        }
+        Ok(power)
+    }
+
+    async fn read_limits(&mut self, client: &Client) -> Result<()> {
+        let untrusted = "SELECT lanname::text FROM pg_catalog.pg_language WHERE NOT lanpltrusted";
+        let untrusted = client.query(untrusted, &[]).await.map_err(failed)?;
+        self.untrusted = untrusted.iter().map(|row| row.get(0)).collect();
+        let trusted = if self.version >= 130_000 {
+            "trusted"
+        } else {
+            "false"
+        };
+        // A service decides by a list of its own, and lets its administrators do the rest.
+        let extensions = format!(
+            "SELECT name::text, pg_catalog.bool_or(installed OR NOT superuser OR {trusted} OR EXISTS (
+                 SELECT FROM pg_catalog.pg_settings AS s WHERE s.name IN
+                     ('azure.extensions', 'rds.extensions', 'cloudsql.supported_extensions')))
+               FROM pg_catalog.pg_available_extension_versions GROUP BY 1"
+        );
+        // Some builds of a server fail to list them, which is no reason to stop.
+        if let Ok(rows) = client.query(&extensions, &[]).await {
+            self.extensions = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        }
+        for (kind, statement) in ATTEMPTS {
+            let script = format!("BEGIN; SET LOCAL lock_timeout = '2s'; {statement}; ROLLBACK");
+            if client.batch_execute(&script).await.is_ok() {
+                self.exempt.insert(kind);
+            } else {
+                client.batch_execute("ROLLBACK").await.map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it may create what only a superuser may, unless a service says otherwise.
+    pub(crate) fn may_create(&self, kind: &str) -> bool {
+        self.superuser || self.exempt.contains(kind)
+    }
+
+    /// Whether it may create subscriptions.
+    pub(crate) fn may_subscribe(&self) -> bool {
+        self.superuser || self.subscribe
+    }
+
+    /// Whether it may create an extension; one that the server does not list is not known.
+    pub(crate) fn may_extend(&self, name: &str) -> bool {
+        self.superuser || self.extensions.get(name).copied().unwrap_or(true)
+    }
+
+    /// Whether functions in this language are for everybody to create.
+    pub(crate) fn trusts(&self, language: &str) -> bool {
+        self.superuser || !self.untrusted.contains(language)
+    }
+
+    /// Whether it may give a role this attribute.
+    ///
+    /// Source: PostgreSQL's manual, CREATE ROLE; before version 16 whoever may create roles gives
+    /// CREATEROLE and CREATEDB without having them.
+    pub(crate) fn may_give(&self, attribute: &str) -> bool {
+        let own = self.version < ADMIN_OPTION;
+        self.superuser
+            || self.create_role
+                && match attribute {
+                    "CREATEROLE" => true,
+                    "CREATEDB" => own || self.create_db,
+                    "REPLICATION" => !own && self.replication,
+                    "BYPASSRLS" => !own && self.bypass_rls,
+                    _ => false,
+                }
+    }
+
+    /// Whether a role is there already.
+    pub(crate) fn has_role(&self, name: &str) -> bool {
+        self.roles.contains_key(name)
+    }
+
+    /// Whether it may create a role of this name.
+    pub(crate) fn may_create_role(&self, name: &str) -> bool {
+        !is_reserved(name) && (self.superuser || self.create_role)
+    }
+
+    /// Whether it may act for a role that is there.
+    pub(crate) fn acts_for(&self, name: &str) -> bool {
+        self.roles.get(name).is_some_and(|role| role.acts)
+    }
+
+    /// Whether it may grant a role that is there.
+    pub(crate) fn may_grant(&self, name: &str) -> bool {
+        self.roles.get(name).is_some_and(|role| {
+            let creator = self.version < ADMIN_OPTION && self.create_role && !role.superuser;
+            self.superuser || creator || role.admin
+        })
+    }
+
+    /// Whether it will be able to act for a role once the source's roles are created.
+    pub(crate) fn will_act_for(&self, name: &str) -> bool {
+        if self.has_role(name) {
+            self.acts_for(name) || self.may_grant(name)
+        } else {
+            self.may_create_role(name)
+        }
+    }
+
+    /// Whether it will be able to grant a role once the source's roles are created.
+    pub(crate) fn will_grant(&self, name: &str) -> bool {
+        if self.has_role(name) {
+            self.may_grant(name)
+        } else {
+            self.may_create_role(name)
+        }
+    }
+
+    /// Why it may not set a parameter for a role or a database; `None` if it may.
+    pub(crate) fn refuses_setting(&self, name: &str) -> Option<&'static str> {
+        match self.settings.get(name) {
+            Some(true) => None,
+            Some(false) => Some("the target's role may not set this parameter"),
+            None if !name.contains('.') => Some("the target does not know this parameter"),
+            None if self.superuser => None,
+            None => Some("only a superuser may set a parameter that the server does not know"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn creator(version: u32) -> Power {
+        let standing = |superuser, admin| Standing {
+            superuser,
+            acts: false,
+            admin,
+        };
+        Power {
+            version,
+            create_role: true,
+            create_db: true,
+            roles: HashMap::from([
+                ("root".to_owned(), standing(true, false)),
+                ("pg_monitor".to_owned(), standing(false, false)),
+                ("mine".to_owned(), standing(false, true)),
+            ]),
+            settings: HashMap::from([
+                ("work_mem".to_owned(), true),
+                ("log_statement".to_owned(), false),
+            ]),
+            ..Power::default()
+        }
+    }
+
+    #[test]
+    fn whoever_creates_roles_could_do_more_with_them_before_16() {
+        let (old, new) = (creator(150_000), creator(160_000));
+        assert!(old.may_grant("pg_monitor") && !new.may_grant("pg_monitor"));
+        assert!(!old.may_grant("root") && !new.may_grant("root"));
+        assert!(old.may_grant("mine") && new.may_grant("mine"));
+        assert!(old.will_act_for("new") && new.will_act_for("new"));
+        assert!(!new.will_act_for("rds_superuser"));
+        assert!(new.may_give("CREATEDB") && !new.may_give("BYPASSRLS"));
+        assert!(!old.may_give("SUPERUSER"));
+    }
+
+    #[test]
+    fn parameters_are_for_some() {
+        let power = creator(160_000);
+        assert_eq!(power.refuses_setting("work_mem"), None);
+        for name in ["log_statement", "absent", "shop.motto"] {
+            assert!(power.refuses_setting(name).is_some(), "{name}");
+        }
+        let superuser = Power {
+            superuser: true,
+            ..power
+        };
+        assert_eq!(superuser.refuses_setting("shop.motto"), None);
+    }
+}

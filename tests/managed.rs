@@ -1,0 +1,196 @@
+//! Managed services: a target role that is no superuser, and a source role that can only read.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::support::oracle::{assert_no_leftovers, assert_progress, differences};
+use crate::support::{Cluster, Output, Pair, Pghaul, fixture};
+
+/// What a service sets up before it hands a server over: its own roles, and an administrator
+/// without superuser. Roles that a version does not have are passed over.
+const SERVICE: &str = "
+CREATE ROLE azure_pg_admin NOLOGIN; CREATE ROLE azuresu SUPERUSER NOLOGIN;
+CREATE ROLE rdsadmin SUPERUSER NOLOGIN; CREATE ROLE cloudsqlsuperuser NOLOGIN CREATEDB CREATEROLE;
+CREATE ROLE admin LOGIN CREATEROLE CREATEDB IN ROLE azure_pg_admin;
+SELECT format('GRANT %I TO admin', rolname) FROM pg_roles
+ WHERE rolname IN ('pg_read_all_data', 'pg_monitor', 'pg_signal_backend', 'pg_read_all_settings')
+\\gexec";
+
+/// The source's side of it: a role that reads, and nothing else.
+const READER: &str = "
+CREATE ROLE rds_superuser NOLOGIN; CREATE ROLE cloudsqladmin NOLOGIN;
+CREATE ROLE reader LOGIN; GRANT CONNECT ON DATABASE shop TO reader;
+ALTER ROLE reader BYPASSRLS; GRANT rds_superuser TO shop_legacy;
+SELECT format('GRANT USAGE ON SCHEMA %I TO reader', nspname) FROM pg_namespace
+ WHERE nspname !~ '^pg_'
+UNION ALL
+SELECT format('GRANT SELECT ON ALL %s IN SCHEMA %I TO reader', kind, nspname)
+  FROM pg_namespace, (VALUES ('TABLES'), ('SEQUENCES')) AS k (kind) WHERE nspname !~ '^pg_'
+UNION ALL
+SELECT format('GRANT SELECT ON LARGE OBJECT %s TO reader', oid) FROM pg_largeobject_metadata
+\\gexec";
+
+/// The same database as another role.
+fn by(dsn: &str, role: &str) -> String {
+    dsn.replace("postgres@", &format!("{role}@"))
+}
+
+fn managed(source: Cluster, target: Cluster) -> Pair {
+    fixture::shop(&source, "shop", 1);
+    // Not every build of a server knows lz4.
+    source.psql(
+        "shop",
+        "ALTER TABLE shop.documents ALTER packed SET COMPRESSION pglz",
+    );
+    source.psql("shop", READER);
+    target.psql("postgres", SERVICE);
+    Pair { source, target }
+}
+
+fn pghaul(pair: &Pair, args: &[&str]) -> Pghaul {
+    let (source, target) = (pair.source.dsn("shop"), pair.target.dsn("shop"));
+    pair.pghaul("shop", args)
+        .source(&by(&source, "reader"))
+        .target(&by(&target, "admin"))
+}
+
+/// The omissions in the summary.
+fn omissions(output: &Output) -> Vec<Value> {
+    let lines = output.stdout.lines();
+    let mut lines = lines.map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let summary = lines.find(|line| line["event"] == "summary");
+    let summary = summary.unwrap_or_else(|| panic!("{output:?}"));
+    summary["omissions"].as_array().expect("a list").clone()
+}
+
+/// Who the administrator is a member of.
+const MEMBER_OF: &str = "SELECT pg_get_userbyid(roleid), pg_get_userbyid(grantor)
+    FROM pg_auth_members WHERE member = 'admin'::regrole
+     AND coalesce(to_jsonb(pg_auth_members)->>'set_option', 't') <> 'false' ORDER BY 1, 2";
+
+/// Runs what an administrator is told to run, then compares: nothing else may differ.
+#[track_caller]
+fn assert_made_up(pair: &Pair, omissions: &[Value], but: &[&str]) {
+    let mut script = String::new();
+    for omission in omissions {
+        let object = omission["object"].as_str().expect("an object");
+        script += omission["remedy"].as_str().unwrap_or_default();
+        script += "\n";
+        // No statement can have the password: it is taken from the source.
+        if let Some(role) = object.strip_prefix("password of role ") {
+            let role: String = serde_json::from_str(role).expect("a quoted name");
+            let literal = role.replace('\'', "''");
+            script += &pair.source.psql(
+                "shop",
+                &format!(
+                    "SELECT format('ALTER ROLE %I PASSWORD %L;', rolname, rolpassword)
+                       FROM pg_authid WHERE rolname = '{literal}' AND rolpassword IS NOT NULL"
+                ),
+            );
+            script += "\n";
+        }
+    }
+    pair.target.psql("shop", &script);
+    let differences = differences(&pair.source, "shop", &pair.target, "shop");
+    // Reserved roles stay where they are, on either side.
+    let reserved = ["rds", "cloudsql", "azure", "admin"];
+    let left: Vec<&str> = differences
+        .lines()
+        .filter(|line| {
+            let own = reserved.iter().any(|name| {
+                line.contains(&format!("role \"{name}"))
+                    || line.contains(&format!("in \"{name}"))
+                    || line.contains(&format!("membership of \"{name}"))
+            });
+            !own && !but.iter().any(|expected| line.contains(expected))
+        })
+        .collect();
+    assert!(
+        left.is_empty(),
+        "{}\nomitted:\n{omissions:#?}",
+        left.join("\n")
+    );
+}
+
+fn names(omissions: &[Value]) -> BTreeSet<&str> {
+    let objects = omissions.iter().map(|omission| omission["object"].as_str());
+    objects.map(|object| object.expect("an object")).collect()
+}
+
+fn migrates(pair: &Pair, but: &[&str]) -> Vec<Value> {
+    let before = pair.target.psql("postgres", MEMBER_OF);
+    let output = pghaul(pair, &["migrate", "--output", "json"])
+        .run()
+        .expect(0);
+    let omissions = omissions(&output);
+    assert_progress(&pair.target, "shop");
+    assert_no_leftovers(&pair.target, "shop");
+    assert_ne!(pair.target.psql("postgres", MEMBER_OF), before);
+    pghaul(pair, &["cleanup"]).run().expect(0);
+    assert_eq!(pair.target.psql("postgres", MEMBER_OF), before);
+    assert_made_up(pair, &omissions, but);
+    omissions
+}
+
+/// What the source does not show of its user mapping, and `options of USER MAPPING` stands for.
+const HIDDEN: [&str; 4] = [
+    "CREATE USER MAPPING FOR shop_app SERVER warehouse",
+    "    password 'tiger'",
+    "    \"user\" 'scott'",
+    "- );",
+];
+
+#[test]
+fn from_a_reader_to_an_administrator_of_15() {
+    let pair = managed(Cluster::start(), Cluster::start());
+    let omissions = migrates(&pair, &HIDDEN);
+    let names = names(&omissions);
+    for expected in [
+        "password of role \"shop_app\"",
+        "BYPASSRLS of role \"reader\"",
+        "setting shop.motto of role \"shop_legacy\"",
+        "options of USER MAPPING shop_app SERVER warehouse",
+        "event trigger guard_billing",
+        "foreign data wrapper elsewhere",
+        "operator class shop.backwards",
+        "index staff.employees_backwards",
+    ] {
+        assert!(names.contains(expected), "{expected}: {names:#?}");
+    }
+}
+
+/// From 16 on, whoever creates a role is not thereby a member who may act for it.
+#[test]
+fn from_a_reader_to_an_administrator_of_16() {
+    let pair = managed(Cluster::start(), Cluster::builder().version(16).start());
+    let omissions = migrates(&pair, &HIDDEN);
+    let predefined = "membership of role \"shop_legacy\" in \"pg_read_all_data\"";
+    assert!(names(&omissions).contains(predefined), "{omissions:#?}");
+}
+
+/// Nothing is created on the target, not even the database, when something would be left out.
+#[test]
+fn strictly_nothing_begins_where_something_would_be_lost() {
+    let pair = managed(Cluster::start(), Cluster::start());
+    let roles = "SELECT count(*) FROM pg_roles";
+    let before = pair.target.psql("postgres", roles);
+    for args in [
+        &["migrate", "--strict"][..],
+        &["migrate", "--strict", "--skip-validation"],
+    ] {
+        let output = pghaul(&pair, args).run().expect(1);
+        for told in ["--strict", "not carried over: event trigger guard_billing"] {
+            assert!(output.stderr.contains(told), "{told}: {}", output.stderr);
+        }
+    }
+    let output = pghaul(&pair, &["validate", "--strict"]).run().expect(1);
+    assert!(
+        output.stdout.contains("613105  failed"),
+        "{}",
+        output.stdout
+    );
+    assert_eq!(pair.target.psql("postgres", roles), before);
+    assert!(!pair.target.databases().contains(&"shop".to_owned()));
+    assert_no_leftovers(&pair.source, "shop");
+}
