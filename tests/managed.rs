@@ -120,10 +120,25 @@ fn names(omissions: &[Value]) -> BTreeSet<&str> {
 
 fn migrates(pair: &Pair, but: &[&str]) -> Vec<Value> {
     let before = pair.target.psql("postgres", MEMBER_OF);
-    let output = pghaul(pair, &["migrate", "--output", "json"])
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let path = file.path().to_str().expect("a path");
+    let output = pghaul(pair, &["migrate", "--output", "json", "--report", path])
         .run()
         .expect(0);
     let omissions = omissions(&output);
+    let report = std::fs::read_to_string(path).expect("the report");
+    for omission in &omissions {
+        let object = omission["object"].as_str().expect("an object");
+        assert!(report.contains(object), "{object}:\n{report}");
+        for line in omission["remedy"].as_str().unwrap_or_default().lines() {
+            assert!(report.contains(line), "{line}:\n{report}");
+        }
+    }
+    for told in ["| table |", "| event trigger |"] {
+        let there = report.contains(told);
+        assert_eq!(there, told == "| table |", "{told}:\n{report}");
+    }
+    assert!(report.contains("`pghaul cleanup`"), "{report}");
     assert_progress(&pair.target, "shop");
     assert_no_leftovers(&pair.target, "shop");
     assert_ne!(pair.target.psql("postgres", MEMBER_OF), before);
@@ -193,4 +208,41 @@ fn strictly_nothing_begins_where_something_would_be_lost() {
     assert_eq!(pair.target.psql("postgres", roles), before);
     assert!(!pair.target.databases().contains(&"shop".to_owned()));
     assert_no_leftovers(&pair.source, "shop");
+}
+
+/// A person reads the same on standard output.
+#[test]
+fn the_report_ends_with_what_to_do_next() {
+    let pair = Pair::start();
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE TABLE t AS SELECT 1 AS id; CREATE SEQUENCE s; CREATE VIEW v AS SELECT 1",
+    );
+    let output = pair.pghaul("d", &["migrate"]).run().expect(0);
+    let told = [
+        "not carried over:",
+        "what to do next:",
+        "ALTER DATABASE \"d\" SET default_transaction_read_only = on;",
+        "pghaul verify",
+        "pghaul cleanup",
+    ];
+    for (told, there) in told.into_iter().zip([false, true, true, true, true]) {
+        assert_eq!(
+            output.stdout.contains(told),
+            there,
+            "{told}: {}",
+            output.stdout
+        );
+    }
+    for kind in ["sequence 1", "table 1", "view 1"] {
+        assert!(output.stdout.contains(kind), "{kind}: {}", output.stdout);
+    }
+    let nowhere = ["migrate", "--overwrite", "--report", "/nowhere/report.md"];
+    let output = pair.pghaul("d", &nowhere).run().expect(2);
+    assert!(
+        output.stderr.contains("/nowhere/report.md"),
+        "{}",
+        output.stderr
+    );
 }

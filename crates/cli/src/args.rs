@@ -148,6 +148,10 @@ pub(crate) struct Migrate {
     #[arg(long)]
     pub(crate) strict: bool,
 
+    /// Write the report of the migration to this file, as Markdown
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<std::path::PathBuf>,
+
     /// Compare source and target afterwards, as `pghaul verify` does
     #[arg(long)]
     pub(crate) verify: bool,

@@ -7,6 +7,7 @@ mod databases;
 mod migrate;
 mod output;
 mod report;
+mod runbook;
 mod signal;
 mod start;
 mod trace;

@@ -2,6 +2,7 @@
 
 mod several;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use tokio::sync::Mutex;
 
 use crate::args::{CopyFormat, Migrate};
 use crate::output::Screen;
-use crate::report::Migration;
+use crate::report::{Migration, ReportFile};
 use crate::trace::Trace;
 use crate::{Outcome, report, signal, verify};
 
@@ -88,6 +89,8 @@ impl Shared {
 
 /// A migration that is done.
 pub(crate) struct Finished {
+    /// Objects that are on the target, by kind.
+    pub(crate) carried: BTreeMap<String, u64>,
     pub(crate) catalog: Catalog,
     pub(crate) summary: pghaul_relay::Summary,
     pub(crate) comparison: Option<pghaul_load::Report>,
@@ -109,6 +112,7 @@ pub(crate) fn run(args: &Migrate) -> Result<Outcome> {
     let began = Instant::now();
     let progress = Arc::new(Progress::new());
     let screen = Screen::open(args.output.output);
+    let file = args.report.as_deref().map(ReportFile::create).transpose()?;
     let trace = args.trace.as_deref().map(Trace::create).transpose()?;
     let mut watchers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&progress) as _, screen.observer()];
     watchers.extend(trace.as_ref().map(Trace::observer));
@@ -134,15 +138,18 @@ pub(crate) fn run(args: &Migrate) -> Result<Outcome> {
     };
     drop(screen);
 
-    report::print(
-        args.output.output,
-        &Migration {
-            database: None,
-            finished: &finished,
-            progress: &progress,
-            elapsed: began.elapsed(),
-        },
-    );
+    let migration = Migration {
+        database: None,
+        finished: &finished,
+        source: &request.source,
+        target: &request.target,
+        progress: &progress,
+        elapsed: began.elapsed(),
+    };
+    report::print(args.output.output, &migration);
+    if let Some(file) = &file {
+        file.add(&migration)?;
+    }
     request.lossless()?;
     Ok(if finished.differs() {
         Outcome::Differs
@@ -188,6 +195,7 @@ impl Request<'_> {
             catalog: ends.catalog,
             summary,
             comparison,
+            carried: ends.target.carried(),
         }))
     }
 

@@ -1,16 +1,22 @@
 //! What is printed at the end: a table per table, the time of each step, the differences.
 
+mod markdown;
+
 use std::time::Duration;
 
 use pghaul_load::Report;
 use pghaul_relay::{Progress, StepReport, Summary, TableReport};
 use pghaul_stage::Omission;
+use pghaul_wire::Conninfo;
 use serde_json::json;
+
+pub(crate) use markdown::ReportFile;
 
 use crate::args::Form;
 use crate::databases::label;
 use crate::migrate::Finished;
 use crate::output::{bytes, count, duration, of_database, print_json, rate, say};
+use crate::runbook::{self, Step};
 
 /// Tables listed one by one; the smallest beyond that share a line.
 const TABLES: usize = 40;
@@ -18,11 +24,16 @@ const TABLES: usize = 40;
 /// Differences printed one by one.
 const DIFFERENCES: usize = 50;
 
+/// Lines of a remedy printed one by one.
+const REMEDY: usize = 6;
+
 /// A migration that ended.
 pub(crate) struct Migration<'a> {
     /// The database's name, where it is one of several.
     pub(crate) database: Option<&'a str>,
     pub(crate) finished: &'a Finished,
+    pub(crate) source: &'a Conninfo,
+    pub(crate) target: &'a Conninfo,
     pub(crate) progress: &'a Progress,
     pub(crate) elapsed: Duration,
 }
@@ -33,8 +44,13 @@ pub(crate) fn print(form: Form, migration: &Migration<'_>) {
         catalog,
         summary,
         comparison,
+        carried,
     } = migration.finished;
     if form == Form::Json {
+        let next = next(migration).into_iter();
+        let next: Vec<_> = next
+            .map(|step| json!({ "what": step.what, "run": step.run }))
+            .collect();
         print_json(&json!({
             "event": "summary",
             "database": catalog.database.name,
@@ -42,7 +58,9 @@ pub(crate) fn print(form: Form, migration: &Migration<'_>) {
             "tables": migration.progress.tables(),
             "steps": migration.progress.steps(),
             "copy": summary,
+            "carried": carried,
             "omissions": migration.progress.omissions(),
+            "next": next,
             "seconds": migration.elapsed.as_secs_f64(),
         }));
     } else {
@@ -58,9 +76,25 @@ pub(crate) fn print(form: Form, migration: &Migration<'_>) {
             say(&line);
         }
         say("");
+        if !carried.is_empty() {
+            let kinds = carried.iter();
+            let kinds: Vec<String> = kinds
+                .map(|(kind, n)| format!("{kind} {}", count(*n)))
+                .collect();
+            say(&format!("carried over: {}", kinds.join(", ")));
+            say("");
+        }
         for line in omissions(&migration.progress.omissions()) {
             say(&line);
         }
+        say("what to do next:");
+        for (at, step) in next(migration).iter().enumerate() {
+            say(&format!("  {}. {}", at + 1, step.what));
+            if let Some(run) = &step.run {
+                say(&format!("     {run}"));
+            }
+        }
+        say("");
         say(&total(migration));
     }
     if let Some(comparison) = comparison {
@@ -111,6 +145,16 @@ pub(crate) fn print_comparison(form: Form, report: &Report, database: Option<&st
     ));
 }
 
+/// The steps of the switch.
+fn next(migration: &Migration<'_>) -> Vec<Step> {
+    runbook::steps(
+        migration.source,
+        migration.target,
+        &migration.progress.omissions(),
+        migration.finished.comparison.is_some(),
+    )
+}
+
 /// What the target lacks, and the statements that make up for it.
 fn omissions(omissions: &[Omission]) -> Vec<String> {
     let mut lines = Vec::new();
@@ -120,8 +164,19 @@ fn omissions(omissions: &[Omission]) -> Vec<String> {
     lines.push("not carried over:".to_owned());
     for omission in omissions {
         lines.push(format!("  {omission}"));
-        let remedy = omission.remedy.iter().flat_map(|remedy| remedy.lines());
-        lines.extend(remedy.map(|line| format!("    {line}")));
+        let remedy: Vec<&str> = omission
+            .remedy
+            .iter()
+            .flat_map(|text| text.lines())
+            .collect();
+        let shown = remedy.iter().take(REMEDY);
+        lines.extend(shown.map(|line| format!("    {line}")));
+        if let Some(more @ 1..) = remedy.len().checked_sub(REMEDY) {
+            lines.push(format!(
+                "    … and {} more lines, which --report FILE or --output json would have",
+                count(more as u64)
+            ));
+        }
     }
     lines.push(String::new());
     lines

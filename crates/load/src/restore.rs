@@ -199,6 +199,41 @@ impl Restore {
         Ok(())
     }
 
+    /// How many entries of each kind are on the target; what belongs to a table is left out.
+    pub(crate) fn carried(&self) -> BTreeMap<String, u64> {
+        let mut carried = BTreeMap::new();
+        let Some(ground) = self.ground.get() else {
+            return carried;
+        };
+        for (at, entry) in self.archive.entries.iter().enumerate() {
+            let kind = match entry.desc.as_str() {
+                "ENCODING"
+                | "STDSTRINGS"
+                | "SEARCHPATH"
+                | "DATABASE"
+                | "DATABASE PROPERTIES"
+                | "TABLE DATA"
+                | "SEQUENCE SET"
+                | "SEQUENCE OWNED BY"
+                | "TABLE ATTACH"
+                | "INDEX ATTACH"
+                | "MATERIALIZED VIEW DATA"
+                | "STATISTICS DATA"
+                | "DEFAULT" => {
+                    continue;
+                }
+                "ACL" => "privileges".to_owned(),
+                "DEFAULT ACL" => "default privileges".to_owned(),
+                "FK CONSTRAINT" => "foreign key".to_owned(),
+                desc => desc.to_lowercase(),
+            };
+            if !ground.foresight.omits(at) {
+                *carried.entry(kind).or_default() += 1;
+            }
+        }
+        carried
+    }
+
     /// What the target has after the pre-data, asked once.
     async fn ground(&self) -> Result<&Ground> {
         self.ground.get_or_try_init(|| self.survey()).await

@@ -1,6 +1,6 @@
 //! The target stage: one PostgreSQL database.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -135,6 +135,14 @@ impl PgTarget {
             fence::abandon(&client, ledger, self.config.fence_timeout).await?;
         }
         Ok(())
+    }
+
+    /// How many objects of each kind were restored, for the report; empty before the schema is.
+    pub fn carried(&self) -> BTreeMap<String, u64> {
+        let ready = self.ready.get();
+        ready
+            .map(|ready| ready.restore.carried())
+            .unwrap_or_default()
     }
 
     /// Closes the idle sessions.

@@ -17,7 +17,7 @@ use super::{Finished, Request, Shared, at_a_time, index_jobs, jobs};
 use crate::args::{Form, Migrate};
 use crate::databases::label;
 use crate::output::{Screen, bytes, count, duration, print_json, say};
-use crate::report::{self, Migration};
+use crate::report::{self, Migration, ReportFile};
 use crate::trace::Trace;
 use crate::{Outcome, signal};
 
@@ -30,6 +30,7 @@ struct Run<'a> {
     shared: Shared,
     screen: Screen,
     trace: Option<Trace>,
+    file: Option<ReportFile>,
     handle: Handle,
     cancel: Cancel,
 }
@@ -73,6 +74,7 @@ pub(super) fn run(args: &Migrate) -> Result<Outcome> {
             databases: 1,
         },
         screen: Screen::open(args.output.output),
+        file: args.report.as_deref().map(ReportFile::create).transpose()?,
         trace: args.trace.as_deref().map(Trace::create).transpose()?,
         handle: Handle::current(),
         cancel,
@@ -180,16 +182,22 @@ impl Run<'_> {
         let (rows, bytes, elapsed) = (copied.rows, copied.bytes, began.elapsed());
         let state = match result {
             Ok(Some(finished)) => {
+                let mut written = Ok(());
                 self.screen.report(|| {
                     let migration = Migration {
                         database: Some(name),
                         finished: &finished,
+                        source: &request.source,
+                        target: &request.target,
                         progress: &progress,
                         elapsed,
                     };
                     report::print(self.args.output.output, &migration);
+                    if let Some(file) = &self.file {
+                        written = file.add(&migration);
+                    }
                 });
-                match request.lossless() {
+                match request.lossless().and(written) {
                     Ok(()) => State::of(&finished),
                     Err(error) => {
                         self.tell(&error, name);

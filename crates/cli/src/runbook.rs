@@ -1,0 +1,111 @@
+//! What to do after a migration: the switch from source to target, step by step.
+
+use pghaul_stage::Omission;
+use pghaul_wire::Conninfo;
+use pghaul_wire::quote::ident;
+
+/// How the object of an omission begins that is a password.
+const PASSWORD: &str = "password of role ";
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// In one sentence.
+    pub(crate) what: String,
+    /// What to run, if it is a command or a statement.
+    pub(crate) run: Option<String>,
+}
+
+/// The steps of this migration. `compared` says that source and target were compared already.
+pub(crate) fn steps(
+    source: &Conninfo,
+    target: &Conninfo,
+    omissions: &[Omission],
+    compared: bool,
+) -> Vec<Step> {
+    let (old, new) = (place(source), place(target));
+    let step = |what: String, run: Option<String>| Step { what, run };
+    let mut steps = vec![step(
+        format!(
+            "Stop the application's writes to {old}. What was written there since the migration \
+             began is not on the target: if there was anything, migrate again with --overwrite."
+        ),
+        Some(format!(
+            "ALTER DATABASE {} SET default_transaction_read_only = on;",
+            ident(source.dbname())
+        )),
+    )];
+    let verify = if compared {
+        "Compare once more if the application could write meanwhile: rows, sequences, large objects."
+    } else {
+        "Compare source and target: rows, sequences, large objects."
+    };
+    steps.push(step(verify.to_owned(), Some("pghaul verify".to_owned())));
+    let remedies = omissions.iter().filter(|one| one.remedy.is_some()).count();
+    if remedies > 0 {
+        steps.push(step(
+            format!(
+                "Let an administrator of the target run the statements of {remedies} omissions in \
+                 database {}, in the order of the list.",
+                ident(target.dbname())
+            ),
+            None,
+        ));
+    }
+    let roles: Vec<&str> = omissions
+        .iter()
+        .filter_map(|one| one.object.strip_prefix(PASSWORD))
+        .collect();
+    if !roles.is_empty() {
+        steps.push(step(
+            format!("Set the passwords of these roles: {}.", roles.join(", ")),
+            Some("\\password ROLE".to_owned()),
+        ));
+    }
+    steps.push(step(
+        format!("Switch the application's connection strings from {old} to {new}."),
+        None,
+    ));
+    steps.push(step(
+        "Remove what pghaul left: the record of the migration and the memberships of its role."
+            .to_owned(),
+        Some("pghaul cleanup".to_owned()),
+    ));
+    steps
+}
+
+/// A database and where it is, for people.
+fn place(info: &Conninfo) -> String {
+    let hosts: Vec<String> = info.hosts().iter().map(ToString::to_string).collect();
+    format!("{} on {}", ident(info.dbname()), hosts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_steps_name_this_migration() {
+        let environment = pghaul_wire::Environment::default();
+        let info = |text| Conninfo::parse_with(text, &environment).expect("a connection string");
+        let (source, target) = (
+            info("postgres://u@old:5433/shop"),
+            info("postgres://u@new/shop"),
+        );
+        let texts = |omissions: &[Omission], compared| -> Vec<String> {
+            let steps = steps(&source, &target, omissions, compared);
+            steps.into_iter().map(|step| step.what).collect()
+        };
+        let plain = texts(&[], true);
+        assert_eq!(plain.len(), 4, "{plain:?}");
+        assert!(plain[0].contains("\"shop\" on old:5433"), "{plain:?}");
+        assert!(plain[2].contains("to \"shop\" on new"), "{plain:?}");
+        let omissions = [
+            Omission::new("password of role \"app\"", "hidden"),
+            Omission::new("event trigger e", "no").remedy("CREATE EVENT TRIGGER e"),
+        ];
+        let more = texts(&omissions, false);
+        assert_eq!(more.len(), 6, "{more:?}");
+        assert!(more[3].contains("\"app\""), "{more:?}");
+    }
+}
