@@ -171,3 +171,18 @@ fn a_target_without_an_encoding_takes_the_bytes_as_they_are() {
         assert_eq!(bytes(&pair.target, &db), bytes(&pair.source, &db));
     }
 }
+
+/// Before PostgreSQL 16 a server writes such bytes into COPY's text as they are.
+#[test]
+fn single_bytes_beyond_ascii_survive_where_only_text_is_possible() {
+    let pair = Pair::of_versions(13, 17);
+    let sql =
+        "CREATE TABLE t (id int PRIMARY KEY, c \"char\", many \"char\"[], k regclass, w text);
+        INSERT INTO t SELECT g, g::\"char\", ARRAY[g::\"char\", NULL], 'pg_class', 'é'
+          FROM generate_series(-128, 127) g;
+        CREATE TABLE other AS SELECT g AS n, 'ü' AS w FROM generate_series(1, 10) g";
+    database(&pair.source, "d", "UTF8", "UTF8", sql);
+    pair.pghaul("d", &["migrate"]).run().expect(0);
+    let values = "SELECT id, c::int, many[1]::int, array_length(many, 1), k, w FROM t ORDER BY id";
+    assert_eq!(pair.target.psql("d", values), pair.source.psql("d", values));
+}

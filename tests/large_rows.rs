@@ -205,7 +205,9 @@ fn gigabyte_row() {
          INSERT INTO wide VALUES (4, convert_to(repeat('z', 600000000), 'UTF8'), NULL, 'one value');
          CREATE TABLE bits (id int PRIMARY KEY, b varbit);
          INSERT INTO bits VALUES (1, repeat('10', 70000000)::varbit);
-         CREATE TABLE texts (t text); INSERT INTO texts VALUES (repeat(E'\\t', 700000000));",
+         CREATE TABLE texts (t text); INSERT INTO texts VALUES (repeat(E'\\t', 700000000));
+         CREATE TABLE arrays (a bytea[]);
+         INSERT INTO arrays SELECT ARRAY[a, a] FROM (SELECT convert_to(repeat('x', 300000000), 'UTF8') AS a) AS s;",
     );
     for format in ["auto", "text"] {
         pair.pghaul(

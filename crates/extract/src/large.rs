@@ -34,12 +34,49 @@ pub(crate) fn is_too_large(error: &Error) -> bool {
     }
 }
 
-/// The part in a form in which large rows travel by column; `None` if it has none, or has that
+/// Why rows are to travel by column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// They are too large for COPY, if they are large.
+    Size,
+    /// Columns of type `"char"` hold bytes beyond ASCII, which a server before version 16 writes
+    /// into COPY's text as they are, in no encoding. In binary they are what they are.
+    Bytes,
+}
+
+impl Why {
+    /// From which weight on rows of this table travel by column; `None` if none does.
+    fn limit(self, slice: &Slice, facts: &Facts, types: &Types, config: &Config) -> Option<u64> {
+        match self {
+            Why::Size => Some(config.large_row),
+            Why::Bytes => {
+                let is_char = |oid: &u32| types.is_made_of(*oid, "pg_catalog.char");
+                let text = slice.encoding == Encoding::Text;
+                (text && facts.types.iter().any(is_char)).then_some(0)
+            }
+        }
+    }
+
+    fn told(self, rows: u64) -> String {
+        match self {
+            Why::Size => format!(
+                "COPY failed for the size of a row; {rows} large rows are copied a few columns at a time"
+            ),
+            Why::Bytes => format!(
+                "text cannot carry bytes beyond ASCII in columns of type \"char\"; {rows} rows are \
+                 copied a few columns at a time, in binary"
+            ),
+        }
+    }
+}
+
+/// The part in a form in which such rows travel by column; `None` if it has none, or has that
 /// form already.
 pub(crate) async fn apart(
     client: &Client,
     inventory: &Inventory,
     part: &Part,
+    why: Why,
     config: &Config,
     observer: &dyn Observer,
 ) -> Result<Option<Part>> {
@@ -55,8 +92,11 @@ pub(crate) async fn apart(
         if slice.shape != Shape::Whole {
             return Ok(None);
         }
+        let Some(limit) = why.limit(slice, facts, &inventory.types, config) else {
+            slices.push(slice.clone());
+            continue;
+        };
         let weights = Weights::new(table, facts, &inventory.types);
-        let limit = config.large_row;
         let (rows, heaviest) = weights.of_large_rows(client, table, slice, limit).await?;
         if rows == 0 {
             slices.push(slice.clone());
@@ -64,11 +104,7 @@ pub(crate) async fn apart(
         }
         observer.observe(&Event::Notice {
             severity: Severity::Info,
-            message: &format!(
-                "table {}{}: COPY failed for the size of a row; {rows} large rows are copied a few \
-                 columns at a time",
-                slice.table, slice.range
-            ),
+            message: &format!("table {}{}: {}", slice.table, slice.range, why.told(rows)),
         });
         let encodings = facts.types.iter().map(|oid| {
             let encoding = inventory
@@ -77,7 +113,7 @@ pub(crate) async fn apart(
             encoding.unwrap_or(Encoding::Text)
         });
         let columns = table.columns.iter().map(|column| column.name.as_str());
-        let groups = groups(columns.zip(encodings).zip(heaviest), limit);
+        let groups = groups(columns.zip(encodings).zip(heaviest), config.large_row);
         slices.extend(split(slice, groups, limit));
     }
     let form = Part {
@@ -163,12 +199,12 @@ struct Group {
 
 /// Puts columns of one encoding together as long as even the heaviest values of all of them are
 /// small together.
-fn groups<'a>(columns: impl Iterator<Item = ((&'a str, Encoding), u64)>, limit: u64) -> Vec<Group> {
+fn groups<'a>(columns: impl Iterator<Item = ((&'a str, Encoding), u64)>, room: u64) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for ((column, encoding), bytes) in columns {
         let fitting = groups
             .iter_mut()
-            .find(|group| group.encoding == encoding && group.bytes.saturating_add(bytes) <= limit);
+            .find(|group| group.encoding == encoding && group.bytes.saturating_add(bytes) <= room);
         match fitting {
             Some(group) => {
                 group.columns.push(column.to_owned());

@@ -63,6 +63,7 @@ pub use changed::Changed;
 pub use config::{Config, CopyFormat, Split};
 use copy::Pool;
 pub use databases::{Listed, databases};
+use large::Why;
 pub use probe::{Probe, probe};
 use schema::Program;
 pub use settled::Settled;
@@ -71,6 +72,9 @@ pub use validate::{Extension, SourceFacts, UserCollation, validate};
 
 /// The first target version that takes planner statistics.
 const TAKES_STATISTICS: u32 = 180_000;
+
+/// The first version that writes a byte beyond ASCII in a `"char"` as an escape.
+const SHOWS_BYTES: u32 = 160_000;
 
 /// How long the orderly end of the snapshot may take.
 const FAREWELL: Duration = Duration::from_secs(30);
@@ -272,11 +276,11 @@ impl PgSource {
         }
     }
 
-    /// The part with its large rows apart, if it has any.
-    async fn apart(&self, part: &Part) -> Result<Option<Part>> {
+    /// The part with such rows apart, if it has any.
+    async fn apart(&self, part: &Part, why: Why) -> Result<Option<Part>> {
         let inventory = self.inventory().await?;
         let client = self.snapshot()?.session(&self.info).await?;
-        large::apart(&client, inventory, part, &self.config, &*self.observer).await
+        large::apart(&client, inventory, part, why, &self.config, &*self.observer).await
     }
 }
 
@@ -375,12 +379,16 @@ impl Source for PgSource {
         let cause = std::error::Error::source(&error);
         if let Some(refusal) = cause.and_then(|cause| cause.downcast_ref::<Untranslatable>()) {
             let refusal = refusal.clone();
+            let raw = error.code() == Some("22021") && self.server.version < SHOWS_BYTES;
+            if raw && let Ok(Some(form)) = self.apart(part, Why::Bytes).await {
+                return Ok(form);
+            }
             return Err(self.located(part, &refusal, error).await);
         }
         if !large::is_too_large(&error) {
             return Err(error);
         }
-        match self.apart(part).await {
+        match self.apart(part, Why::Size).await {
             Ok(Some(form)) => Ok(form),
             Ok(None)
                 if part

@@ -127,6 +127,17 @@ impl Types {
         }
     }
 
+    /// Whether a type is the one of this name, or has it within it.
+    pub(crate) fn is_made_of(&self, oid: u32, name: &str) -> bool {
+        self.0.get(&oid).is_some_and(|kind| {
+            kind.name == name
+                || kind
+                    .inside
+                    .iter()
+                    .any(|inner| self.is_made_of(*inner, name))
+        })
+    }
+
     /// Why values of some of the types cannot travel in binary, in order.
     pub(crate) fn obstacles(&self, versions: Versions) -> Vec<String> {
         let obstacles = self

@@ -12,7 +12,8 @@ pub fn checksum(columns: usize) -> [String; 2] {
             name: format!("column {number}"),
             portable: (number % 10 == 0).then(|| "float8send(%s)".to_owned()),
             varlena: number % 2 == 0,
-            bytea: false,
+            bytes: None,
+            steady: false,
         })
         .collect();
     let image = Image::modern();

@@ -186,7 +186,10 @@ impl Board<'_> {
             self.start(&unit);
             match self.query(&mut session, end, &unit.shares).await {
                 Ok(sums) => self.note(side, &unit, Ok(sums)),
-                Err(error) if error.kind() != Kind::Permanent => return Err(error),
+                // Short of memory for this table's rows, the server may well have enough for others.
+                Err(error) if error.kind() != Kind::Permanent && error.code() != Some("53200") => {
+                    return Err(error);
+                }
                 // One relation of many fails the whole query: ask for each by itself.
                 Err(_) if unit.shares.len() > 1 => {
                     let bytes = unit.bytes / unit.shares.len() as u64;

@@ -138,8 +138,13 @@ impl Image {
     /// `concat` prints a value as COPY would, but NULL as the empty string, hence the `CASE`;
     /// `num_nulls`, because a composite value of NULLs `IS NULL` without being it.
     fn digest(&self, column: &Column, name: &str) -> String {
-        let bytes = if column.bytea {
-            name.to_owned()
+        let bytes = column
+            .bytes
+            .as_deref()
+            .filter(|_| column.steady || self.same_major)
+            .and_then(|form| form.split_once("%s"));
+        let bytes = if let Some((before, after)) = bytes {
+            format!("{before}{name}{after}")
         } else {
             let encoding = match self.bytes {
                 Bytes::Convert => "'UTF8'",

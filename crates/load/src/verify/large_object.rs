@@ -19,7 +19,8 @@ pub(super) fn columns(privileges: bool) -> Vec<Column> {
             name: (*name).to_owned(),
             portable: None,
             varlena: false,
-            bytea: false,
+            bytes: None,
+            steady: false,
         })
         .collect()
 }

@@ -37,8 +37,11 @@ pub(super) struct Column {
     pub(super) portable: Option<String>,
     /// Whether its values can be long.
     pub(super) varlena: bool,
-    /// Whether it is `bytea` or a domain over it.
-    pub(super) bytea: bool,
+    /// An expression with `%s` in place of the column that gives its value as bytes, for types
+    /// whose text is much longer than the value.
+    pub(super) bytes: Option<String>,
+    /// Whether these bytes are the same in every version.
+    pub(super) steady: bool,
 }
 
 /// How much there is to read on one side.
@@ -174,7 +177,15 @@ pub(super) async fn read(session: &mut Session<'_>) -> Result<BTreeMap<TableId, 
     let columns = session
         .read(&format!(
             "SELECT n.nspname, c.relname, a.attnum, a.attname, t.typlen = -1,
-                    t.typsend = 'byteasend'::regproc,
+                    CASE WHEN t.typsend = 'byteasend'::regproc THEN '%s'
+                         WHEN t.typsend IN ('bit_send'::regproc, 'varbit_send'::regproc)
+                         THEN t.typsend::text || '(%s)'
+                         -- Of elements whose type is known by the same number everywhere.
+                         WHEN t.typsend = 'array_send'::regproc AND t.typelem < 10000
+                              AND (SELECT e.typtype = 'b' AND e.typsend::oid <> 0 AND e.typname !~ '^reg'
+                                     FROM pg_type e WHERE e.oid = t.typelem)
+                         THEN 'array_send(%s)' END,
+                    t.typsend <> 'array_send'::regproc,
                     CASE WHEN t.typsend::oid = ANY (f.fluid)
                            OR t.typsend = 'array_send'::regproc AND t.typelem < 16384
                               AND (SELECT e.typsend::oid FROM pg_type e WHERE e.oid = t.typelem) = ANY (f.fluid)
@@ -226,8 +237,9 @@ pub(super) async fn read(session: &mut Session<'_>) -> Result<BTreeMap<TableId, 
             table.columns.push(Column {
                 name: name.clone(),
                 varlena: boolean(row, 4)?,
-                bytea: boolean(row, 5)?,
-                portable: maybe(row, 6)?.map(str::to_owned),
+                bytes: maybe(row, 5)?.map(str::to_owned),
+                steady: boolean(row, 6)?,
+                portable: maybe(row, 7)?.map(str::to_owned),
             });
         }
         if keys.contains_key(&id) {
