@@ -565,3 +565,51 @@ fn inflate(cluster: &Cluster, db: &str) {
     let file = fs::File::create(hole).expect("a file");
     file.set_len(8 << 40).expect("a large file");
 }
+
+/// The checks that the code can let fail, function by function.
+fn can_fail(file: &Path, failing: &mut BTreeSet<String>) {
+    let text = fs::read_to_string(file).expect("a source file");
+    let code = text
+        .split("#[cfg(test)]\nmod tests")
+        .next()
+        .unwrap_or_default();
+    // What a step on the way to a session ends with becomes a finding, too.
+    let failing_words = ["Finding::failed(", "step: Check::"];
+    let functions = code.split("\n}\n");
+    for function in functions.filter(|one| failing_words.iter().any(|word| one.contains(word))) {
+        for (at, _) in function.match_indices("Check::") {
+            let name = function[at + "Check::".len()..].split(|c: char| !c.is_alphanumeric());
+            failing.extend(name.take(1).map(str::to_owned));
+        }
+    }
+}
+
+/// What the code can let fail is documented so, and then `preflight_refusals` demands that it
+/// was seen to fail.
+#[test]
+fn whatever_can_fail_is_documented_so() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut folders = vec![root];
+    let mut failing = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() && !path.ends_with("tests") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                can_fail(&path, &mut failing);
+            }
+        }
+    }
+    let documented: BTreeSet<String> = documented()
+        .iter()
+        .filter(|cells| cells[3].contains("Failed"))
+        .map(|cells| cells[1].to_owned())
+        .collect();
+    let found: BTreeSet<String> = Check::ALL
+        .iter()
+        .filter(|check| failing.contains(&format!("{check:?}")))
+        .map(|check| check.name().to_owned())
+        .collect();
+    assert_eq!(found, documented);
+}
