@@ -1,5 +1,6 @@
 //! End-to-end tests: real PostgreSQL servers, the real binary, one test program.
 
+mod bench;
 mod connect;
 mod databases;
 mod encodings;

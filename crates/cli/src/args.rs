@@ -40,6 +40,9 @@ pub(crate) enum Command {
     /// Remove what pghaul created on both sides
     #[command(after_help = CONNECTIONS)]
     Cleanup(Cleanup),
+    /// Measure how fast source, link and target are, and find the slowest of them
+    #[command(subcommand, after_help = CONNECTIONS)]
+    Bench(crate::bench::Bench),
 }
 
 /// Where to connect.
@@ -257,7 +260,7 @@ fn parse_pair(text: &str) -> Result<(String, String), String> {
 }
 
 /// A size in bytes, with an optional unit in powers of 1024, as PostgreSQL writes them.
-fn parse_size(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let digits = text
         .find(|c: char| !c.is_ascii_digit())

@@ -1,6 +1,7 @@
 //! The `pghaul` command: parse, run, exit code.
 
 mod args;
+mod bench;
 mod cleanup;
 mod connections;
 mod databases;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Validate(args) => (args.output.output, with_runtime(|| validate::run(args))),
         Command::Verify(args) => (args.output.output, with_runtime(|| verify::run(args))),
         Command::Cleanup(args) => (args.output.output, with_runtime(|| cleanup::run(args))),
+        Command::Bench(bench) => (bench.output(), with_runtime(|| bench::run(bench))),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -1,7 +1,7 @@
 //! Finds and removes what pghaul left on either side.
 //!
 //! On both sides: sessions still connected, replication slots, publications and replication
-//! origins, all known by their name. On the target also the schema `pghaul`, the record of the
+//! origins, and databases of benchmarks, all known by their name. On the target also the schema `pghaul`, the record of the
 //! migration. Roles that a migration created stay, because the migrated database needs them.
 
 use std::fmt;
@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio_postgres::Row;
 
 use crate::role::{MEMBER, member_of};
+use crate::scratch;
 use crate::session::PINNED;
 
 /// The name of the sessions that clean up, which are no leftovers themselves.
@@ -63,6 +64,13 @@ pub enum Trace {
         /// Its name.
         name: String,
     },
+    /// A database that a benchmark made. It may be of anybody who benchmarks on that server.
+    Scratch {
+        /// Its name.
+        name: String,
+        /// Sessions in it.
+        sessions: i64,
+    },
     /// The schema `pghaul`.
     Record {
         /// The migrations that it remembers.
@@ -92,6 +100,7 @@ impl Leftover {
             Trace::Session { .. } | Trace::Slot { active: true, .. } => {
                 Some("it may belong to a migration that is running")
             }
+            Trace::Scratch { sessions: 1.., .. } => Some("a benchmark may be running"),
             Trace::Record { migrations } if migrations.iter().any(|m| !m.complete) => {
                 Some("without it the migration cannot be resumed")
             }
@@ -111,7 +120,8 @@ impl Leftover {
             Trace::Slot { .. } => 1,
             Trace::Publication { .. } => 2,
             Trace::Origin { .. } => 3,
-            Trace::Record { .. } => 4,
+            Trace::Scratch { .. } => 4,
+            Trace::Record { .. } => 5,
         }
     }
 }
@@ -129,6 +139,7 @@ impl fmt::Display for Leftover {
             }
             Trace::Publication { name } => write!(f, "publication {name:?}"),
             Trace::Origin { name } => write!(f, "replication origin {name:?}"),
+            Trace::Scratch { name, .. } => write!(f, "database {name:?} of a benchmark"),
             Trace::Record { migrations } => {
                 f.write_str("schema pghaul")?;
                 for (i, migration) in migrations.iter().enumerate() {
@@ -280,6 +291,9 @@ async fn list(client: &Client) -> Result<Vec<Leftover>> {
             name: field(&row, 0)?,
         });
     }
+    for (name, sessions) in scratch::list(client).await? {
+        traces.push(Trace::Scratch { name, sessions });
+    }
     if client.side() == Side::Target
         && let Some(migrations) = record(client).await?
     {
@@ -348,6 +362,7 @@ async fn drop_one(client: &Client, trace: &Trace) -> Result<()> {
             client.execute(sql, &[name]).await.map_err(failed)?;
             Ok(())
         }
+        Trace::Scratch { name, .. } => scratch::remove(client, name).await,
         Trace::Record { .. } => drop_record(client).await,
     }
 }

@@ -2,20 +2,27 @@
 
 use pghaul_stage::{Batch, Result};
 
-use crate::Cancel;
 use crate::channel::{self, Permit};
+use crate::{Cancel, Pace};
 
 /// The way batches take from source to target. Stages never see which one it is.
 ///
 /// Today there is one, for a process that reaches both servers. The spool, for stages on
 /// separate hosts, joins it as a second variant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Link {
     /// A bounded channel in memory.
     Channel {
         /// Payload bytes that may be under way for one part. A single batch may be larger.
         bytes: usize,
+    },
+    /// As a channel, but all parts together go no faster than a pace, as over a network.
+    Paced {
+        /// Payload bytes that may be under way for one part. A single batch may be larger.
+        bytes: usize,
+        /// How fast.
+        pace: Pace,
     },
 }
 
@@ -32,6 +39,15 @@ impl Default for Link {
 pub enum LinkSender {
     /// Into memory.
     Channel(channel::Sender),
+    /// Into memory, at a pace.
+    Paced {
+        /// Where batches go in.
+        sender: channel::Sender,
+        /// How fast.
+        pace: Pace,
+        /// Ends the waiting.
+        cancel: Cancel,
+    },
 }
 
 /// The end of a link that the writer holds.
@@ -50,6 +66,15 @@ impl Link {
                 let (sender, receiver) = channel::open(*bytes, cancel);
                 (LinkSender::Channel(sender), LinkReceiver::Channel(receiver))
             }
+            Link::Paced { bytes, pace } => {
+                let (sender, receiver) = channel::open(*bytes, cancel);
+                let sender = LinkSender::Paced {
+                    sender,
+                    pace: pace.clone(),
+                    cancel: cancel.clone(),
+                };
+                (sender, LinkReceiver::Channel(receiver))
+            }
         }
     }
 }
@@ -59,13 +84,21 @@ impl LinkSender {
     pub fn send(&self, batch: Batch) -> Result<()> {
         match self {
             LinkSender::Channel(sender) => sender.send(batch),
+            LinkSender::Paced {
+                sender,
+                pace,
+                cancel,
+            } => {
+                pace.wait(batch.payload.size(), cancel)?;
+                sender.send(batch)
+            }
         }
     }
 
     /// Says that the part is complete. Dropped without it, the receiver sees an error.
     pub fn seal(self) {
         match self {
-            LinkSender::Channel(sender) => sender.seal(),
+            LinkSender::Channel(sender) | LinkSender::Paced { sender, .. } => sender.seal(),
         }
     }
 }

@@ -45,16 +45,6 @@ pub struct Threads {
     pub waits: Waits,
 }
 
-impl Threads {
-    /// A wait's share of the threads' time, from 0 to 1.
-    pub fn share(&self, wait: Duration) -> f64 {
-        if self.elapsed.is_zero() {
-            return 0.0;
-        }
-        wait.as_secs_f64() / self.elapsed.as_secs_f64()
-    }
-}
-
 impl Serialize for Threads {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_struct("Threads", 5)?;

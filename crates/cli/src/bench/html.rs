@@ -1,0 +1,173 @@
+//! The report as one HTML file: no script, nothing from elsewhere, charts as inline SVG.
+
+use std::path::Path;
+
+use pghaul_stage::{Error, Result};
+
+use super::report::Measured;
+use crate::output::{bytes, duration};
+
+/// Width of a chart, in its own units.
+const WIDTH: f64 = 640.0;
+
+/// Height of the chart of the speed.
+const HEIGHT: f64 = 160.0;
+
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;\
+padding:0 1rem;color:#222}th{text-align:left;padding-right:1.5rem;font-weight:600;\
+vertical-align:top}.verdict{background:#eef4fb;border-left:4px solid #2b6cb0;padding:.6rem 1rem}\
+svg{width:100%;height:auto}text{font:12px system-ui,sans-serif;fill:#444}\
+.bar{fill:#2b6cb0}.back{fill:#e6e6e6}.line{fill:none;stroke:#2b6cb0;stroke-width:2}";
+
+/// Writes the report to a file.
+pub(super) fn write(path: &Path, measured: &Measured) -> Result<()> {
+    std::fs::write(path, page(measured)).map_err(|error| {
+        Error::input("the report cannot be written")
+            .on(path.display().to_string())
+            .because(error)
+    })
+}
+
+fn page(measured: &Measured) -> String {
+    let title = format!("pghaul bench {}", measured.bench);
+    let rows: String = measured
+        .facts()
+        .iter()
+        .map(|(name, value)| {
+            format!(
+                "<tr><th>{}</th><td>{}</td></tr>\n",
+                escape(name),
+                escape(value)
+            )
+        })
+        .collect();
+    let waits = measured.waits().map(|(on, share)| Bar {
+        name: format!("{on}, {:.0} %", share * 100.0),
+        share,
+    });
+    let elapsed = measured.summary.elapsed.as_secs_f64().max(f64::EPSILON);
+    let cpu = measured.cpu.iter().filter_map(|(whose, time)| {
+        let time = time.as_ref()?;
+        let share = time.as_secs_f64() / elapsed / measured.processors as f64;
+        Some(Bar {
+            name: format!("{whose}, {:.2} s", time.as_secs_f64()),
+            share,
+        })
+    });
+    let cpu: Vec<Bar> = cpu.collect();
+    let batches = [("read", &measured.read), ("write", &measured.write)];
+    let longest = batches
+        .iter()
+        .map(|(_, times)| times.percentile(0.99).as_secs_f64());
+    let longest = longest.fold(f64::EPSILON, f64::max);
+    let batches = batches.iter().flat_map(|(name, times)| {
+        times
+            .percentiles()
+            .into_iter()
+            .take(3)
+            .map(move |(percentile, time)| Bar {
+                name: format!("{name} {percentile}, {:.2} ms", time.as_secs_f64() * 1e3),
+                share: time.as_secs_f64() / longest,
+            })
+    });
+    let batches: Vec<Bar> = batches.collect();
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
+         <p class=\"verdict\"><strong>{}</strong><br>{}</p>\n<table>\n{rows}</table>\n\
+         <h2>Waiting, as a share of the lanes’ time</h2>\n{}\
+         <h2>Speed over time</h2>\n{}\
+         <h2>Processor time, as a share of this host’s {} processors</h2>\n{}\
+         <h2>Time per batch</h2>\n{}</body>\n</html>\n",
+        escape(&measured.verdict.finding),
+        escape(&measured.verdict.advice),
+        bars(&waits),
+        curve(measured),
+        measured.processors,
+        bars(&cpu),
+        bars(&batches),
+        title = escape(&title),
+    )
+}
+
+struct Bar {
+    name: String,
+    /// From 0 to 1.
+    share: f64,
+}
+
+fn bars(bars: &[Bar]) -> String {
+    let height = bars.len() as f64 * 24.0;
+    let mut svg = format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">\n");
+    for (bar, at) in bars.iter().zip(0u32..) {
+        let y = f64::from(at) * 24.0;
+        let full = WIDTH - 200.0;
+        let width = bar.share.clamp(0.0, 1.0) * full;
+        svg += &format!(
+            "<text x=\"0\" y=\"{}\">{}</text><rect class=\"back\" x=\"200\" y=\"{y}\" \
+                 width=\"{full}\" height=\"18\"/><rect class=\"bar\" x=\"200\" y=\"{y}\" \
+                 width=\"{width:.1}\" height=\"18\"/>\n",
+            y + 14.0,
+            escape(&bar.name)
+        );
+    }
+    svg + "</svg>\n"
+}
+
+fn curve(measured: &Measured) -> String {
+    let end = measured
+        .curve
+        .last()
+        .map_or(1.0, |(time, _)| *time)
+        .max(f64::EPSILON);
+    let rates = measured.curve.iter().map(|(_, rate)| *rate);
+    let top = rates.fold(1.0, f64::max);
+    let points: String = measured
+        .curve
+        .iter()
+        .map(|(time, rate)| {
+            let (x, y) = (time / end * WIDTH, HEIGHT - rate / top * (HEIGHT - 20.0));
+            format!("{x:.1},{y:.1} ")
+        })
+        .collect();
+    format!(
+        "<svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\">\n\
+         <rect class=\"back\" x=\"0\" y=\"{HEIGHT}\" width=\"{WIDTH}\" height=\"1\"/>\
+         <polyline class=\"line\" points=\"{points}\"/>\
+         <text x=\"0\" y=\"12\">{}/s at most</text>\
+         <text x=\"{WIDTH}\" y=\"{}\" text-anchor=\"end\">{}</text>\n</svg>\n",
+        HEIGHT + 20.0,
+        bytes(top as u64),
+        HEIGHT + 16.0,
+        duration(measured.summary.copying),
+    )
+}
+
+/// Text that stands for itself, in content and in attributes.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            plain => escaped.push(plain),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escape;
+
+    #[test]
+    fn markup_in_names_is_text() {
+        assert_eq!(
+            escape("<script>\"&'</script>"),
+            "&lt;script&gt;&quot;&amp;&#39;&lt;/script&gt;"
+        );
+    }
+}
