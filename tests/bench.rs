@@ -135,6 +135,7 @@ fn extract_and_load_leave_the_servers_as_they_were() {
 fn migrate_names_the_planted_bottleneck() {
     let pair = Pair::start();
     let (source, target) = (Proxy::start(&pair.source), Proxy::start(&pair.target));
+    pair.source.psql("postgres", "CREATE ROLE somebody");
     let bench = |extra: &[&str]| {
         let args = [
             "bench", "migrate", "--shape", "wide", "--size", "2MB", "--jobs", "2",
@@ -156,12 +157,15 @@ fn migrate_names_the_planted_bottleneck() {
         assert!(finding.contains(side), "{finding}");
         assert!(found["waiting"][side].as_f64() > Some(0.5), "{found}");
     };
+    let roles = "SELECT string_agg(rolname, ',' ORDER BY rolname) FROM pg_roles";
+    let before = pair.target.psql("postgres", roles);
     target.throttle(Some(600_000));
     assert_named(&bench(&[]), "target");
     target.throttle(None);
     assert_named(&bench(&["--link-rate", "1MB"]), "link");
     source.throttle(Some(1_000_000));
     assert_named(&bench(&[]), "source");
+    assert_eq!(pair.target.psql("postgres", roles), before);
 }
 
 /// Starts a benchmark that would take very long, and waits until its rows flow.
