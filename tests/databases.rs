@@ -379,3 +379,63 @@ fn wrong_use_names_the_database_and_begins_nothing() {
         &["database a: ", "database b: "],
     );
 }
+
+/// As on a managed service: who creates the roles is no superuser, and becomes a member of them
+/// for the sake of every database.
+#[test]
+fn without_a_superuser_each_object_gets_its_owner_in_every_database() {
+    let pair = Pair::start();
+    pair.source
+        .psql("postgres", "CREATE ROLE ann; CREATE ROLE bob");
+    for (db, owner) in [("one", "ann"), ("two", "bob"), ("three", "ann")] {
+        small(&pair.source, db);
+        let owned = format!("ALTER TABLE t OWNER TO {owner}; ALTER DATABASE {db} OWNER TO {owner}");
+        pair.source.psql(db, &owned);
+    }
+    pair.target
+        .psql("postgres", "CREATE ROLE admin LOGIN CREATEROLE CREATEDB");
+    let target = pair.target.dsn("postgres").replace("postgres@", "admin@");
+    let args = [
+        "migrate",
+        "--databases",
+        "one,two,three",
+        "--verify",
+        "--strict",
+    ];
+    pair.pghaul("postgres", &args)
+        .target(&target)
+        .run()
+        .expect(0);
+    for db in ["one", "two", "three"] {
+        let owners = "SELECT tableowner, pg_get_userbyid(datdba) FROM pg_tables, pg_database
+                       WHERE tablename = 't' AND datname = current_database()";
+        assert_eq!(
+            pair.target.psql(db, owners),
+            pair.source.psql(db, owners),
+            "{db}"
+        );
+    }
+}
+
+#[test]
+fn strict_refuses_all_before_the_first_begins() {
+    let pair = Pair::start();
+    for db in ["lossless", "lossy"] {
+        small(&pair.source, db);
+    }
+    pair.source.psql(
+        "lossy",
+        "CREATE FUNCTION public.f() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+         CREATE EVENT TRIGGER e ON ddl_command_start EXECUTE FUNCTION public.f()",
+    );
+    pair.target
+        .psql("postgres", "CREATE ROLE admin LOGIN CREATEROLE CREATEDB");
+    let target = pair.target.dsn("postgres").replace("postgres@", "admin@");
+    let args = ["migrate", "--databases", "lossless,lossy", "--strict"];
+    let output = pair.pghaul("postgres", &args).target(&target).run();
+    let output = output.expect(1);
+    for word in ["database lossy: ", "event trigger", "nothing was begun"] {
+        assert!(output.stderr.contains(word), "{word}:\n{}", output.stderr);
+    }
+    assert_eq!(pair.target.databases(), ["postgres"]);
+}

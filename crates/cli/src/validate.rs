@@ -106,7 +106,13 @@ pub(crate) fn run(args: &Validate) -> Result<Outcome> {
 impl Scope<'_> {
     /// Checks, and fails if the migration would; warnings are printed.
     pub(crate) async fn require(self, form: Form) -> Result<()> {
-        let found = self.check().await?;
+        // A single migration looks at its schema before it changes anything; of several, the
+        // first ones would be under way by then.
+        let found = if self.strict && self.database.is_some() {
+            self.check_all().await?
+        } else {
+            self.check().await?
+        };
         show::troubles(form, &found, self.database);
         let failed: Vec<String> = found.failed().map(|one| one.check().to_string()).collect();
         if failed.is_empty() {
