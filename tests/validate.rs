@@ -428,6 +428,17 @@ fn room(refusals: &mut Refusals) {
     );
     let call = validate(&[], &crowded.dsn("many"), &refusals.pair.target.dsn("many"));
     refusals.expect(613_201, "tables are locked at once", call);
+    refusals.database(
+        "some",
+        "SELECT format('CREATE TABLE t%s (id int)', n)
+      FROM generate_series(1, 120) AS n \\gexec",
+    );
+    let call = validate(
+        &["--jobs", "2", "--index-jobs", "1"],
+        &refusals.pair.source.dsn("some"),
+        &crowded.dsn("some"),
+    );
+    refusals.expect(613_201, "locks are held at once", call);
 
     refusals.database("large", "CREATE TABLE t (id int)");
     inflate(&refusals.pair.source, "large");

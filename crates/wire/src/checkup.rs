@@ -128,6 +128,26 @@ pub struct Sessions {
     pub database: u32,
 }
 
+/// Locks for which a server's lock table has room. PostgreSQL's `NLOCKENTS`: one share for each
+/// process that may ever run and for each prepared transaction; from version 18 on, slots are
+/// counted that `autovacuum_max_workers` may use.
+///
+/// # Errors
+///
+/// Those of a session that breaks.
+pub async fn lock_room(client: &Client) -> Result<u64> {
+    let sql = "SELECT pg_catalog.current_setting('max_locks_per_transaction')::int8 \
+                    * (1 + pg_catalog.sum(s.setting::int8) FILTER (WHERE s.name !~ '^auto') \
+                         + pg_catalog.max(s.setting::int8) FILTER (WHERE s.name ~ '^auto'))::int8 \
+                 FROM pg_catalog.pg_settings s \
+                WHERE s.name IN ('max_connections', 'max_worker_processes', 'max_wal_senders', \
+                  'max_prepared_transactions', 'autovacuum_max_workers', \
+                  'autovacuum_worker_slots')";
+    let row = client.query_one(sql, &[]).await;
+    let row = row.map_err(|error| server_error(client.side(), error))?;
+    Ok(row.get::<_, i64>(0).unsigned_abs())
+}
+
 /// Whether a role has the `needed` connections free, now, on this server, in this database.
 ///
 /// # Errors

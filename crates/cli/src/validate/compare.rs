@@ -20,6 +20,7 @@ pub(super) async fn both(
         ),
         version(source.version, target.version),
         disk(source.bytes, target.free),
+        locks(source.tables, target.locks, scope.jobs),
     ];
     let lacking = source.roles.iter().filter(|name| target.lacks_role(name));
     let lacking: Vec<String> = lacking.cloned().collect();
@@ -110,6 +111,26 @@ fn disk(source: u64, free: Option<u64>) -> Finding {
     )
 }
 
+/// Every job fills a part of many small tables in one transaction, each table with its TOAST
+/// table and the index of that.
+fn locks(tables: u64, room: u64, jobs: usize) -> Finding {
+    const EACH: u64 = 3;
+    const OTHERS: u64 = 100;
+    let most = u64::from(pghaul_extract::Config::default().bundle_tables);
+    let jobs = u64::try_from(jobs).unwrap_or(u64::MAX);
+    let needed = tables.min(most.saturating_mul(jobs)) * EACH + OTHERS;
+    let message = format!("up to {needed} locks are held at once, and there is room for {room}");
+    if needed <= room {
+        return Finding::succeeded(Check::Locks, Side::Target, message);
+    }
+    Finding::failed(
+        Check::Locks,
+        Side::Target,
+        message,
+        "raise max_locks_per_transaction on the target and restart it, or use fewer --jobs",
+    )
+}
+
 fn roles(lacking: &[String], refusal: Option<&str>) -> Finding {
     match refusal {
         Some(refusal) if !lacking.is_empty() => Finding::warning(
@@ -184,6 +205,13 @@ mod tests {
         assert_eq!(disk(801, Some(1000)).verdict(), Failed);
         assert_eq!(disk(u64::MAX, None).verdict(), Succeeded);
         assert_eq!(disk(u64::MAX, Some(1)).verdict(), Failed);
+    }
+
+    #[test]
+    fn locks_on_the_target_grow_with_the_jobs() {
+        assert_eq!(locks(1_000_000, 7_808, 8).verdict(), Succeeded);
+        assert_eq!(locks(1_000_000, 7_808, 64).verdict(), Failed);
+        assert_eq!(locks(10, 200, 64).verdict(), Succeeded);
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct SourceFacts {
     pub started: i64,
     /// The database and its locale.
     pub database: Database,
+    /// How many tables it has whose rows are copied.
+    pub tables: u64,
     /// Its size on disk in bytes.
     pub bytes: u64,
     /// Roles that a migration creates.
@@ -85,11 +87,14 @@ pub(super) async fn read(client: &Client, server: &Probe) -> Result<SourceFacts>
                   WHERE s.name = 'shared_preload_libraries')",
     )
     .await?;
+    let tables = format!("SELECT count(*) FROM {FROM} WHERE {}", copied('r'));
+    let tables = size(&row(client, "the number of tables", &tables).await?, 0)?;
     let preloaded: Option<&str> = field(&one, 1)?;
     Ok(SourceFacts {
         version: server.version,
         started: server.started,
         database: database::read(client, server).await?,
+        tables,
         bytes: size(&one, 0)?,
         roles: roles(client).await?,
         extensions: extensions(client).await?,

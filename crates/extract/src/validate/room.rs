@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use pghaul_stage::{Check, Finding, Result, Side};
-use pghaul_wire::Client;
+use pghaul_wire::{Client, checkup};
 
 use crate::catalog::tables::{FROM, copied};
 use crate::session::{field, row, rows, size};
@@ -15,44 +15,15 @@ const OTHER_LOCKS: u64 = 100;
 struct Settings(HashMap<String, String>);
 
 impl Settings {
-    fn number(&self, name: &str) -> u64 {
-        self.0
-            .get(name)
-            .and_then(|value| value.parse().ok())
-            .unwrap_or(0)
-    }
-
     fn is(&self, name: &str, value: &str) -> bool {
         self.0.get(name).is_some_and(|is| is == value)
-    }
-
-    /// Locks for which there is room. PostgreSQL's `NLOCKENTS`: one share for each process that
-    /// may ever run and for each prepared transaction.
-    fn locks(&self) -> u64 {
-        let processes: u64 = [
-            "max_connections",
-            "max_worker_processes",
-            "max_wal_senders",
-            "max_prepared_transactions",
-        ]
-        .iter()
-        .map(|name| self.number(name))
-        .sum();
-        // From 18 on, slots are counted that autovacuum_max_workers may use.
-        let autovacuum = self
-            .number("autovacuum_max_workers")
-            .max(self.number("autovacuum_worker_slots"));
-        self.number("max_locks_per_transaction") * (processes + autovacuum + 1)
     }
 }
 
 pub(super) async fn check(client: &Client, standby: bool) -> Result<Vec<Finding>> {
     let what = "the settings";
     let sql = "SELECT s.name, s.setting FROM pg_catalog.pg_settings s \
-                WHERE s.name IN ('max_connections', 'max_worker_processes', 'max_wal_senders', \
-                  'max_prepared_transactions', 'autovacuum_max_workers', \
-                  'autovacuum_worker_slots', 'max_locks_per_transaction', \
-                  'max_standby_streaming_delay', 'hot_standby_feedback')";
+                WHERE s.name IN ('max_standby_streaming_delay', 'hot_standby_feedback')";
     let mut settings = HashMap::new();
     for row in &rows(client, what, sql).await? {
         settings.insert(field(row, 0)?, field(row, 1)?);
@@ -65,7 +36,7 @@ pub(super) async fn check(client: &Client, standby: bool) -> Result<Vec<Finding>
     );
     let tables = size(&row(client, "the number of tables", &sql).await?, 0)?;
     Ok(vec![
-        locks(tables, settings.locks()),
+        locks(tables, checkup::lock_room(client).await?),
         standby_delay(standby, &settings),
     ])
 }
@@ -113,18 +84,10 @@ mod tests {
     }
 
     #[test]
-    fn every_process_has_its_share_of_the_lock_table() {
-        let settings = settings(&[
-            ("max_locks_per_transaction", "64"),
-            ("max_connections", "100"),
-            ("max_worker_processes", "8"),
-            ("max_wal_senders", "10"),
-            ("max_prepared_transactions", "0"),
-            ("autovacuum_max_workers", "3"),
-        ]);
-        assert_eq!(settings.locks(), 64 * 122);
-        assert_eq!(locks(7_000, settings.locks()).verdict(), Verdict::Succeeded);
-        assert_eq!(locks(7_800, settings.locks()).verdict(), Verdict::Failed);
+    fn every_table_needs_a_lock() {
+        let room = 64 * 122;
+        assert_eq!(locks(7_000, room).verdict(), Verdict::Succeeded);
+        assert_eq!(locks(7_800, room).verdict(), Verdict::Failed);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pghaul_stage::Result;
-use pghaul_wire::{Client, quote};
+use pghaul_wire::{Client, checkup, quote};
 use tokio_postgres::types::FromSql;
 
 use crate::role::is_reserved;
@@ -39,6 +39,8 @@ pub struct TargetFacts {
     pub tablespaces: BTreeSet<String>,
     /// Why the role may not create roles, if it may not.
     pub role_refusal: Option<String>,
+    /// Locks for which the lock table has room.
+    pub locks: u64,
     /// Bytes free on the disk of the data directory, where that can be known.
     pub free: Option<u64>,
     roles: BTreeSet<String>,
@@ -150,6 +152,7 @@ pub(super) async fn read(client: Client, present: bool) -> Result<TargetFacts> {
         .await?,
         roles: set(&client, "SELECT r.rolname::text FROM pg_catalog.pg_roles r").await?,
         role_refusal: None,
+        locks: checkup::lock_room(&client).await?,
         free: free(row.get(8), row.get(9)),
         in_recovery: row.get(10),
         read_only: row.get(11),
