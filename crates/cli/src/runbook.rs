@@ -40,7 +40,6 @@ pub(crate) fn steps(
     } else {
         "Compare source and target: rows, sequences, large objects."
     };
-    steps.push(step(verify.to_owned(), Some("pghaul verify".to_owned())));
     let remedies = omissions.iter().filter(|one| one.remedy.is_some()).count();
     if remedies > 0 {
         steps.push(step(
@@ -62,6 +61,8 @@ pub(crate) fn steps(
             Some("\\password ROLE".to_owned()),
         ));
     }
+    // What is missing until then would be a difference.
+    steps.push(step(verify.to_owned(), Some("pghaul verify".to_owned())));
     steps.push(step(
         format!("Switch the application's connection strings from {old} to {new}."),
         None,
@@ -106,6 +107,6 @@ mod tests {
         ];
         let more = texts(&omissions, false);
         assert_eq!(more.len(), 6, "{more:?}");
-        assert!(more[3].contains("\"app\""), "{more:?}");
+        assert!(more[2].contains("\"app\""), "{more:?}");
     }
 }
