@@ -11,6 +11,7 @@ mod large_rows;
 mod managed;
 mod migrate;
 mod objects;
+mod selection;
 mod support;
 mod trace;
 mod validate;

@@ -1,5 +1,6 @@
 //! Flags as the user typed them; nothing is resolved here.
 
+use crate::selection::{Leaving, Selecting};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const CONNECTIONS: &str = "\
@@ -123,6 +124,12 @@ pub(crate) struct Migrate {
     #[command(flatten)]
     pub(crate) databases: Databases,
 
+    #[command(flatten)]
+    pub(crate) selecting: Selecting,
+
+    #[command(flatten)]
+    pub(crate) leaving: Leaving,
+
     /// Parts copied at the same time [default: processors of this host, 2 to 8]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) jobs: Option<u16>,
@@ -188,6 +195,12 @@ pub(crate) struct Validate {
     #[command(flatten)]
     pub(crate) databases: Databases,
 
+    #[command(flatten)]
+    pub(crate) selecting: Selecting,
+
+    #[command(flatten)]
+    pub(crate) leaving: Leaving,
+
     /// As for `pghaul migrate`: how many connections must be free
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) jobs: Option<u16>,
@@ -220,6 +233,9 @@ pub(crate) struct Verify {
 
     #[command(flatten)]
     pub(crate) databases: Databases,
+
+    #[command(flatten)]
+    pub(crate) selecting: Selecting,
 
     /// Tables compared at the same time [default: processors of this host, 2 to 8]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]

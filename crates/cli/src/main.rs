@@ -9,6 +9,7 @@ mod migrate;
 mod output;
 mod report;
 mod runbook;
+mod selection;
 mod signal;
 mod start;
 mod trace;

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use pghaul_extract::{PgSource, Split};
 use pghaul_load::{Cluster, PgTarget, VerifyOptions};
 use pghaul_relay::{Cancel, Fanout, Lanes, Link, Options, Pipeline, Progress};
-use pghaul_stage::{Catalog, Error, Event, Kind, Observer, Plan, Result, Severity, Side, Source};
+use pghaul_stage::{
+    Catalog, Error, Event, Kind, Observer, Plan, Result, Selection, Severity, Side, Source,
+};
 use pghaul_wire::Conninfo;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
@@ -52,6 +54,8 @@ pub(crate) struct Request<'a> {
     pub(crate) source: Conninfo,
     pub(crate) target: Conninfo,
     pub(crate) jobs: usize,
+    /// What the flags select; a migration that is resumed has one of its own.
+    pub(crate) selection: Selection,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) shared: Shared,
     /// The database's name, where it is one of several.
@@ -122,6 +126,7 @@ pub(crate) fn run(args: &Migrate) -> Result<Outcome> {
         source: args.connections.source()?,
         target: args.connections.target()?,
         jobs,
+        selection: args.leaving.apply(args.selecting.selection()),
         observer: Arc::new(Fanout(watchers)),
         shared: Shared::of_one(index_jobs(args, jobs)),
         database: None,
@@ -199,7 +204,11 @@ impl Request<'_> {
         }))
     }
 
-    pub(crate) fn extract_config(&self, target_version: u32) -> pghaul_extract::Config {
+    pub(crate) fn extract_config(
+        &self,
+        target_version: u32,
+        selection: &Selection,
+    ) -> pghaul_extract::Config {
         let args = self.args;
         pghaul_extract::Config {
             jobs: u32::try_from(self.jobs).unwrap_or(u32::MAX),
@@ -212,6 +221,7 @@ impl Request<'_> {
                 .split_larger_than
                 .map_or(Split::Auto, Split::LargerThan),
             target_version: Some(target_version),
+            selection: selection.clone(),
             ..pghaul_extract::Config::default()
         }
     }
@@ -258,6 +268,7 @@ impl Request<'_> {
         let options = VerifyOptions {
             jobs: self.jobs,
             source_snapshot: ends.source.snapshot(),
+            selection: ends.catalog.selection.clone(),
             ..VerifyOptions::default()
         };
         let comparison = async {

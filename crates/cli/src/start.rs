@@ -6,7 +6,8 @@ use std::sync::Arc;
 use pghaul_extract::{Changed, PgSource, Probe, Settled, probe};
 use pghaul_load::{Occupied, PgTarget, Saved, State, inspect};
 use pghaul_stage::{
-    Catalog, Error, Event, Kind, PartId, Plan, Result, Severity, Side, Source, Step, TableId,
+    Catalog, Error, Event, Kind, PartId, Plan, Result, Selection, Severity, Side, Source, Step,
+    TableId,
 };
 
 use crate::migrate::{Ends, Request, Rows};
@@ -104,6 +105,7 @@ impl Request<'_> {
             database: self.database,
             databases: self.shared.databases,
             strict: self.args.strict,
+            selection: &self.selection,
         };
         scope.require(self.args.output.output).await
     }
@@ -112,7 +114,7 @@ impl Request<'_> {
         if self.args.resume {
             self.note("the target holds no migration to resume; starting from the beginning");
         }
-        let source = self.open_source(target_version).await?;
+        let source = self.open_source(target_version, &self.selection).await?;
         let mut catalog = source.catalog().await?;
         catalog.tablespace_map = self.args.tablespace_map.iter().cloned().collect();
         pghaul_load::check_tablespaces(&self.target, &catalog).await?;
@@ -207,6 +209,7 @@ impl Request<'_> {
             )
             .remedy("leave the flag out, or start again with --overwrite"));
         }
+        self.same_selection(&saved)?;
         let target = PgTarget::resume(
             self.target.clone(),
             self.load_config(),
@@ -222,7 +225,7 @@ impl Request<'_> {
             .any(|part| !saved.durable.contains_key(&part.id));
         // Without parts, not even the first half of the schema need be there.
         let rows = if unfinished || saved.plan.parts.is_empty() {
-            let source = self.open_source(version).await?;
+            let source = self.open_source(version, &saved.catalog.selection).await?;
             self.reconcile(&source, &target, &mut saved).await?;
             Rows::Open(source)
         } else {
@@ -237,6 +240,23 @@ impl Request<'_> {
             catalog,
             plan,
         }))
+    }
+
+    /// The recorded selection counts: flags may repeat it, or say nothing.
+    fn same_selection(&self, saved: &Saved) -> Result<()> {
+        let recorded = &saved.catalog.selection;
+        if self.selection == *recorded || self.selection == Selection::default() {
+            return Ok(());
+        }
+        Err(Error::input(
+            "this is not the selection that the migration began with",
+        )
+        .at(Side::Target)
+        .on(format!("database {}", self.target.dbname()))
+        .remedy(
+            "leave the flags of selection out, which goes on with the recorded one, or start \
+             again with --overwrite",
+        ))
     }
 
     /// Makes sure that parts read under a new snapshot and those that are durable are one
@@ -296,8 +316,12 @@ impl Request<'_> {
             .await
     }
 
-    async fn open_source(&self, target_version: u32) -> Result<Arc<PgSource>> {
-        let config = self.extract_config(target_version);
+    async fn open_source(
+        &self,
+        target_version: u32,
+        selection: &Selection,
+    ) -> Result<Arc<PgSource>> {
+        let config = self.extract_config(target_version, selection);
         let open = PgSource::open(self.source.clone(), config, Arc::clone(&self.observer));
         open.await.map(Arc::new)
     }

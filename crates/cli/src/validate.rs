@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use pghaul_load::Intent;
 use pghaul_relay::Cancel;
-use pghaul_stage::{Check, Error, Finding, Kind, Result, Side, Verdict};
+use pghaul_stage::{Check, Error, Finding, Kind, Result, Selection, Side, Verdict};
 use pghaul_wire::Conninfo;
 use pghaul_wire::checkup::Sessions;
 use tokio::runtime::Handle;
@@ -44,6 +44,7 @@ pub(crate) struct Scope<'a> {
     pub(crate) databases: usize,
     /// Whether whatever is not carried over is a failure.
     pub(crate) strict: bool,
+    pub(crate) selection: &'a Selection,
 }
 
 /// What was found.
@@ -62,6 +63,7 @@ pub(crate) fn run(args: &Validate) -> Result<Outcome> {
     let handle = Handle::current();
     let form = args.output.output;
     let jobs = jobs(args.jobs);
+    let selection = args.leaving.apply(args.selecting.selection());
     let scope = Scope {
         source: &source,
         target: &target,
@@ -72,6 +74,7 @@ pub(crate) fn run(args: &Validate) -> Result<Outcome> {
         database: None,
         databases: 1,
         strict: args.strict,
+        selection: &selection,
     };
     let mut outcome = Outcome::Done;
     let mut check = |scope: Scope<'_>| -> Result<()> {
@@ -161,7 +164,8 @@ impl Scope<'_> {
             connections: sessions(self.jobs + self.index_jobs, TARGET_SESSIONS),
             overwrite: self.overwrite,
         };
-        let source = pghaul_extract::validate(self.source, sessions(self.jobs, opening));
+        let source =
+            pghaul_extract::validate(self.source, sessions(self.jobs, opening), self.selection);
         let target = pghaul_load::validate(self.target, intent);
         let ((mut findings, source), (more, target)) = tokio::try_join!(source, target)?;
         findings.extend(more);

@@ -20,6 +20,7 @@ pub(crate) fn run(args: &Verify) -> Result<Outcome> {
     let options = VerifyOptions {
         jobs: jobs(args.jobs),
         rows: args.rows,
+        selection: args.selecting.selection(),
         ..VerifyOptions::default()
     };
     let cancel = Cancel::new();

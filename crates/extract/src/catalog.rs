@@ -4,6 +4,7 @@ pub(crate) mod database;
 mod extensions;
 mod indexes;
 pub(crate) mod large_objects;
+pub(crate) mod left_out;
 mod object_identifiers;
 mod parameters;
 mod roles;
@@ -15,8 +16,8 @@ pub(crate) mod types;
 
 use std::collections::HashMap;
 
-use pghaul_stage::{Catalog, Omission, Result, Server, TableId};
-use pghaul_wire::Client;
+use pghaul_stage::{Catalog, Omission, Result, Selection, Server, TableId};
+use pghaul_wire::{Chosen, Client};
 
 use crate::portable::Types;
 use crate::probe::Probe;
@@ -50,28 +51,41 @@ impl Inventory {
     /// # Errors
     ///
     /// What the server said, and if row-level security would hide rows.
-    pub(crate) async fn read(client: &Client, server: &Probe) -> Result<Inventory> {
-        row_security::check(client).await?;
-        let (tables, facts) = tables::read(client, server.version).await?;
-        let types = types::read(client, server.version).await?;
-        let large_objects = large_objects::read(client).await?;
-        let with_oids = object_identifiers::read(client, server.version).await?;
-        let hidden = subscriptions::hidden(client).await?;
-        let (roles, role_settings) = roles::read(client).await?;
+    pub(crate) async fn read(
+        client: &Client,
+        server: &Probe,
+        selection: &Selection,
+        chosen: &Chosen,
+    ) -> Result<Inventory> {
+        row_security::check(client, chosen).await?;
+        let (tables, facts) = tables::read(client, server.version, chosen).await?;
+        let types = types::read(client, server.version, chosen).await?;
+        let large_objects = large_objects::read(client, chosen).await?;
+        let with_oids = object_identifiers::read(client, server.version, chosen).await?;
+        let hidden = if chosen.is_of_everything() {
+            subscriptions::hidden(client).await?
+        } else {
+            Vec::new()
+        };
+        let (roles, role_settings) = roles::read(client, selection).await?;
         let catalog = Catalog {
             server: Server {
                 system: server.system.unwrap_or(0),
                 version: server.version,
             },
             database: database::read(client, server).await?,
-            indexes: indexes::read(client).await?,
-            sequences: sequences::read(client).await?,
+            indexes: indexes::read(client, chosen).await?,
+            sequences: sequences::read(client, chosen).await?,
             large_objects: large_objects.count,
             roles,
             memberships: roles::memberships(client, server.version).await?,
             role_settings,
             parameter_grants: parameters::read(client, server.version).await?,
             extensions: extensions::read(client).await?,
+            left_out: left_out::read(client, server.version, chosen).await?,
+            homes: left_out::homes(client, chosen).await?,
+            needed: left_out::needed(client, chosen).await?,
+            selection: selection.clone(),
             tables,
             ..Catalog::default()
         };

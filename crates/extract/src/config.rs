@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pghaul_stage::{Error, Result};
+use pghaul_stage::{Error, Result, Selection};
 
 /// One mebibyte.
 const MIB: u64 = 1024 * 1024;
@@ -41,6 +41,8 @@ pub struct Config {
     /// The only directory in which `pg_dump` is looked for. Default: the one that
     /// `PGHAUL_PG_BINDIR` names, otherwise `PATH` and the distributions' versioned directories.
     pub pg_bindir: Option<PathBuf>,
+    /// Which part of the database is read. Default: all of it.
+    pub selection: Selection,
     /// How long to wait for a lock that somebody's DDL holds. Default one minute: while a lock
     /// request waits behind DDL, others queue behind it.
     pub lock_wait: Duration,
@@ -86,6 +88,7 @@ impl Default for Config {
             large_row: 16 * MIB,
             target_version: None,
             pg_bindir: None,
+            selection: Selection::default(),
             lock_wait: Duration::from_secs(60),
             snapshot_attempts: 5,
         }

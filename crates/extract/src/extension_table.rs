@@ -23,7 +23,8 @@ pub(crate) async fn part(
     let mut slices = BTreeMap::new();
     let (mut rows, mut bytes) = (0, 0);
     for (table, facts) in tables {
-        let Some(condition) = &facts.configuration else {
+        let selected = facts.configuration.as_ref().filter(|_| facts.selected);
+        let Some(condition) = selected else {
             continue;
         };
         let encoding = inventory

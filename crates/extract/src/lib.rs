@@ -100,7 +100,7 @@ pub struct PgSource {
 }
 
 /// What pg_dump has written.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Archives {
     schema: Bytes,
     statistics: Bytes,
@@ -212,7 +212,9 @@ impl PgSource {
         self.inventory
             .get_or_try_init(async || {
                 let client = self.snapshot()?.session(&self.info).await?;
-                Inventory::read(&client, &self.server).await
+                let snapshot = self.snapshot()?;
+                let (selection, chosen) = (&self.config.selection, snapshot.chosen());
+                Inventory::read(&client, &self.server, selection, chosen).await
             })
             .await
     }
@@ -222,6 +224,9 @@ impl PgSource {
             .get_or_try_init(async || {
                 let bindir = self.config.pg_bindir.as_deref();
                 let target = self.config.target_version;
+                if !self.config.selection.has_schema() {
+                    return Ok(Archives::default());
+                }
                 let program = schema::find(self.server.version, target, bindir).await?;
                 let snapshot = self.snapshot()?;
                 // pg_dump writes literals as its session reads them, and those who restore them
@@ -234,7 +239,7 @@ impl PgSource {
                 };
                 let (id, wait) = (snapshot.id(), self.config.lock_wait);
                 let (schema, statistics) = tokio::join!(
-                    schema::dump(&program, &info, id, wait),
+                    schema::dump(&program, &info, id, wait, &self.config.selection),
                     self.statistics(&program, &info, id),
                 );
                 let schema = schema.map_err(|error| snapshot.check().err().unwrap_or(error))?;
@@ -247,10 +252,12 @@ impl PgSource {
     /// that it failed is worth a line in the log only.
     async fn statistics(&self, program: &Program, info: &Conninfo, snapshot: &str) -> Bytes {
         let target = self.config.target_version.unwrap_or(0);
-        if target < TAKES_STATISTICS || !program.knows_statistics() {
+        let selection = &self.config.selection;
+        let wanted = selection.has_rows() && !selection.no_analyze;
+        if !wanted || target < TAKES_STATISTICS || !program.knows_statistics() {
             return Bytes::new();
         }
-        schema::statistics(program, info, snapshot, self.config.lock_wait)
+        schema::statistics(program, info, snapshot, self.config.lock_wait, selection)
             .await
             .unwrap_or_else(|error| {
                 tracing::warn!(%error, "planner statistics are collected anew");

@@ -29,16 +29,18 @@ pub(crate) async fn plan(
     inventory: &Inventory,
     config: &Config,
 ) -> Result<Vec<Part>> {
-    let tables = &inventory.catalog.tables;
+    let tables = || {
+        let tables = inventory.catalog.tables.iter().zip(&inventory.facts);
+        tables.filter(|(_, facts)| facts.selected)
+    };
     let version = inventory.catalog.server.version;
     let objects_bytes = if inventory.large_objects.count > 0 {
         inventory.large_objects.bytes
     } else {
         0
     };
-    let total = tables
-        .iter()
-        .map(bytes)
+    let total = tables()
+        .map(|(table, _)| bytes(table))
         .fold(objects_bytes, u64::saturating_add);
     let threshold = config.threshold(total);
     let versions = Versions {
@@ -48,16 +50,14 @@ pub(crate) async fn plan(
 
     let wanted = |table: &Table| parts_for(bytes(table), threshold, config.max_parts);
     let keys = if version < RANGE_SCANS {
-        let large = tables.iter().zip(&inventory.facts);
-        let large = large.filter(|(table, facts)| facts.heap && wanted(table) > 1);
+        let large = tables().filter(|(table, facts)| facts.heap && wanted(table) > 1);
         keys(client, version, large.map(|(table, _)| table.oid).collect()).await?
     } else {
         HashMap::new()
     };
 
-    let mut cuts = Vec::with_capacity(tables.len());
-    let own = tables.iter().zip(&inventory.facts);
-    for (table, facts) in own.filter(|(_, facts)| facts.configuration.is_none()) {
+    let mut cuts = Vec::with_capacity(inventory.catalog.tables.len());
+    for (table, facts) in tables().filter(|(_, facts)| facts.configuration.is_none()) {
         let encoding = inventory
             .types
             .encoding(&facts.types, config.copy_format, versions)

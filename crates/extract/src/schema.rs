@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pghaul_stage::{Error, Kind, Result, Side};
+use pghaul_stage::{Error, Kind, Result, Selection, Side};
 use pghaul_wire::Conninfo;
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -72,9 +72,12 @@ pub(crate) async fn dump(
     info: &Conninfo,
     snapshot: &str,
     lock_wait: Duration,
+    selection: &Selection,
 ) -> Result<Bytes> {
     // Large objects are copied by ourselves.
     let what = ["--section=pre-data", "--section=post-data", "-B"];
+    let what = what.map(str::to_owned).into_iter();
+    let what: Vec<String> = what.chain(arguments(selection)).collect();
     run(program, &what, LARGEST_ARCHIVE, info, snapshot, lock_wait).await
 }
 
@@ -88,8 +91,10 @@ pub(crate) async fn statistics(
     info: &Conninfo,
     snapshot: &str,
     lock_wait: Duration,
+    selection: &Selection,
 ) -> Result<Bytes> {
-    let what = ["--statistics-only"];
+    let what = ["--statistics-only".to_owned()].into_iter();
+    let what: Vec<String> = what.chain(arguments(selection)).collect();
     run(
         program,
         &what,
@@ -101,9 +106,33 @@ pub(crate) async fn statistics(
     .await
 }
 
+/// The same selection in pg_dump's words. It reads under the same snapshot, so its patterns find
+/// the same objects as ours; the server's own, which ours never find, are excluded.
+fn arguments(selection: &Selection) -> Vec<String> {
+    let patterns = [
+        ("schema", &selection.schemas),
+        ("exclude-schema", &selection.exclude_schemas),
+        ("table", &selection.tables),
+        ("exclude-table", &selection.exclude_tables),
+        ("exclude-table-data", &selection.exclude_table_data),
+    ];
+    let mut arguments: Vec<String> = patterns
+        .into_iter()
+        .flat_map(|(option, patterns)| patterns.iter().map(move |one| format!("--{option}={one}")))
+        .collect();
+    if !selection.is_of_everything() {
+        for schema in ["pg_*", "information_schema"] {
+            arguments.push(format!("--exclude-schema={schema}"));
+            arguments.push(format!("--exclude-table={schema}.*"));
+        }
+        arguments.push("--exclude-table=pghaul.*".to_owned());
+    }
+    arguments
+}
+
 async fn run(
     program: &Program,
-    what: &[&str],
+    what: &[String],
     largest: u64,
     info: &Conninfo,
     snapshot: &str,

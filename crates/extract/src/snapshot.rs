@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use pghaul_stage::{Error, Kind, Lsn, Result, Side, TableId};
 use pghaul_wire::quote::{ident, literal};
-use pghaul_wire::{Client, Conninfo};
+use pghaul_wire::{Chosen, Client, Conninfo, search_path};
 
 use crate::Config;
 use crate::catalog::tables;
@@ -20,6 +20,7 @@ pub(crate) struct Snapshot {
     id: String,
     visible: String,
     start: Lsn,
+    chosen: Chosen,
 }
 
 /// Why an attempt at a snapshot has to be repeated.
@@ -28,6 +29,7 @@ enum Outcome {
         id: String,
         visible: String,
         start: Lsn,
+        chosen: Chosen,
     },
     /// A table was dropped or rewritten meanwhile.
     Disturbed { table: String },
@@ -44,13 +46,19 @@ impl Snapshot {
         let mut disturbed = String::new();
         for _ in 0..config.snapshot_attempts {
             match attempt(&holder, version, config).await? {
-                Outcome::Taken { id, visible, start } => {
+                Outcome::Taken {
+                    id,
+                    visible,
+                    start,
+                    chosen,
+                } => {
                     return Ok(Self {
                         holder,
                         version,
                         id,
                         visible,
                         start,
+                        chosen,
                     });
                 }
                 Outcome::Disturbed { table } => {
@@ -86,6 +94,11 @@ impl Snapshot {
     /// The position after which nothing is part of it.
     pub(crate) fn start(&self) -> Lsn {
         self.start
+    }
+
+    /// What is selected of what it sees.
+    pub(crate) fn chosen(&self) -> &Chosen {
+        &self.chosen
     }
 
     /// The statements that open a transaction under this snapshot.
@@ -190,15 +203,17 @@ fn lost() -> Error {
 
 async fn attempt(holder: &Client, version: u32, config: &Config) -> Result<Outcome> {
     let what = "the snapshot";
+    let path = search_path(holder).await?;
     execute(holder, what, &begin(version)).await?;
-    let listed = list(holder).await?;
+    let early = choose(holder, config, &path).await?;
+    let listed = list(holder, &early).await?;
     // The listing took a snapshot, so a new transaction must lock before it looks.
     let wait = format!(
         "SET LOCAL lock_timeout = {};",
         config.lock_wait.as_millis().max(1)
     );
     execute(holder, what, &format!("COMMIT; {} {wait}", begin(version))).await?;
-    if let Some(table) = lock(holder, version, &listed).await? {
+    if let Some(table) = lock(holder, version, &early, &listed).await? {
         return Ok(Outcome::Disturbed { table });
     }
 
@@ -222,15 +237,16 @@ async fn attempt(holder: &Client, version: u32, config: &Config) -> Result<Outco
     .await?;
 
     let locked: HashSet<&TableId> = listed.iter().collect();
-    let seen = list(holder).await?;
+    let chosen = choose(holder, config, &path).await?;
+    let seen = list(holder, &chosen).await?;
     let late: Vec<TableId> = seen
         .into_iter()
         .filter(|table| !locked.contains(table))
         .collect();
-    if let Some(table) = lock(holder, version, &late).await? {
+    if let Some(table) = lock(holder, version, &chosen, &late).await? {
         return Ok(Outcome::Disturbed { table });
     }
-    if let Some(table) = disturbed(holder).await? {
+    if let Some(table) = disturbed(holder, &chosen).await? {
         return Ok(Outcome::Disturbed { table });
     }
     execute(holder, what, "SET LOCAL lock_timeout = 0").await?;
@@ -238,15 +254,21 @@ async fn attempt(holder: &Client, version: u32, config: &Config) -> Result<Outco
         id: field(&exported, 0)?,
         visible: field(&exported, 1)?,
         start: field::<String>(&exported, 2)?.parse()?,
+        chosen,
     })
 }
 
+/// The selection, as the transaction sees it.
+async fn choose(holder: &Client, config: &Config, path: &str) -> Result<Chosen> {
+    Chosen::resolve(holder, &config.selection, path, false).await
+}
+
 /// The tables that will be read, as the transaction sees them.
-async fn list(holder: &Client) -> Result<Vec<TableId>> {
+async fn list(holder: &Client, chosen: &Chosen) -> Result<Vec<TableId>> {
     let sql = format!(
         "SELECT n.nspname, c.relname FROM {} WHERE {} ORDER BY c.oid",
         tables::FROM,
-        tables::copied('r'),
+        tables::copied('r', chosen),
     );
     rows(holder, "the list of tables", &sql)
         .await?
@@ -257,7 +279,12 @@ async fn list(holder: &Client) -> Result<Vec<TableId>> {
 
 /// Locks tables against everything that rewrites or drops them; a table that is gone already
 /// is returned.
-async fn lock(holder: &Client, version: u32, tables: &[TableId]) -> Result<Option<String>> {
+async fn lock(
+    holder: &Client,
+    version: u32,
+    chosen: &Chosen,
+    tables: &[TableId],
+) -> Result<Option<String>> {
     for chunk in tables.chunks(LOCKS_PER_STATEMENT) {
         let names: Vec<String> = chunk
             .iter()
@@ -268,14 +295,14 @@ async fn lock(holder: &Client, version: u32, tables: &[TableId]) -> Result<Optio
             return match error.code() {
                 // Undefined table or schema, or another kind of relation under that name.
                 Some("42P01" | "3F000" | "42809") => Ok(Some(error.message().to_owned())),
-                _ => Err(lock_failed(holder, version, error).await),
+                _ => Err(lock_failed(holder, version, chosen, error).await),
             };
         }
     }
     Ok(None)
 }
 
-async fn lock_failed(holder: &Client, version: u32, error: Error) -> Error {
+async fn lock_failed(holder: &Client, version: u32, chosen: &Chosen, error: Error) -> Error {
     let (message, remedy) = match error.code() {
         Some("42501") => (
             error.message().to_owned(),
@@ -287,7 +314,7 @@ async fn lock_failed(holder: &Client, version: u32, error: Error) -> Error {
             "raise max_locks_per_transaction on the source and restart it",
         ),
         Some("55P03") => (
-            match blockers(holder, version).await {
+            match blockers(holder, version, chosen).await {
                 Ok(blockers) if !blockers.is_empty() => {
                     format!(
                         "a table stays locked by another session: {}",
@@ -310,7 +337,7 @@ async fn lock_failed(holder: &Client, version: u32, error: Error) -> Error {
 }
 
 /// Who holds exclusive locks on tables that will be read; asked after a lock was not granted.
-async fn blockers(holder: &Client, version: u32) -> Result<Vec<String>> {
+async fn blockers(holder: &Client, version: u32, chosen: &Chosen) -> Result<Vec<String>> {
     let what = "the holders of locks";
     execute(holder, what, &format!("ROLLBACK; {}", begin(version))).await?;
     let sql = format!(
@@ -318,7 +345,7 @@ async fn blockers(holder: &Client, version: u32) -> Result<Vec<String>> {
            JOIN pg_catalog.pg_locks l ON l.relation = c.oid AND l.locktype = 'relation' \
           WHERE {} AND l.granted AND l.mode = 'AccessExclusiveLock' LIMIT 5",
         tables::FROM,
-        tables::copied('r'),
+        tables::copied('r', chosen),
     );
     rows(holder, what, &sql)
         .await?
@@ -339,7 +366,7 @@ async fn blockers(holder: &Client, version: u32) -> Result<Vec<String>> {
 /// `pg_class` is read under the snapshot, while `pg_relation_filenode` answers with the present
 /// state; `pg_locks` proves that the lock is on this table and not on another one that had
 /// meanwhile taken its name.
-async fn disturbed(holder: &Client) -> Result<Option<String>> {
+async fn disturbed(holder: &Client, chosen: &Chosen) -> Result<Option<String>> {
     let sql = format!(
         "SELECT n.nspname, c.relname FROM {} \
            LEFT JOIN (SELECT DISTINCT l.relation FROM pg_catalog.pg_locks l \
@@ -350,7 +377,7 @@ async fn disturbed(holder: &Client) -> Result<Option<String>> {
                 OR c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid)) \
           LIMIT 1",
         tables::FROM,
-        tables::copied('r'),
+        tables::copied('r', chosen),
     );
     rows(holder, "the check for rewritten tables", &sql)
         .await?

@@ -168,6 +168,7 @@ mod tests {
             heap: true,
             unlogged: false,
             configuration: None,
+            selected: true,
         };
         let wanted = Slice {
             table: table.id.clone(),

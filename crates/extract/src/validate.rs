@@ -8,9 +8,9 @@ mod facts;
 mod privileges;
 mod room;
 
-use pghaul_stage::{Check, Finding, Result, Side};
+use pghaul_stage::{Check, Finding, Result, Selection, Side};
 use pghaul_wire::checkup::{self, Sessions};
-use pghaul_wire::{Client, Conninfo};
+use pghaul_wire::{Chosen, Client, Conninfo, search_path};
 
 use crate::probe::{self, Probe};
 use crate::schema;
@@ -26,10 +26,12 @@ const OLDEST: u32 = 100_000;
 ///
 /// # Errors
 ///
-/// Those of a session that breaks; a server that cannot be reached is a finding.
+/// Those of a session that breaks, and kind input for a pattern that matches nothing; a server
+/// that cannot be reached is a finding.
 pub async fn validate(
     info: &Conninfo,
     connections: Sessions,
+    selection: &Selection,
 ) -> Result<(Vec<Finding>, Option<SourceFacts>)> {
     let info = info.with_application_name("pghaul");
     let client = match Client::try_connect(&info, Side::Source).await {
@@ -48,7 +50,7 @@ pub async fn validate(
         return Ok((findings, None));
     }
     let program = schema::find(server.version, None, None);
-    let (dump, examined) = tokio::join!(program, examine(&client, &server, connections));
+    let (dump, examined) = tokio::join!(program, examine(&client, &server, connections, selection));
     let (more, facts) = examined?;
     findings.extend(more);
     findings.push(match dump {
@@ -68,15 +70,23 @@ async fn examine(
     client: &Client,
     server: &Probe,
     connections: Sessions,
+    selection: &Selection,
 ) -> Result<(Vec<Finding>, SourceFacts)> {
+    let path = search_path(client).await?;
     execute(client, "the validation", &begin(server.version)).await?;
+    let chosen = &Chosen::resolve(client, selection, &path, false).await?;
     let mut findings = vec![checkup::connections(client, connections).await?];
-    findings.extend(privileges::check(client).await?);
-    findings.extend(room::check(client, server.in_recovery).await?);
-    findings.extend(activity::check(client).await?);
-    let facts = facts::read(client, server).await?;
+    findings.extend(privileges::check(client, chosen, wants_passwords(selection)).await?);
+    findings.extend(room::check(client, chosen, server.in_recovery).await?);
+    findings.extend(activity::check(client, chosen).await?);
+    let facts = facts::read(client, server, chosen, selection).await?;
     execute(client, "the validation", "COMMIT").await?;
     Ok((findings, facts))
+}
+
+/// Whether roles are to arrive with their passwords.
+fn wants_passwords(selection: &Selection) -> bool {
+    selection.has_schema() && !selection.no_roles && !selection.no_role_passwords
 }
 
 fn version(version: u32) -> Finding {

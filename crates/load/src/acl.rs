@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pghaul_stage::{Error, Kind, Result, Side};
+use pghaul_stage::{Error, Kind, Result, Selection, Side};
 use pghaul_wire::quote;
 
 /// One item of an access control list: what one role was granted by another.
@@ -28,6 +28,14 @@ pub(crate) struct Grants {
 }
 
 impl Item {
+    /// The same item under the names that roles have on the target.
+    #[must_use]
+    pub(crate) fn renamed(mut self, selection: &Selection) -> Item {
+        self.grantee = self.grantee.map(|name| selection.role(&name).to_owned());
+        self.grantor = selection.role(&self.grantor).to_owned();
+        self
+    }
+
     /// Reads one item as `aclitem` prints it, for example `"My role"=r*w/owner`.
     ///
     /// # Errors

@@ -39,6 +39,8 @@ pub(crate) struct Ground {
     pub(crate) foresight: Foresight,
     /// How its tables hang together.
     pub(crate) families: Families,
+    /// Whether planner statistics are wanted.
+    pub(crate) collect: bool,
     /// Steps that an earlier run did.
     pub(crate) done: HashSet<String>,
 }
@@ -88,6 +90,9 @@ impl Ground {
 
     /// The statistics of a table whose rows are there; `None` if they have to wait for others'.
     fn statistics(&self, table: &TableId) -> Option<Unit> {
+        if !self.collect {
+            return None;
+        }
         let carried = self.statistics.of(table);
         let head = self.families.heads.contains(table);
         let wait = self.families.postponed.contains(table);
@@ -316,6 +321,9 @@ impl Build {
     /// Adds the statistics of partitioned tables and of tables with children, when all rows are
     /// there.
     pub(crate) fn families(&mut self, ground: &Ground) {
+        if !ground.collect {
+            return;
+        }
         let brought = ground.statistics.are_brought();
         for table in &ground.families.postponed {
             let partitioned = !ground.agenda.tables.contains_key(table);
@@ -377,7 +385,7 @@ impl Build {
             };
             let job = self.schedule.add(ground.pending(unit), terms, &after);
             jobs.push(job);
-            if entry.is_some() {
+            if entry.is_some() && ground.collect {
                 let unit = analyze::unit(view, ground.statistics.of(view), Scope::Tree);
                 self.analyze(ground, view, unit, 0, &[job]);
             }

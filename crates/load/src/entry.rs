@@ -117,6 +117,13 @@ pub(crate) struct Report {
 /// May not; does not exist (a role that is granted something).
 const PRIVILEGES: &[&str] = &["42501", "42704"];
 
+/// May not; does not exist (role, relation, function, schema): after a selection of a part, what
+/// an object refers to may not be there.
+pub(crate) const MISSING: &[&str] = &["42501", "42704", "42P01", "42883", "3F000"];
+
+/// Kinds that rows cannot do without.
+const HOLDERS: [&str; 6] = ["SCHEMA", "TABLE", "TYPE", "DOMAIN", "SEQUENCE", "EXTENSION"];
+
 /// May not.
 const FORBIDDEN: &[&str] = &["42501"];
 
@@ -162,7 +169,8 @@ impl Unit {
             instead,
             secret: secret::holds(entry),
             tolerated: match entry.desc.as_str() {
-                "ACL" | "DEFAULT ACL" => PRIVILEGES,
+                desc if present.partial && !HOLDERS.contains(&desc) => MISSING,
+                "ACL" | "DEFAULT ACL" | "POLICY" => PRIVILEGES,
                 "SECURITY LABEL" => LABEL,
                 "COMMENT" | "EVENT TRIGGER" | "SUBSCRIPTION" | "USER MAPPING" => FORBIDDEN,
                 _ => &[],

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use pghaul_stage::{Catalog, Omission, Result};
+use pghaul_stage::{Catalog, Omission, Result, Silent};
 use pghaul_wire::Conninfo;
 
 use crate::archive::{Archive, Entry};
@@ -19,6 +19,7 @@ use crate::properties;
 use crate::restore;
 use crate::role::Roles;
 use crate::secret;
+use crate::selection;
 use crate::session::open;
 use crate::statement::tokens;
 
@@ -160,6 +161,7 @@ pub async fn foresee(conninfo: &Conninfo, catalog: &Catalog) -> Result<Foreseen>
         Err(error) if error.code() == Some("3D000") => maintenance(conninfo).await?,
         outcome => outcome?,
     };
+    let catalog = &selection::apply(catalog, &Silent);
     let present = Present {
         tablespace_map: catalog.tablespace_map.clone(),
         ..Present::foresee(&client).await?
@@ -173,8 +175,10 @@ pub async fn foresee(conninfo: &Conninfo, catalog: &Catalog) -> Result<Foreseen>
     ));
     omissions.extend(foresight.all(&archive, &present));
     omissions.extend(hidden(&archive, catalog));
+    omissions.extend(selection::omissions(catalog));
     omissions.extend(properties::omissions(
         &catalog.database,
+        &catalog.selection,
         conninfo.dbname(),
         &present.power,
         |role| present.power.will_act_for(role),

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use pghaul_stage::{Error, Event, Kind, Observer, Omission, Result, Side};
+use pghaul_stage::{Error, Event, Kind, Observer, Omission, Result, Selection, Side};
 use pghaul_wire::{Lane, quote};
 
 use crate::acl::{Item, grants};
@@ -22,11 +22,23 @@ pub(crate) const COPIES: [&str; 2] = [
     "COPY pg_temp.pghaul_page FROM STDIN (FORMAT binary)",
 ];
 
-/// The objects and their content, then owners and comments. Owners that do not exist leave the
-/// object with the role that loads.
+/// The objects with their content and comments.
 const CREATE: &str = "SELECT pg_catalog.lo_create(oid) FROM pg_temp.pghaul_object;
     SELECT pg_catalog.lo_put(oid, start, data) FROM pg_temp.pghaul_page;
     DO $do$
+    DECLARE
+        o record;
+    BEGIN
+        FOR o IN
+            SELECT t.oid, t.comment FROM pg_temp.pghaul_object AS t WHERE t.comment IS NOT NULL
+        LOOP
+            EXECUTE pg_catalog.format('COMMENT ON LARGE OBJECT %s IS %L', o.oid, o.comment);
+        END LOOP;
+    END
+    $do$";
+
+/// Their owners. Those that do not exist leave the object with the role that loads.
+const OWNERS: &str = "DO $do$
     DECLARE
         o record;
     BEGIN
@@ -38,11 +50,6 @@ const CREATE: &str = "SELECT pg_catalog.lo_create(oid) FROM pg_temp.pghaul_objec
                      THEN 'SET' ELSE 'MEMBER' END)
         LOOP
             EXECUTE pg_catalog.format('ALTER LARGE OBJECT %s OWNER TO %I', o.oid, o.owner);
-        END LOOP;
-        FOR o IN
-            SELECT t.oid, t.comment FROM pg_temp.pghaul_object AS t WHERE t.comment IS NOT NULL
-        LOOP
-            EXECUTE pg_catalog.format('COMMENT ON LARGE OBJECT %s IS %L', o.oid, o.comment);
         END LOOP;
     END
     $do$";
@@ -67,9 +74,21 @@ const NAMED: usize = 1000;
 const PLACE: &str = "\u{1}";
 
 /// Makes the objects of what the two streams brought.
-pub(crate) async fn create(lane: &mut Lane, observer: &dyn Observer) -> Result<()> {
+///
+/// Owners, privileges and comments are those that the selection asks for.
+pub(crate) async fn create(
+    lane: &mut Lane,
+    observer: &dyn Observer,
+    selection: &Selection,
+) -> Result<()> {
+    for statement in changes(selection) {
+        lane.execute(&statement).await?;
+    }
     let mut missing = BTreeSet::new();
     lane.execute(CREATE).await?;
+    if !selection.no_owner {
+        lane.execute(OWNERS).await?;
+    }
     let roles: HashSet<String> = lane
         .query(ROLES)
         .await?
@@ -96,8 +115,9 @@ pub(crate) async fn create(lane: &mut Lane, observer: &dyn Observer) -> Result<(
         let [Some(owner), acl] = row.as_slice() else {
             return Err(broken("a large object without an owner"));
         };
-        let standing = if acts_for.contains(owner) { owner } else { &me };
-        if standing != owner {
+        let known = !selection.no_owner && acts_for.contains(owner);
+        let standing = if known { owner } else { &me };
+        if standing != owner && !selection.no_owner {
             missing.insert(owner.clone());
         }
         let Some(acl) = acl else { continue };
@@ -105,7 +125,7 @@ pub(crate) async fn create(lane: &mut Lane, observer: &dyn Observer) -> Result<(
             .map_err(|error| broken("unreadable privileges").because(error))?;
         let items = items
             .iter()
-            .map(|item| Item::parse(item))
+            .map(|item| Ok(Item::parse(item)?.renamed(selection)))
             .collect::<Result<Vec<_>>>()?;
         let object = format!("LARGE OBJECT {PLACE}");
         let grants = grants(&object, owner, standing, &items, |role| {
@@ -135,6 +155,29 @@ fn alterations(owner: &str) -> String {
            FROM pg_temp.pghaul_object AS t WHERE t.owner = {} HAVING count(*) <= {NAMED}",
         quote::literal(owner)
     )
+}
+
+/// What is changed of that which arrived.
+fn changes(selection: &Selection) -> Vec<String> {
+    let update = |what: &str| format!("UPDATE pg_temp.pghaul_object SET {what}");
+    let mut changes = Vec::new();
+    for (old, new) in &selection.role_map {
+        let (old, new) = (quote::literal(old), quote::literal(new));
+        // Marked, so that one name is not taken for another that it became.
+        changes.push(update(&format!("owner = '/' || {new} WHERE owner = {old}")));
+    }
+    if !changes.is_empty() {
+        changes.push(update(
+            "owner = pg_catalog.substr(owner, 2) WHERE pg_catalog.left(owner, 1) = '/'",
+        ));
+    }
+    if selection.no_acl {
+        changes.push(update("acl = NULL"));
+    }
+    if selection.no_comments {
+        changes.push(update("comment = NULL"));
+    }
+    changes
 }
 
 /// A block that runs the statements for every object in this state.

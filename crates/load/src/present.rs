@@ -25,6 +25,8 @@ const FAMILIES: &str = "SELECT n.nspname, c.relname, c.relispartition
 pub(crate) struct Present {
     /// What the loading role may do.
     pub(crate) power: Power,
+    /// Whether what an object needs may be missing, because only a part was selected.
+    pub(crate) partial: bool,
     /// Tablespaces.
     pub(crate) tablespaces: HashSet<String>,
     /// Those that take the place of the source's.

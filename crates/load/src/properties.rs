@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use pghaul_stage::{Database, Event, Observer, Omission, Result, Setting};
+use pghaul_stage::{Database, Event, Observer, Omission, Result, Selection, Setting};
 use pghaul_wire::{Client, quote};
 
 use crate::acl::{Item, grants};
@@ -18,11 +18,12 @@ const ABSENT: &str = "the role does not exist on the target";
 /// `acts_for` says whether the loading role will be able to act for a role.
 pub(crate) fn omissions(
     source: &Database,
+    selection: &Selection,
     name: &str,
     power: &Power,
     acts_for: impl Fn(&str) -> bool,
 ) -> Vec<Omission> {
-    let owner = keeps_owner(source, name, power, acts_for);
+    let owner = keeps_owner(source, name, power, acts_for).filter(|_| !selection.no_owner);
     let settings = source.settings.iter();
     owner
         .into_iter()
@@ -84,6 +85,7 @@ fn assign(name: &str, setting: &Setting) -> String {
 pub(crate) async fn apply(
     client: &Client,
     source: &Database,
+    selection: &Selection,
     observer: &dyn Observer,
 ) -> Result<()> {
     let roles = roles(client).await?;
@@ -99,7 +101,7 @@ pub(crate) async fn apply(
     let (name, mut owner): (String, String) = (row.get(0), row.get(1));
     let database = format!("DATABASE {}", quote::ident(&name));
 
-    if source.owner != owner {
+    if !selection.no_owner && source.owner != owner {
         let kept = keeps_owner(source, &name, &power, |role| power.acts_for(role));
         if let Some(omission) = kept {
             omit(observer, omission);
@@ -114,7 +116,10 @@ pub(crate) async fn apply(
             owner.clone_from(&source.owner);
         }
     }
-    privileges(client, observer, source, &database, &owner, &roles).await?;
+    privileges(
+        client, observer, source, selection, &database, &owner, &roles,
+    )
+    .await?;
     if let Some(comment) = &source.comment {
         let statement = format!("COMMENT ON {database} IS {}", quote::literal(comment));
         attempt(client, observer, "comment of the database", &statement).await?;
@@ -148,6 +153,7 @@ async fn privileges(
     client: &Client,
     observer: &dyn Observer,
     source: &Database,
+    selection: &Selection,
     database: &str,
     owner: &str,
     roles: &HashSet<String>,
@@ -157,7 +163,7 @@ async fn privileges(
     };
     let items = acl
         .iter()
-        .map(|item| Item::parse(item))
+        .map(|item| Ok(Item::parse(item)?.renamed(selection)))
         .collect::<Result<Vec<_>>>()?;
     let grants = grants(database, &source.owner, owner, &items, |role| {
         roles.contains(role)

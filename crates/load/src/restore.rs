@@ -16,6 +16,7 @@ use crate::archive::Archive;
 use crate::build::Ground;
 use crate::cluster::Cluster;
 use crate::config::Config;
+use crate::entry;
 use crate::exclusion;
 use crate::foresight::{self, Foresight};
 use crate::ledger::Ledger;
@@ -24,6 +25,7 @@ use crate::post_data::PostData;
 use crate::present::{Families, Present};
 use crate::role::Roles;
 use crate::secret;
+use crate::selection;
 use crate::sequence;
 use crate::statistics::Statistics;
 
@@ -38,6 +40,7 @@ pub(crate) struct Restore {
     extensions: BTreeMap<String, String>,
     /// What the source does not show.
     hidden: Vec<Omission>,
+    catalog: Catalog,
     ledger: Arc<Ledger>,
     observer: Arc<dyn Observer>,
     post_data: PostData,
@@ -58,6 +61,7 @@ pub(crate) fn read(catalog: &Catalog) -> Result<Archive> {
         bytes => Archive::parse(bytes)?,
     };
     exclusion::unite(&mut archive.entries);
+    selection::choose(&mut archive, catalog);
     Ok(archive)
 }
 
@@ -90,6 +94,11 @@ impl Restore {
                 .iter()
                 .map(|extension| (extension.name.clone(), extension.version.clone()))
                 .collect(),
+            catalog: Catalog {
+                archive: Default::default(),
+                statistics: Default::default(),
+                ..catalog.clone()
+            },
             ledger,
             observer,
             post_data,
@@ -120,13 +129,34 @@ impl Restore {
         }
         let (ledger, observer) = (Arc::clone(&self.ledger), Arc::clone(&self.observer));
         self.tell_of_secrets(&ground);
+        selection::tell(&self.catalog, &*self.observer);
+        let entry = |at: &usize| self.archive.entries.get(*at);
+        let (schemas, others): (Vec<usize>, Vec<usize>) = self
+            .agenda
+            .pre_data
+            .iter()
+            .partition(|at| entry(at).is_some_and(|entry| entry.desc == "SCHEMA"));
         let mut units = ground.pending(ground.admission.open());
-        units.extend(ground.units(&self.agenda.pre_data));
+        units.extend(ground.units(&schemas));
+        units.extend(ground.pending(selection::ground(&self.catalog, &ground.present)));
+        units.extend(ground.units(&others));
         Apply::new(ledger, observer, String::new())
             .run(&units)
-            .await?;
+            .await
+            .map_err(|error| self.explain(error))?;
         self.end(Step::PreData, begun);
         Ok(())
+    }
+
+    /// Adds what to do if something is missing because it was not selected.
+    fn explain(&self, error: pghaul_stage::Error) -> pghaul_stage::Error {
+        let missing = error
+            .code()
+            .is_some_and(|code| entry::MISSING.contains(&code));
+        if self.catalog.selection.is_partial() && missing {
+            return error.remedy("select what it needs as well, or exclude it");
+        }
+        error
     }
 
     /// Says what will be restored without its secrets, because they are at hand no more.
@@ -244,6 +274,7 @@ impl Restore {
         let present = Present {
             tablespace_map: self.tablespace_map.clone(),
             extensions: self.extensions.clone(),
+            partial: self.catalog.selection.is_partial(),
             ..Present::read(&client).await?
         };
         Ok(Ground {
@@ -253,6 +284,7 @@ impl Restore {
             foresight: Foresight::of(&self.archive, &present.power),
             admission: Admission::of(&self.archive, &present),
             present,
+            collect: !self.catalog.selection.no_analyze && self.catalog.selection.has_rows(),
             families: Families::read(&client).await?,
             done: self.ledger.steps().await?,
         })

@@ -20,7 +20,7 @@ use crate::pool::Pool;
 use crate::restore::Restore;
 use crate::session::open;
 use crate::writer::{Desk, PartWriter};
-use crate::{fence, forget, properties, tablespace, vacant};
+use crate::{fence, forget, properties, selection, tablespace, vacant};
 
 /// A PostgreSQL database that is written.
 ///
@@ -167,6 +167,8 @@ impl PgTarget {
                     .map(Arc::new)
             })
             .await?;
+        // The record keeps what the source has, so that a later run can choose from it again.
+        let catalog = &selection::apply(catalog, &*self.observer);
         let restore = Restore::new(
             &self.config,
             Arc::clone(ledger),
@@ -187,6 +189,7 @@ impl PgTarget {
             pool: Pool::new(self.conninfo.clone(), ledger.migration()),
             config: self.config.clone(),
             observer: Arc::clone(&self.observer),
+            selection: catalog.selection.clone(),
         };
         Ok(Ready {
             desk: Arc::new(desk),
@@ -260,7 +263,13 @@ impl Target for PgTarget {
             table,
         });
         let client = ready.desk.ledger.session().await?;
-        properties::apply(&client, &ready.source, &*self.observer).await?;
+        properties::apply(
+            &client,
+            &ready.source,
+            &ready.desk.selection,
+            &*self.observer,
+        )
+        .await?;
         tablespace::compare(&client, &ready.tablespace, &*self.observer).await?;
         self.observer.observe(&Event::StepDone {
             step,

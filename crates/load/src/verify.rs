@@ -25,12 +25,13 @@ mod relation;
 mod report;
 mod sequence;
 mod snapshot;
+mod view;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use pghaul_stage::{Event, Observer, Result, Side, Step};
-use pghaul_wire::Conninfo;
+use pghaul_stage::{Event, Observer, Result, Selection, Side, Step};
+use pghaul_wire::{Chosen, Conninfo};
 use serde::Serialize;
 
 pub use report::{
@@ -39,8 +40,10 @@ pub use report::{
 
 use checksum::Outcome;
 use image::Image;
+use large_object::Rights;
 use relation::Relation;
 use snapshot::Snapshot;
+use view::View;
 
 /// How two databases are to be compared.
 #[derive(Debug, Clone)]
@@ -50,6 +53,8 @@ pub struct VerifyOptions {
     /// How many differing rows to name per table. Zero names none and saves the second look at
     /// tables that differ.
     pub rows: usize,
+    /// Which part of the databases is compared, and what of it.
+    pub selection: Selection,
     /// Whether owners, grants and default privileges are compared too.
     pub privileges: bool,
     /// A snapshot exported on the source, if the source may have changed since it was migrated.
@@ -64,6 +69,7 @@ impl Default for VerifyOptions {
         Self {
             jobs: 4,
             rows: 10,
+            selection: Selection::default(),
             privileges: true,
             source_snapshot: None,
             algorithm: None,
@@ -107,23 +113,42 @@ pub async fn verify(
         Snapshot::take(target, Side::Target, None),
     )?;
     Snapshot::align(&mut source, &mut target);
+    let selection = &options.selection;
+    // Both sides are searched under the source's path, so that one pattern means the same.
+    let path = source.search_path().await?;
+    let (ours, theirs) = tokio::try_join!(
+        source.choose(selection, &path, false),
+        target.choose(selection, &path, true),
+    )?;
+    let chosen: [&Chosen; 2] = [&ours, &theirs];
     let mut sessions = [source.session(), target.session()];
     let image = Image::agree(&mut sessions, options.algorithm).await?;
 
     let mut report = Report::new(image.algorithm());
     let mut relations = {
         let [ours, theirs] = &mut sessions;
-        let (a, b) = tokio::try_join!(
-            inventory::read(ours, options.privileges),
-            inventory::read(theirs, options.privileges),
-        )?;
-        inventory::compare(&a, &b, &mut report);
-        let (a, b) = tokio::try_join!(sequence::read(ours), sequence::read(theirs))?;
+        let [here, there] = chosen;
+        if selection.has_schema() {
+            let from = View::of_source(here, selection, options.privileges);
+            let to = View::of_target(there, selection, options.privileges);
+            let (a, b) =
+                tokio::try_join!(inventory::read(ours, &from), inventory::read(theirs, &to),)?;
+            inventory::compare(&a, &b, &mut report);
+        }
+        let (a, b) = tokio::try_join!(sequence::read(ours, here), sequence::read(theirs, there))?;
         sequence::compare(&a, &b, &mut report);
-        let (a, b) = tokio::try_join!(relation::read(ours), relation::read(theirs))?;
+        let (a, b) = tokio::try_join!(relation::read(ours, here), relation::read(theirs, there))?;
         relation::pair(a, b, &mut report)
     };
-    relations.push(Relation::large_objects(&mut sessions, options.privileges).await?);
+    if chosen[0].has_large_objects() {
+        let rights = Rights {
+            // Roles of other names would differ on every object.
+            owners: options.privileges && !selection.no_owner && selection.role_map.is_empty(),
+            grants: options.privileges && !selection.no_acl && selection.role_map.is_empty(),
+            comments: !selection.no_comments,
+        };
+        relations.push(Relation::large_objects(&mut sessions, rights).await?);
+    }
     let ends = [&source, &target];
     let outcomes =
         checksum::run(&ends, &image, &relations, options.jobs.max(1), &*observer).await?;

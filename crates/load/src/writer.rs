@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pghaul_stage::{
-    Batch, Encoding, Error, Kind, Mark, Observer, Part, PartId, Payload, Result, Side,
+    Batch, Encoding, Error, Kind, Mark, Observer, Part, PartId, Payload, Result, Selection, Side,
     Untranslatable, Work, Writer,
 };
 use pghaul_wire::{CopyIn, Lane};
@@ -29,6 +29,7 @@ pub(crate) struct Desk {
     pub(crate) pool: Arc<Pool>,
     pub(crate) config: Config,
     pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) selection: Selection,
 }
 
 /// Writes one part. Dropped before the end, it closes its session, and the server rolls back.
@@ -161,7 +162,8 @@ impl PartWriter {
             }
         };
         if self.large_objects {
-            large_object::create(&mut lane, &*self.desk.observer).await?;
+            let desk = &self.desk;
+            large_object::create(&mut lane, &*desk.observer, &desk.selection).await?;
         }
         let durable = Durable {
             rows: self.slices.iter().map(|slice| slice.rows).sum(),

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::TableId;
+use crate::{Home, LeftOut, Needed, Selection, TableId};
 
 /// The description of a source database.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -51,6 +51,18 @@ pub struct Catalog {
     /// The user's wish: tablespaces of the source, and those of the target in their place.
     #[serde(default)]
     pub tablespace_map: BTreeMap<String, String>,
+    /// What of the database it describes; everything else is as if it were not there.
+    #[serde(default)]
+    pub selection: Selection,
+    /// What of that cannot be carried over.
+    #[serde(default)]
+    pub left_out: Vec<LeftOut>,
+    /// Schemas that are to be there for what is selected.
+    #[serde(default)]
+    pub homes: Vec<Home>,
+    /// Extensions that are to be there for what is selected.
+    #[serde(default)]
+    pub needed: Vec<Needed>,
 }
 
 impl Catalog {

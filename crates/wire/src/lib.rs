@@ -5,12 +5,14 @@
 //!   without a look at the rows, in constant memory.
 //! - [`Client`] is a tokio-postgres session opened by the same rules, for catalogs and DDL.
 //! - [`quote`], [`pattern`] and [`sqlstate`] are for everybody who builds SQL or judges an error.
+//! - [`Chosen`] is a selection of objects as one server understands it.
 
 mod auth;
 #[cfg(feature = "bench")]
 pub mod bench;
 mod cancel;
 pub mod checkup;
+mod chosen;
 mod client;
 mod conninfo;
 mod copy_in;
@@ -28,6 +30,7 @@ mod stream;
 mod tls;
 
 pub use cancel::Canceller;
+pub use chosen::{Chosen, search_path};
 pub use client::Client;
 pub use conninfo::{Address, Conninfo, Environment, Host};
 pub use copy_in::{CopyIn, JOIN_BYTES};

@@ -47,7 +47,8 @@ pub fn parts(pattern: &str) -> Vec<String> {
                 characters.next();
                 part.push_str("\\[\\]");
             }
-            other => part.extend(other.to_lowercase()),
+            // Like pg_dump in UTF-8: only letters of ASCII fold.
+            other => part.push(other.to_ascii_lowercase()),
         }
     }
     parts.iter().map(|part| format!("^({part})$")).collect()

@@ -230,6 +230,7 @@ impl Run<'_> {
             source: self.source.with_dbname(name),
             target: self.target.with_dbname(name),
             jobs: self.jobs,
+            selection: self.args.leaving.apply(self.args.selecting.selection()),
             observer,
             shared: self.shared.clone(),
             database: Some(name),

@@ -1,7 +1,7 @@
 //! Indexes, and which of them a constraint can adopt.
 
 use pghaul_stage::{Index, Result, TableId};
-use pghaul_wire::Client;
+use pghaul_wire::{Chosen, Client};
 
 use super::tables::{FROM, copied};
 use crate::session::{field, rows, size};
@@ -13,7 +13,7 @@ use crate::session::{field, rows, size};
 /// constraint's index has already.
 ///
 /// Source: PostgreSQL's manual, ALTER TABLE.
-pub(crate) async fn read(client: &Client) -> Result<Vec<Index>> {
+pub(crate) async fn read(client: &Client, chosen: &Chosen) -> Result<Vec<Index>> {
     let sql = format!(
         "SELECT i.indexrelid, ic.relname, n.nspname, c.relname, \
                 pg_catalog.pg_get_indexdef(i.indexrelid), con.oid, con.contype::text, \
@@ -30,7 +30,7 @@ pub(crate) async fn read(client: &Client) -> Result<Vec<Index>> {
                  AND con.contype IN ('p', 'u', 'x') \
           WHERE {} AND i.indisvalid AND i.indisready \
           ORDER BY n.nspname, c.relname, ic.relname",
-        copied('r')
+        copied('r', chosen)
     );
     rows(client, "the catalog of indexes", &sql)
         .await?

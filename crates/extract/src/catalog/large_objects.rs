@@ -1,7 +1,7 @@
 //! Large objects: how many, how big, and whether their pages can be read directly.
 
 use pghaul_stage::Result;
-use pghaul_wire::Client;
+use pghaul_wire::{Chosen, Client};
 
 use crate::session::{field, row, size};
 
@@ -16,8 +16,8 @@ pub(crate) struct LargeObjects {
     pub(crate) readable: bool,
 }
 
-/// Counts them.
-pub(crate) async fn read(client: &Client) -> Result<LargeObjects> {
+/// Counts them; those that are not selected do not exist.
+pub(crate) async fn read(client: &Client, chosen: &Chosen) -> Result<LargeObjects> {
     let answer = row(
         client,
         "the catalog of large objects",
@@ -26,8 +26,13 @@ pub(crate) async fn read(client: &Client) -> Result<LargeObjects> {
            FROM pg_catalog.pg_largeobject_metadata",
     )
     .await?;
+    let count = if chosen.has_large_objects() {
+        size(&answer, 0)?
+    } else {
+        0
+    };
     Ok(LargeObjects {
-        count: size(&answer, 0)?,
+        count,
         bytes: size(&answer, 1)?,
         readable: field(&answer, 2)?,
     })

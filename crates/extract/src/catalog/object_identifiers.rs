@@ -1,7 +1,7 @@
 //! Tables whose rows have object identifiers, which PostgreSQL 12 abolished.
 
 use pghaul_stage::{Result, TableId};
-use pghaul_wire::Client;
+use pghaul_wire::{Chosen, Client};
 
 use super::tables::{FROM, copied};
 use crate::session::{field, rows};
@@ -10,14 +10,14 @@ use crate::session::{field, rows};
 const ABOLISHED: u32 = 120_000;
 
 /// The tables that were created `WITH OIDS`.
-pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<TableId>> {
+pub(super) async fn read(client: &Client, version: u32, chosen: &Chosen) -> Result<Vec<TableId>> {
     if version >= ABOLISHED {
         return Ok(Vec::new());
     }
     let sql = format!(
         "SELECT n.nspname, c.relname FROM {FROM} WHERE {} AND c.relhasoids \
           ORDER BY n.nspname, c.relname",
-        copied('r')
+        copied('r', chosen)
     );
     rows(client, "the tables with object identifiers", &sql)
         .await?

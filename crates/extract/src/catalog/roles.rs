@@ -1,6 +1,6 @@
 //! Roles, memberships, and the settings of roles.
 
-use pghaul_stage::{Membership, Result, Role, Setting};
+use pghaul_stage::{Error, Membership, Result, Role, Selection, Setting, Side};
 use pghaul_wire::Client;
 use secrecy::SecretString;
 
@@ -9,10 +9,14 @@ use crate::session::{field, row, rows};
 
 /// Every role but the predefined ones, with password hashes where they can be read, and the
 /// settings that hold in all databases.
-pub(crate) async fn read(client: &Client) -> Result<(Vec<Role>, Vec<Setting>)> {
+pub(crate) async fn read(
+    client: &Client,
+    selection: &Selection,
+) -> Result<(Vec<Role>, Vec<Setting>)> {
     let what = "the catalog of roles";
     let sql = "SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT')";
-    let readable: bool = field(&row(client, what, sql).await?, 0)?;
+    let wanted = !selection.no_role_passwords;
+    let readable = wanted && field(&row(client, what, sql).await?, 0)?;
     let (table, password) = if readable {
         ("pg_catalog.pg_authid", "r.rolpassword")
     } else {
@@ -41,10 +45,19 @@ pub(crate) async fn read(client: &Client) -> Result<(Vec<Role>, Vec<Setting>)> {
                 valid_until: field(row, 9)?,
                 comment: field(row, 10)?,
                 password: field::<Option<String>>(row, 11)?.map(SecretString::from),
-                password_readable: readable,
+                password_readable: readable || !wanted,
             })
         })
-        .collect::<Result<_>>()?;
+        .collect::<Result<Vec<Role>>>()?;
+    for old in selection.role_map.keys() {
+        if !roles.iter().any(|role| role.name == *old) {
+            return Err(
+                Error::input(format!("the source has no role {old:?} to map"))
+                    .at(Side::Source)
+                    .remedy("name roles in --role-map as the source spells them"),
+            );
+        }
+    }
     Ok((roles, settings(client, 0).await?))
 }
 

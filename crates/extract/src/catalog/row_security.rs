@@ -1,7 +1,7 @@
 //! Refuses a source that would show only some of its rows.
 
 use pghaul_stage::{Error, Kind, Result, Side, TableId};
-use pghaul_wire::Client;
+use pghaul_wire::{Chosen, Client};
 
 use super::tables::{FROM, copied};
 use crate::session::{field, rows};
@@ -16,12 +16,13 @@ pub(crate) const HIDDEN: &str = "row-level security would hide rows from this ro
 pub(crate) const REMEDY: &str = "let a superuser run ALTER ROLE … BYPASSRLS for the source's role";
 
 /// The tables of which row-level security hides rows from this role.
-pub(crate) async fn hidden(client: &Client) -> Result<Vec<TableId>> {
+pub(crate) async fn hidden(client: &Client, chosen: &Chosen) -> Result<Vec<TableId>> {
     let sql = format!(
         "SELECT n.nspname, c.relname FROM {FROM} \
-          WHERE {} AND c.relrowsecurity AND pg_catalog.row_security_active(c.oid) \
+          WHERE {} AND {} AND c.relrowsecurity AND pg_catalog.row_security_active(c.oid) \
           ORDER BY n.nspname, c.relname",
-        copied('r')
+        copied('r', chosen),
+        chosen.rows("c")
     );
     rows(client, "row-level security", &sql)
         .await?
@@ -32,8 +33,8 @@ pub(crate) async fn hidden(client: &Client) -> Result<Vec<TableId>> {
 
 /// Fails if there are any. COPY would fail too, as every session runs with `row_security = off`,
 /// but only once the target has been prepared.
-pub(super) async fn check(client: &Client) -> Result<()> {
-    let hidden = hidden(client).await?;
+pub(super) async fn check(client: &Client, chosen: &Chosen) -> Result<()> {
+    let hidden = hidden(client, chosen).await?;
     let mut names: Vec<String> = hidden.iter().take(NAMED).map(ToString::to_string).collect();
     match hidden.len() {
         0 => Ok(()),

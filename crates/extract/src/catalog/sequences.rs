@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use pghaul_stage::{Result, Sequence, SequenceValue, TableId};
-use pghaul_wire::Client;
 use pghaul_wire::quote::ident;
+use pghaul_wire::{Chosen, Client};
 
 use super::tables::{FROM, copied};
 use crate::session::{field, rows};
@@ -12,11 +12,13 @@ use crate::session::{field, rows};
 /// Sequences asked for in one statement.
 const PER_STATEMENT: usize = 500;
 
-/// Every sequence, those of identity columns too.
-pub(crate) async fn read(client: &Client) -> Result<Vec<Sequence>> {
+/// Every sequence whose value is to be carried over, those of identity columns too.
+pub(crate) async fn read(client: &Client, chosen: &Chosen) -> Result<Vec<Sequence>> {
     let sql = format!(
-        "SELECT c.oid, n.nspname, c.relname FROM {FROM} WHERE {} ORDER BY n.nspname, c.relname",
-        copied('S')
+        "SELECT c.oid, n.nspname, c.relname FROM {FROM} WHERE {} AND {} \
+          ORDER BY n.nspname, c.relname",
+        copied('S', chosen),
+        chosen.rows("c")
     );
     rows(client, "the catalog of sequences", &sql)
         .await?
@@ -32,7 +34,7 @@ pub(crate) async fn read(client: &Client) -> Result<Vec<Sequence>> {
 
 /// The present values of those of `known` that still exist.
 pub(crate) async fn values(client: &Client, known: &[Sequence]) -> Result<Vec<SequenceValue>> {
-    let present: HashSet<u32> = read(client)
+    let present: HashSet<u32> = read(client, &Chosen::default())
         .await?
         .into_iter()
         .map(|sequence| sequence.oid)

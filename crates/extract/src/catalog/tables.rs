@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use pghaul_stage::{Column, Result, Table, TableId};
-use pghaul_wire::Client;
+use pghaul_wire::{Chosen, Client};
 
 use crate::session::{field, row, rows, size};
 
@@ -13,16 +13,25 @@ pub(crate) const FROM: &str =
 
 /// The condition for relations of a kind that belong to the migration: not the server's own,
 /// not an extension's (which creates them again on the target) unless it is one for users' rows
-/// that can be read, not temporary, not ours.
-pub(crate) fn copied(relkind: char) -> String {
+/// that can be read, not temporary, not ours, and selected.
+pub(crate) fn copied(relkind: char, chosen: &Chosen) -> String {
+    let selected = match relkind {
+        'S' => chosen.sequences("c"),
+        _ => chosen.relations("c"),
+    };
+    // The extensions of a part of the database are made anew, without users' rows.
+    let extensions = chosen.extensions("e");
+    let whole = chosen.is_of_everything();
     format!(
         "c.relkind = '{relkind}' AND c.relpersistence <> 't' \
          AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pghaul') \
          AND (NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
                            WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
                              AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e') \
-              OR c.oid IN (SELECT unnest(e.extconfig) FROM pg_catalog.pg_extension e) \
-                 AND pg_catalog.has_table_privilege(c.oid, 'SELECT'))"
+              OR {whole} AND c.oid IN (SELECT unnest(e.extconfig) \
+                                         FROM pg_catalog.pg_extension e WHERE {extensions}) \
+                 AND pg_catalog.has_table_privilege(c.oid, 'SELECT')) \
+         AND {selected}"
     )
 }
 
@@ -37,10 +46,16 @@ pub(crate) struct Facts {
     pub(crate) unlogged: bool,
     /// Which of its rows are users', if it is an extension's.
     pub(crate) configuration: Option<String>,
+    /// Whether its rows are to be copied.
+    pub(crate) selected: bool,
 }
 
 /// All tables, ordered by name, and their facts in the same order.
-pub(crate) async fn read(client: &Client, version: u32) -> Result<(Vec<Table>, Vec<Facts>)> {
+pub(crate) async fn read(
+    client: &Client,
+    version: u32,
+    chosen: &Chosen,
+) -> Result<(Vec<Table>, Vec<Facts>)> {
     // Before 12 there were no access methods for tables, and `relam` is 0.
     let sql = format!(
         "SELECT c.oid, n.nspname, c.relname, c.relfilenode, c.reltuples::float8, c.relpages, \
@@ -50,10 +65,12 @@ pub(crate) async fn read(client: &Client, version: u32) -> Result<(Vec<Table>, V
                 coalesce(am.amname = 'heap', true), \
                 pg_catalog.current_setting('block_size')::int8, c.relpersistence = 'u', \
                 (SELECT e.extcondition[pg_catalog.array_position(e.extconfig, c.oid)] \
-                   FROM pg_catalog.pg_extension e WHERE c.oid = ANY (e.extconfig) LIMIT 1) \
+                   FROM pg_catalog.pg_extension e WHERE c.oid = ANY (e.extconfig) LIMIT 1), \
+                {} \
            FROM {FROM} LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam \
           WHERE {} ORDER BY n.nspname, c.relname",
-        copied('r')
+        chosen.rows("c"),
+        copied('r', chosen)
     );
     let answer = rows(client, "the catalog of tables", &sql).await?;
     let mut tables = Vec::with_capacity(answer.len());
@@ -83,6 +100,7 @@ pub(crate) async fn read(client: &Client, version: u32) -> Result<(Vec<Table>, V
             heap: field(row, 9)?,
             unlogged: field(row, 11)?,
             configuration: field::<Option<&str>>(row, 12)?.map(condition),
+            selected: field(row, 13)?,
         });
     }
 
@@ -96,7 +114,7 @@ pub(crate) async fn read(client: &Client, version: u32) -> Result<(Vec<Table>, V
            FROM {FROM} JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid \
           WHERE {} AND a.attnum > 0 AND NOT a.attisdropped {stored} \
           ORDER BY a.attrelid, a.attnum",
-        copied('r')
+        copied('r', chosen)
     );
     for row in &rows(client, "the catalog of columns", &sql).await? {
         let Some(index) = index.get(&field::<u32>(row, 0)?) else {

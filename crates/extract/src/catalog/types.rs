@@ -1,7 +1,7 @@
 //! The types that columns use, and those within them.
 
 use pghaul_stage::Result;
-use pghaul_wire::Client;
+use pghaul_wire::{Chosen, Client};
 
 use super::tables::{FROM, copied};
 use crate::portable::{Shape, Type, Types};
@@ -9,7 +9,7 @@ use crate::session::{field, rows};
 
 /// Every type that a column of the tables uses, and every type inside one: elements of arrays,
 /// bases of domains, members of composites, subtypes of ranges.
-pub(crate) async fn read(client: &Client, version: u32) -> Result<Types> {
+pub(crate) async fn read(client: &Client, version: u32, chosen: &Chosen) -> Result<Types> {
     let multirange = if version >= 140_000 {
         "UNION ALL SELECT r.rngtypid FROM pg_catalog.pg_range r WHERE r.rngmultitypid = y.oid"
     } else {
@@ -39,7 +39,7 @@ pub(crate) async fn read(client: &Client, version: u32) -> Result<Types> {
                 ARRAY({inside}) \
            FROM used u JOIN pg_catalog.pg_type y ON y.oid = u.oid \
            JOIN pg_catalog.pg_namespace n ON n.oid = y.typnamespace",
-        copied('r')
+        copied('r', chosen)
     );
     let mut types = Types::default();
     for row in &rows(client, "the catalog of types", &sql).await? {

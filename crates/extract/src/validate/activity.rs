@@ -1,16 +1,16 @@
 //! What goes on at the source that a copy would wait for, or would miss.
 
 use pghaul_stage::{Check, Finding, Result, Side, TableId};
-use pghaul_wire::Client;
+use pghaul_wire::{Chosen, Client};
 
 use crate::catalog::tables::{FROM, copied};
 use crate::session::{field, rows};
 
-pub(super) async fn check(client: &Client) -> Result<Vec<Finding>> {
+pub(super) async fn check(client: &Client, chosen: &Chosen) -> Result<Vec<Finding>> {
     Ok(vec![
         long_transactions(client).await?,
         prepared_transactions(client).await?,
-        locked_tables(client).await?,
+        locked_tables(client, chosen).await?,
     ])
 }
 
@@ -74,7 +74,7 @@ async fn prepared_transactions(client: &Client) -> Result<Finding> {
     .on(objects))
 }
 
-async fn locked_tables(client: &Client) -> Result<Finding> {
+async fn locked_tables(client: &Client, chosen: &Chosen) -> Result<Finding> {
     let sql = format!(
         "SELECT n.nspname, c.relname, l.pid FROM {FROM} \
            JOIN pg_catalog.pg_locks l ON l.relation = c.oid AND l.locktype = 'relation' \
@@ -82,8 +82,8 @@ async fn locked_tables(client: &Client) -> Result<Finding> {
             AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d \
                                WHERE d.datname = pg_catalog.current_database()) \
           ORDER BY 1, 2",
-        copied('r'),
-        copied('p')
+        copied('r', chosen),
+        copied('p', chosen)
     );
     let mut objects = Vec::new();
     for row in &rows(client, "the locked tables", &sql).await? {

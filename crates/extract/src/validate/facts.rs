@@ -1,10 +1,10 @@
 //! What the source is and has that a target may lack.
 
-use pghaul_stage::{Database, Result, TableId};
-use pghaul_wire::Client;
+use pghaul_stage::{Database, Result, Selection, TableId};
+use pghaul_wire::{Chosen, Client};
 
 use crate::catalog::tables::{FROM, copied};
-use crate::catalog::{database, types};
+use crate::catalog::{database, left_out, types};
 use crate::portable::{Types, Versions};
 use crate::probe::Probe;
 use crate::session::{field, row, rows, size};
@@ -78,7 +78,12 @@ impl SourceFacts {
     }
 }
 
-pub(super) async fn read(client: &Client, server: &Probe) -> Result<SourceFacts> {
+pub(super) async fn read(
+    client: &Client,
+    server: &Probe,
+    chosen: &Chosen,
+    selection: &Selection,
+) -> Result<SourceFacts> {
     let one = row(
         client,
         "the size of the database",
@@ -87,7 +92,7 @@ pub(super) async fn read(client: &Client, server: &Probe) -> Result<SourceFacts>
                   WHERE s.name = 'shared_preload_libraries')",
     )
     .await?;
-    let tables = format!("SELECT count(*) FROM {FROM} WHERE {}", copied('r'));
+    let tables = format!("SELECT count(*) FROM {FROM} WHERE {}", copied('r', chosen));
     let tables = size(&row(client, "the number of tables", &tables).await?, 0)?;
     let preloaded: Option<&str> = field(&one, 1)?;
     Ok(SourceFacts {
@@ -96,8 +101,12 @@ pub(super) async fn read(client: &Client, server: &Probe) -> Result<SourceFacts>
         database: database::read(client, server).await?,
         tables,
         bytes: size(&one, 0)?,
-        roles: roles(client).await?,
-        extensions: extensions(client).await?,
+        roles: if selection.no_roles || !selection.has_schema() {
+            Vec::new()
+        } else {
+            roles(client).await?
+        },
+        extensions: extensions(client, chosen).await?,
         preloaded: preloaded
             .unwrap_or_default()
             .split(',')
@@ -106,10 +115,14 @@ pub(super) async fn read(client: &Client, server: &Probe) -> Result<SourceFacts>
             .collect(),
         collations: collations(client).await?,
         user_collations: user_collations(client).await?,
-        tablespaces: tablespaces(client).await?,
-        with_oids: with_oids(client, server.version).await?,
+        tablespaces: if selection.no_tablespaces || !selection.has_schema() {
+            Vec::new()
+        } else {
+            tablespaces(client).await?
+        },
+        with_oids: with_oids(client, server.version, chosen).await?,
         system_grants: objects(client, "privileges on catalogs", SYSTEM_GRANTS).await?,
-        types: types::read(client, server.version).await?,
+        types: types::read(client, server.version, chosen).await?,
     })
 }
 
@@ -124,10 +137,18 @@ async fn roles(client: &Client) -> Result<Vec<String>> {
     objects(client, "the roles", sql).await
 }
 
-async fn extensions(client: &Client) -> Result<Vec<Extension>> {
-    let sql = "SELECT e.extname::text, e.extversion FROM pg_catalog.pg_extension e \
-                WHERE e.extname <> 'plpgsql' ORDER BY 1";
-    let rows = rows(client, "the extensions", sql).await?;
+async fn extensions(client: &Client, chosen: &Chosen) -> Result<Vec<Extension>> {
+    let sql = format!(
+        "SELECT e.extname::text, e.extversion FROM pg_catalog.pg_extension e \
+          WHERE e.extname <> 'plpgsql' AND {} ORDER BY 1",
+        chosen.extensions("e")
+    );
+    let needed = left_out::needed(client, chosen).await?;
+    let wanted = |name: &str| {
+        chosen.is_of_everything() || needed.iter().any(|extension| extension.name == name)
+    };
+    let mut rows = rows(client, "the extensions", &sql).await?;
+    rows.retain(|row| wanted(row.get(0)));
     rows.iter()
         .map(|row| {
             Ok(Extension {
@@ -187,14 +208,14 @@ async fn tablespaces(client: &Client) -> Result<Vec<String>> {
     objects(client, "the tablespaces", sql).await
 }
 
-async fn with_oids(client: &Client, version: u32) -> Result<Vec<String>> {
+async fn with_oids(client: &Client, version: u32, chosen: &Chosen) -> Result<Vec<String>> {
     if version >= 120_000 {
         return Ok(Vec::new());
     }
     let sql = format!(
         "SELECT n.nspname, c.relname FROM {FROM} WHERE ({} OR {}) AND c.relhasoids ORDER BY 1, 2",
-        copied('r'),
-        copied('p')
+        copied('r', chosen),
+        copied('p', chosen)
     );
     let rows = rows(client, "tables with oids", &sql).await?;
     rows.iter()

@@ -1,30 +1,37 @@
 //! Whether the role sees everything: tables, sequences, large objects, rows, passwords.
 
 use pghaul_stage::{Check, Finding, Result, Side, TableId};
-use pghaul_wire::Client;
+use pghaul_wire::{Chosen, Client};
 
 use crate::catalog::row_security;
 use crate::catalog::tables::{FROM, copied};
 use crate::session::{field, row, rows};
 
-pub(super) async fn check(client: &Client) -> Result<Vec<Finding>> {
-    Ok(vec![
-        readable(client).await?,
-        row_security(client).await?,
-        passwords(client).await?,
-    ])
+pub(super) async fn check(
+    client: &Client,
+    chosen: &Chosen,
+    passwords_wanted: bool,
+) -> Result<Vec<Finding>> {
+    let mut findings = vec![
+        readable(client, chosen).await?,
+        row_security(client, chosen).await?,
+    ];
+    if passwords_wanted {
+        findings.push(passwords(client).await?);
+    }
+    Ok(findings)
 }
 
-async fn readable(client: &Client) -> Result<Finding> {
+async fn readable(client: &Client, chosen: &Chosen) -> Result<Finding> {
     let sql = format!(
         "SELECT c.relkind = 'S', n.nspname, c.relname FROM {FROM} \
           WHERE ({} OR {} OR {}) \
             AND NOT (pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
                      AND pg_catalog.has_table_privilege(c.oid, 'SELECT')) \
           ORDER BY n.nspname, c.relname",
-        copied('r'),
-        copied('p'),
-        copied('S')
+        copied('r', chosen),
+        copied('p', chosen),
+        copied('S', chosen)
     );
     let mut objects = Vec::new();
     for row in &rows(client, "the readable tables", &sql).await? {
@@ -62,8 +69,8 @@ async fn readable(client: &Client) -> Result<Finding> {
     .on(objects))
 }
 
-async fn row_security(client: &Client) -> Result<Finding> {
-    let hidden = row_security::hidden(client).await?;
+async fn row_security(client: &Client, chosen: &Chosen) -> Result<Finding> {
+    let hidden = row_security::hidden(client, chosen).await?;
     if hidden.is_empty() {
         return Ok(Finding::succeeded(
             Check::RowSecurity,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use pghaul_stage::{Check, Finding, Result, Side};
-use pghaul_wire::{Client, checkup};
+use pghaul_wire::{Chosen, Client, checkup};
 
 use crate::catalog::tables::{FROM, copied};
 use crate::session::{field, row, rows, size};
@@ -20,7 +20,7 @@ impl Settings {
     }
 }
 
-pub(super) async fn check(client: &Client, standby: bool) -> Result<Vec<Finding>> {
+pub(super) async fn check(client: &Client, chosen: &Chosen, standby: bool) -> Result<Vec<Finding>> {
     let what = "the settings";
     let sql = "SELECT s.name, s.setting FROM pg_catalog.pg_settings s \
                 WHERE s.name IN ('max_standby_streaming_delay', 'hot_standby_feedback')";
@@ -31,8 +31,8 @@ pub(super) async fn check(client: &Client, standby: bool) -> Result<Vec<Finding>
     let settings = Settings(settings);
     let sql = format!(
         "SELECT count(*) FROM {FROM} WHERE {} OR {}",
-        copied('r'),
-        copied('p')
+        copied('r', chosen),
+        copied('p', chosen)
     );
     let tables = size(&row(client, "the number of tables", &sql).await?, 0)?;
     Ok(vec![

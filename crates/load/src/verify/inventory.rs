@@ -8,6 +8,7 @@ use super::name::plain;
 use super::object;
 use super::report::{Difference, Report};
 use super::snapshot::{Session, maybe, number, text};
+use super::view::View;
 
 /// Kind and name of an object.
 type Name = (String, String);
@@ -25,8 +26,8 @@ struct Object {
 }
 
 /// Reads the objects of one side.
-pub(super) async fn read(session: &mut Session<'_>, privileges: bool) -> Result<Inventory> {
-    let sql = object::query(session.snapshot().version(), privileges);
+pub(super) async fn read(session: &mut Session<'_>, view: &View<'_>) -> Result<Inventory> {
+    let sql = object::query(session.snapshot().version(), view);
     let rows = session.read(&sql).await?;
     let name = |row| -> Result<Name> { Ok((text(row, 4)?.to_owned(), plain(text(row, 5)?))) };
     let mut by_address: HashMap<(u32, u32), Name> = HashMap::new();
@@ -36,7 +37,13 @@ pub(super) async fn read(session: &mut Session<'_>, privileges: bool) -> Result<
         }
     }
     let mut objects = BTreeMap::new();
+    let whole = view.chosen.is_of_all_relations();
     for row in &rows {
+        // Of a part of the database, only comments on what is in this part.
+        let about = (number(row, 2)?, number(row, 3)?);
+        if !whole && text(row, 4)? == "comment" && !by_address.contains_key(&about) {
+            continue;
+        }
         let parent = by_address.get(&(number(row, 2)?, number(row, 3)?)).cloned();
         let properties = plain(maybe(row, 6)?.unwrap_or_default());
         objects.insert(name(row)?, Object { parent, properties });

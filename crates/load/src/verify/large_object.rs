@@ -6,17 +6,31 @@ use super::relation::{Column, Share};
 /// Bytes of an object that the server holds at a time.
 const CHUNK: u32 = 4 << 20;
 
+/// What is compared of large objects besides their content.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rights {
+    /// Owners.
+    pub(super) owners: bool,
+    /// Grants.
+    pub(super) grants: bool,
+    /// Comments.
+    pub(super) comments: bool,
+}
+
 /// The columns that [`rows`] produces.
-pub(super) fn columns(privileges: bool) -> Vec<Column> {
-    let names: &[&str] = if privileges {
-        &["oid", "content", "comment", "owner", "grants"]
-    } else {
-        &["oid", "content", "comment"]
-    };
+pub(super) fn columns(rights: Rights) -> Vec<Column> {
+    let names = [
+        (true, "oid"),
+        (true, "content"),
+        (rights.comments, "comment"),
+        (rights.owners, "owner"),
+        (rights.grants, "grants"),
+    ];
     names
-        .iter()
+        .into_iter()
+        .filter_map(|(wanted, name)| wanted.then_some(name))
         .map(|name| Column {
-            name: (*name).to_owned(),
+            name: name.to_owned(),
             portable: None,
             varlena: false,
             bytes: None,
@@ -29,7 +43,7 @@ pub(super) fn columns(privileges: bool) -> Vec<Column> {
 ///
 /// Content is read by `lo_get`, not from the pages of `pg_largeobject`: an ordinary role may read
 /// it, and a hole is the same as zeros. An object ends with the first chunk that is not full.
-pub(super) fn rows(share: Share, image: &Image, privileges: bool) -> String {
+pub(super) fn rows(share: Share, image: &Image, rights: Rights) -> String {
     let filter = match share {
         Share::Remainder(remainder, modulus) => {
             format!("WHERE m.oid::bigint % {modulus} = {remainder}")
@@ -37,14 +51,19 @@ pub(super) fn rows(share: Share, image: &Image, privileges: bool) -> String {
         Share::All | Share::Blocks(..) => String::new(),
     };
     let digest = image.fingerprint("d.data");
-    let rights = if privileges {
-        ", pg_get_userbyid(m.lomowner) AS owner,
+    let mut extra = String::new();
+    if rights.comments {
+        extra += ", obj_description(m.oid, 'pg_largeobject') AS comment";
+    }
+    if rights.owners {
+        extra += ", pg_get_userbyid(m.lomowner) AS owner";
+    }
+    if rights.grants {
+        extra += ",
            (SELECT string_agg(g.grant, ', ' ORDER BY g.grant COLLATE \"C\")
               FROM (SELECT DISTINCT concat(x.privilege_type, ' to ', x.grantee::regrole, ' ', x.is_grantable)
-                      FROM aclexplode(m.lomacl) x WHERE x.grantee <> m.lomowner) g(\"grant\")) AS grants"
-    } else {
-        ""
-    };
+                      FROM aclexplode(m.lomacl) x WHERE x.grantee <> m.lomowner) g(\"grant\")) AS grants";
+    }
     let piece =
         |at: &str| format!("CROSS JOIN LATERAL (SELECT lo_get({at}, {CHUNK}) AS data OFFSET 0) d");
     format!(
@@ -54,7 +73,7 @@ pub(super) fn rows(share: Share, image: &Image, privileges: bool) -> String {
             UNION ALL
             SELECT p.oid, p.n + 1, length(d.data), {digest}
               FROM piece p {next} WHERE p.length = {CHUNK})
-          SELECT m.oid, p.content, obj_description(m.oid, 'pg_largeobject') AS comment {rights}
+          SELECT m.oid, p.content {extra}
             FROM (SELECT oid, string_agg(digest, '' ORDER BY n) AS content
                     FROM piece GROUP BY oid) p
             JOIN pg_largeobject_metadata m ON m.oid = p.oid) AS t",

@@ -9,83 +9,121 @@
 //! Not listed: what extensions own, the schema `pghaul`, subscriptions (they are never restored
 //! running) and user mappings (most roles cannot see them).
 
+use super::view::View;
+
 /// The query for a server of this version.
-pub(super) fn query(version: u32, privileges: bool) -> String {
+pub(super) fn query(version: u32, view: &View<'_>) -> String {
     let arms = [
-        schemas(privileges),
-        relations(privileges),
-        columns(version, privileges),
+        schemas(view),
+        relations(view),
+        columns(version, view),
         defaults(),
         indexes(version),
-        constraints(version),
+        constraints(version, view),
         triggers(version),
         rules(),
-        policies(),
-        functions(version, privileges),
-        types(privileges),
-        extensions(),
-        event_triggers(),
-        others(),
-        comments(),
+        policies(view),
+        functions(version, view),
+        types(view),
+        others(view),
     ];
-    let default_acls = privileges.then(default_privileges);
-    let arms: Vec<String> = arms.into_iter().chain(default_acls).collect();
-    format!("{PRELUDE} {}", arms.join("\nUNION ALL "))
+    let mut arms = Vec::from(arms);
+    if view.chosen.is_of_everything() {
+        arms.extend([extensions(view), event_triggers()]);
+    }
+    if view.comments {
+        arms.push(comments());
+    }
+    if view.grants {
+        arms.push(default_privileges(view));
+    }
+    format!("{} {}", prelude(version, view), arms.join("\nUNION ALL "))
 }
 
 /// The user's schemas (`own`), what extensions own (`member`), and the user's relations (`rel`).
-const PRELUDE: &str = "
-WITH own AS (
+///
+/// A partition whose parent is not selected is a table of its own (`orphan`).
+fn prelude(version: u32, view: &View<'_>) -> String {
+    let chosen = view.chosen;
+    let partition = if version >= 100_000 {
+        "c.relispartition"
+    } else {
+        "false"
+    };
+    let parent = if chosen.is_of_all_relations() {
+        "true".to_owned()
+    } else {
+        format!(
+            "EXISTS (SELECT FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+                      WHERE i.inhrelid = c.oid AND {})",
+            chosen.relations("p")
+        )
+    };
+    format!(
+        "
+WITH ns AS (
   SELECT n.oid, n.nspname, n.nspowner, n.nspacl FROM pg_namespace n
    WHERE n.nspname NOT IN ('pghaul', 'information_schema') AND n.nspname !~ '^pg_'),
+own AS (SELECT n.oid, n.nspname, n.nspowner, n.nspacl FROM ns n WHERE {schemas}),
 member AS (SELECT d.classid, d.objid FROM pg_depend d WHERE d.deptype = 'e'),
 rel AS (
   SELECT c.oid, c.relname, c.relkind, c.relpersistence, c.relowner, c.relacl, c.reloptions,
          c.relrowsecurity, c.relforcerowsecurity, c.relreplident, c.relispopulated,
-         c.relispartition, c.relpartbound, format('%I.%I', n.nspname, c.relname) AS name
-    FROM pg_class c JOIN own n ON n.oid = c.relnamespace
+         {partition} AND {parent} AS relispartition, {partition} AND NOT {parent} AS orphan,
+         c.relpartbound, format('%I.%I', n.nspname, c.relname) AS name
+    FROM pg_class c JOIN ns n ON n.oid = c.relnamespace
    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND c.relpersistence <> 't'
-     AND (1259, c.oid) NOT IN (SELECT m.classid::oid, m.objid FROM member m))";
-
-/// Owner and grants in words. Grants to the owner are left out, since their default grew with
-/// the versions, and grantors too.
-fn rights(privileges: bool, kind: char, acl: &str, owner: &str) -> String {
-    if !privileges {
-        return "NULL".to_owned();
-    }
-    format!(
-        "concat_ws('; ', 'owner ' || pg_get_userbyid({owner}), {})",
-        grants(
-            &format!("coalesce({acl}, acldefault('{kind}', {owner}))"),
-            owner
-        )
+     AND CASE c.relkind WHEN 'S' THEN {sequences} ELSE {relations} END
+     AND (1259, c.oid) NOT IN (SELECT m.classid::oid, m.objid FROM member m))",
+        schemas = chosen.schemas("n.oid"),
+        sequences = chosen.sequences("c"),
+        relations = chosen.relations("c"),
     )
 }
 
-fn grants(acl: &str, owner: &str) -> String {
+/// Owner and grants in words. Grants to the owner are left out, since their default grew with
+/// the versions, and grantors too.
+fn rights(view: &View<'_>, kind: char, acl: &str, owner: &str) -> String {
+    let mut rights = Vec::new();
+    if view.owners {
+        rights.push(format!("'owner ' || {}", view.role(owner)));
+    }
+    if view.grants {
+        let acl = format!("coalesce({acl}, acldefault('{kind}', {owner}))");
+        rights.push(grants(view, &acl, owner));
+    }
+    match rights.as_slice() {
+        [] => "NULL".to_owned(),
+        rights => format!("concat_ws('; ', {})", rights.join(", ")),
+    }
+}
+
+fn grants(view: &View<'_>, acl: &str, owner: &str) -> String {
+    let grantee = view.role("x.grantee");
     format!(
         "(SELECT 'grants ' || string_agg(g.item, ', ' ORDER BY g.item COLLATE \"C\")
             FROM (SELECT DISTINCT x.privilege_type || ' to '
-                      || CASE x.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(x.grantee)::text END
+                      || CASE x.grantee WHEN 0 THEN 'public' ELSE {grantee} END
                       || CASE WHEN x.is_grantable THEN ' with grant option' ELSE '' END AS item
                     FROM aclexplode({acl}) x WHERE x.grantee <> {owner}) g)"
     )
 }
 
 /// The owner of the schema public changed with PostgreSQL 15, so it is not compared.
-fn schemas(privileges: bool) -> String {
+fn schemas(view: &View<'_>) -> String {
     format!(
         "SELECT 2615 AS class, n.oid, 0 AS parent_class, 0::oid AS parent, 'schema' AS kind,
                 quote_ident(n.nspname) AS name,
                 CASE WHEN n.nspname <> 'public' THEN {} END AS detail
            FROM own n WHERE (2615, n.oid) NOT IN (SELECT m.classid::oid, m.objid FROM member m)",
-        rights(privileges, 'n', "n.nspacl", "n.nspowner")
+        rights(view, 'n', "n.nspacl", "n.nspowner")
     )
 }
 
-fn relations(privileges: bool) -> String {
-    let [table, sequence] =
-        ['r', 's'].map(|kind| rights(privileges, kind, "c.relacl", "c.relowner"));
+fn relations(view: &View<'_>) -> String {
+    let parents = view.chosen.relations("p");
+    let rows = view.chosen.rows("c");
+    let [table, sequence] = ['r', 's'].map(|kind| rights(view, kind, "c.relacl", "c.relowner"));
     format!(
         "SELECT 1259, c.oid, 0, 0,
                 CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table'
@@ -98,12 +136,13 @@ fn relations(privileges: bool) -> String {
                   CASE WHEN c.relforcerowsecurity THEN 'forced row security' END,
                   CASE WHEN c.relkind IN ('r', 'p', 'm') AND c.relreplident <> 'd'
                     THEN 'replica identity ' || c.relreplident::text END,
-                  CASE WHEN NOT c.relispopulated THEN 'not populated' END,
+                  CASE WHEN NOT c.relispopulated AND {rows} THEN 'not populated' END,
                   'options ' || nullif(array_to_string(c.reloptions, ', '), ''),
                   (SELECT 'partitioned by ' || p.partstrat::text || ' of ' || p.partnatts
                      FROM pg_partitioned_table p WHERE p.partrelid = c.oid),
                   (SELECT 'child of ' || string_agg(i.inhparent::regclass::text, ', ' ORDER BY i.inhseqno)
-                     FROM pg_inherits i WHERE i.inhrelid = c.oid),
+                     FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+                    WHERE i.inhrelid = c.oid AND {parents}),
                   CASE WHEN c.relispartition THEN pg_get_expr(c.relpartbound, c.oid) END,
                   (SELECT format('%s start %s increment %s from %s to %s cache %s%s',
                             s.seqtypid::regtype, s.seqstart, s.seqincrement, s.seqmin, s.seqmax,
@@ -116,14 +155,14 @@ fn relations(privileges: bool) -> String {
 
 /// Columns are named below their relation, see [`inventory`](super::inventory). Since PostgreSQL 17
 /// partitions repeat the identity of their parents' columns.
-fn columns(version: u32, privileges: bool) -> String {
+fn columns(version: u32, view: &View<'_>) -> String {
     let generated = if version >= 120_000 {
         "CASE a.attgenerated WHEN 's' THEN 'generated stored' WHEN 'v' THEN 'generated virtual' END"
     } else {
         "NULL"
     };
-    let grants = if privileges {
-        grants("a.attacl", "c.relowner")
+    let grants = if view.grants {
+        grants(view, "a.attacl", "c.relowner")
     } else {
         "NULL".to_owned()
     };
@@ -190,11 +229,20 @@ fn indexes(version: u32) -> String {
 
 /// Constraints that a partition has from its parent go with the parent's; `NOT NULL`, which is
 /// a constraint since PostgreSQL 18, is a property of the column here.
-fn constraints(version: u32) -> String {
+fn constraints(version: u32, view: &View<'_>) -> String {
     let own = if version >= 110_000 {
-        "AND k.conparentid = 0"
+        "AND (k.conparentid = 0 OR c.orphan AND k.contype IN ('p', 'u', 'x'))"
     } else {
         ""
+    };
+    // A foreign key to a table that is not selected is left out.
+    let references = if view.chosen.is_of_all_relations() {
+        String::new()
+    } else {
+        format!(
+            "AND (k.contype <> 'f' OR EXISTS (SELECT FROM pg_class f WHERE f.oid = k.confrelid AND {}))",
+            view.chosen.relations("f")
+        )
     };
     format!(
         "SELECT 2606, k.oid, CASE WHEN k.conrelid <> 0 THEN 1259 ELSE 1247 END,
@@ -218,7 +266,7 @@ fn constraints(version: u32) -> String {
                   CASE WHEN k.connoinherit AND k.contype = 'c' THEN 'not inherited' END,
                   CASE WHEN NOT k.convalidated THEN 'not validated' END)
            FROM pg_constraint k LEFT JOIN rel c ON c.oid = k.conrelid
-          WHERE k.contype IN ('c', 'f', 'p', 'u', 'x') {own}
+          WHERE k.contype IN ('c', 'f', 'p', 'u', 'x') {own} {references}
             AND (c.oid IS NOT NULL
                  OR k.conrelid = 0 AND k.connamespace IN (SELECT n.oid FROM own n)
                     AND (1247, k.contypid) NOT IN (SELECT m.classid::oid, m.objid FROM member m))"
@@ -262,18 +310,20 @@ fn rules() -> String {
     )
 }
 
-fn policies() -> String {
-    "SELECT 3256, p.oid, 1259, c.oid, 'policy', format('%I on %s', p.polname, c.name),
+fn policies(view: &View<'_>) -> String {
+    let role = view.role("r");
+    format!(
+        "SELECT 3256, p.oid, 1259, c.oid, 'policy', format('%I on %s', p.polname, c.name),
             concat_ws('; ', 'for ' || p.polcmd::text,
               CASE WHEN NOT p.polpermissive THEN 'restrictive' END,
               'to ' || (SELECT string_agg(g.name, ', ' ORDER BY g.name COLLATE \"C\")
-                          FROM (SELECT CASE r WHEN 0 THEN 'public' ELSE pg_get_userbyid(r)::text END
+                          FROM (SELECT CASE r WHEN 0 THEN 'public' ELSE {role} END
                                   FROM unnest(p.polroles) r) g(name)))
        FROM rel c JOIN pg_policy p ON p.polrelid = c.oid"
-        .to_owned()
+    )
 }
 
-fn functions(version: u32, privileges: bool) -> String {
+fn functions(version: u32, view: &View<'_>) -> String {
     let kind = if version >= 110_000 {
         "CASE p.prokind WHEN 'a' THEN 'aggregate' WHEN 'p' THEN 'procedure'
            WHEN 'w' THEN 'window function' ELSE 'function' END"
@@ -299,12 +349,12 @@ fn functions(version: u32, privileges: bool) -> String {
           WHERE (1255, p.oid) NOT IN (SELECT m.classid::oid, m.objid FROM member m)
             AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 1255 AND d.objid = p.oid
                                                       AND d.deptype = 'i')",
-        rights(privileges, 'f', "p.proacl", "p.proowner")
+        rights(view, 'f', "p.proacl", "p.proowner")
     )
 }
 
 /// Neither array types nor row types nor multiranges: they come with their base.
-fn types(privileges: bool) -> String {
+fn types(view: &View<'_>) -> String {
     format!(
         "SELECT 1247, t.oid, 0, 0,
                 CASE t.typtype WHEN 'd' THEN 'domain' WHEN 'e' THEN 'enum' WHEN 'r' THEN 'range type'
@@ -322,14 +372,17 @@ fn types(privileges: bool) -> String {
             AND (t.typrelid = 0 OR EXISTS (SELECT FROM rel c WHERE c.oid = t.typrelid AND c.relkind = 'c'))
             AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)
             AND (1247, t.oid) NOT IN (SELECT m.classid::oid, m.objid FROM member m)",
-        rights(privileges, 'T', "t.typacl", "t.typowner")
+        rights(view, 'T', "t.typacl", "t.typowner")
     )
 }
 
 /// By name only: the target may well have a newer version.
-fn extensions() -> String {
-    "SELECT 3079, e.oid, 0, 0, 'extension', quote_ident(e.extname), NULL FROM pg_extension e"
-        .to_owned()
+fn extensions(view: &View<'_>) -> String {
+    format!(
+        "SELECT 3079, e.oid, 0, 0, 'extension', quote_ident(e.extname), NULL
+           FROM pg_extension e WHERE {}",
+        view.chosen.extensions("e")
+    )
 }
 
 fn event_triggers() -> String {
@@ -346,7 +399,7 @@ fn event_triggers() -> String {
 /// The rest by name, for which PostgreSQL knows how to say it. Identifiers below 16384 are the
 /// server's own, and publications named `pghaul` are ours. A cast that belongs to its type, from a
 /// range to its multirange, came with PostgreSQL 14.
-fn others() -> String {
+fn others(view: &View<'_>) -> String {
     const CATALOGS: [&str; 18] = [
         "pg_am",
         "pg_cast",
@@ -367,6 +420,14 @@ fn others() -> String {
         "pg_ts_parser",
         "pg_ts_template",
     ];
+    let mut selected = match view.chosen.is_of_everything() {
+        true => "(i.schema IS NULL OR i.schema IN (SELECT quote_ident(o.nspname) FROM own o))",
+        false => "i.schema IN (SELECT quote_ident(o.nspname) FROM own o)",
+    }
+    .to_owned();
+    if !view.chosen.is_of_all_relations() {
+        selected += " AND o.class <> 'pg_publication_rel'::regclass";
+    }
     let objects: Vec<String> = CATALOGS
         .iter()
         .map(|catalog| format!("SELECT '{catalog}'::regclass AS class, oid FROM {catalog}"))
@@ -374,7 +435,7 @@ fn others() -> String {
     format!(
         "SELECT o.class::oid::bigint, o.oid, 0, 0, i.type, i.identity, NULL
            FROM ({}) o CROSS JOIN LATERAL pg_identify_object(o.class, o.oid, 0) i
-          WHERE o.oid >= 16384
+          WHERE o.oid >= 16384 AND {selected}
             AND i.identity !~ '(^| in publication )\"?pghaul([_\"-]|$)'
             AND (o.class::oid, o.oid) NOT IN (SELECT m.classid::oid, m.objid FROM member m)
             AND NOT EXISTS (SELECT FROM pg_depend d
@@ -395,13 +456,17 @@ fn comments() -> String {
         .to_owned()
 }
 
-fn default_privileges() -> String {
+fn default_privileges(view: &View<'_>) -> String {
+    let everything = view.chosen.is_of_everything();
     format!(
         "SELECT 826, a.oid, 0, 0, 'default privileges',
-                concat('of ', pg_get_userbyid(a.defaclrole), ' for ', a.defaclobjtype,
+                concat('of ', {}, ' for ', a.defaclobjtype,
                        ' in ' || quote_ident(n.nspname)),
                 {}
-           FROM pg_default_acl a LEFT JOIN pg_namespace n ON n.oid = a.defaclnamespace",
-        grants("a.defaclacl", "a.defaclrole")
+           FROM pg_default_acl a LEFT JOIN pg_namespace n ON n.oid = a.defaclnamespace
+          WHERE CASE a.defaclnamespace WHEN 0 THEN {everything}
+                  ELSE a.defaclnamespace IN (SELECT o.oid FROM own o) END",
+        view.role("a.defaclrole"),
+        grants(view, "a.defaclacl", "a.defaclrole")
     )
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use pghaul_stage::{Result, TableId};
-use pghaul_wire::quote;
+use pghaul_wire::{Chosen, quote};
 
 use super::image::Image;
-use super::large_object;
+use super::large_object::{self, Rights};
 use super::report::{Difference, Report};
 use super::snapshot::{Session, boolean, maybe, number, one, text};
 
@@ -22,8 +22,8 @@ pub(super) struct Relation {
     pub(super) columns: Vec<Column>,
     /// The columns that identify a row; empty if none do.
     pub(super) key: Vec<String>,
-    /// Whether the comparison includes owners and grants of large objects.
-    privileges: bool,
+    /// What of large objects is compared besides content.
+    rights: Rights,
     sizes: [Size; 2],
 }
 
@@ -78,14 +78,14 @@ impl Relation {
     /// The large objects of both sides.
     pub(super) async fn large_objects(
         [source, target]: &mut [Session<'_>; 2],
-        privileges: bool,
+        rights: Rights,
     ) -> Result<Self> {
         let sizes = tokio::try_join!(large_objects_size(source), large_objects_size(target))?;
         Ok(Self {
             table: None,
-            columns: large_object::columns(privileges),
+            columns: large_object::columns(rights),
             key: vec!["oid".to_owned()],
-            privileges,
+            rights,
             sizes: sizes.into(),
         })
     }
@@ -101,7 +101,7 @@ impl Relation {
     /// The rows of a share, as what follows FROM, under the alias `t`.
     pub(super) fn rows(&self, share: Share, image: &Image) -> String {
         let Some(table) = &self.table else {
-            return large_object::rows(share, image, self.privileges);
+            return large_object::rows(share, image, self.rights);
         };
         let from = format!(
             "ONLY {}.{} AS t",
@@ -145,8 +145,16 @@ impl Relation {
 /// The tables of one side with their columns and keys.
 ///
 /// A key is the primary key, or a unique index without NULLs, predicates and expressions.
-pub(super) async fn read(session: &mut Session<'_>) -> Result<BTreeMap<TableId, Table>> {
+pub(super) async fn read(
+    session: &mut Session<'_>,
+    chosen: &Chosen,
+) -> Result<BTreeMap<TableId, Table>> {
     let snapshot = session.snapshot();
+    let selected = format!(
+        "{TABLES} AND {} AND {}",
+        chosen.relations("c"),
+        chosen.rows("c")
+    );
     // Range scans by ctid came with PostgreSQL 14.
     let cuttable = snapshot.version() >= 140_000;
     let key_columns = if snapshot.version() >= 110_000 {
@@ -171,7 +179,7 @@ pub(super) async fn read(session: &mut Session<'_>) -> Result<BTreeMap<TableId, 
                                      WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey::int2[])
                                        AND NOT a.attnotnull)
                   ORDER BY NOT i.indisprimary, i.indnatts, i.indexrelid LIMIT 1) k ON true
-              WHERE {TABLES}"
+              WHERE {selected}"
         ))
         .await?;
     let columns = session
@@ -202,7 +210,7 @@ pub(super) async fn read(session: &mut Session<'_>) -> Result<BTreeMap<TableId, 
                              AND p.proname IN ('float4send', 'float8send', 'charsend',
                                  'point_send', 'lseg_send', 'path_send', 'box_send',
                                  'poly_send', 'line_send', 'circle_send')) f
-              WHERE {TABLES}
+              WHERE {selected}
               ORDER BY c.oid, a.attnum"
         ))
         .await?;
@@ -293,7 +301,7 @@ pub(super) fn pair(
             table: Some(id),
             columns: ours.columns,
             key: ours.key,
-            privileges: false,
+            rights: Rights::default(),
             sizes: [ours.size, theirs.size],
         });
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pghaul_stage::{Result, TableId};
-use pghaul_wire::quote;
+use pghaul_wire::{Chosen, quote};
 
 use super::report::{Difference, Report};
 use super::snapshot::{Session, boolean, number, text};
@@ -12,17 +12,23 @@ use super::snapshot::{Session, boolean, number, text};
 const PER_QUERY: usize = 200;
 
 /// The value of every sequence and whether it was handed out.
-pub(super) async fn read(session: &mut Session<'_>) -> Result<BTreeMap<TableId, (i64, bool)>> {
+pub(super) async fn read(
+    session: &mut Session<'_>,
+    chosen: &Chosen,
+) -> Result<BTreeMap<TableId, (i64, bool)>> {
     let rows = session
-        .read(
+        .read(&format!(
             "SELECT n.nspname, c.relname
                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
               WHERE c.relkind = 'S' AND c.relpersistence <> 't'
                 AND n.nspname NOT IN ('pghaul', 'information_schema') AND n.nspname !~ '^pg_'
                 AND NOT EXISTS (SELECT FROM pg_depend d
                                  WHERE d.classid = 'pg_class'::regclass
-                                   AND d.objid = c.oid AND d.deptype = 'e')",
-        )
+                                   AND d.objid = c.oid AND d.deptype = 'e')
+                AND {} AND {}",
+            chosen.sequences("c"),
+            chosen.rows("c")
+        ))
         .await?;
     let names = rows
         .iter()

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use pghaul_stage::{Error, Kind, Result, Side};
-use pghaul_wire::{Canceller, Client, Conninfo, quote, server_error};
+use pghaul_stage::{Error, Kind, Result, Selection, Side};
+use pghaul_wire::{Canceller, Chosen, Client, Conninfo, quote, server_error};
 use tokio::runtime::Handle;
 use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 
@@ -81,6 +81,21 @@ impl Snapshot {
             a.float_digits = 0;
             b.float_digits = 0;
         }
+    }
+
+    /// The search path that this side's sessions begin with.
+    pub(super) async fn search_path(&self) -> Result<String> {
+        pghaul_wire::search_path(&self.holder).await
+    }
+
+    /// What is selected of this side; `lenient` if a pattern may match nothing.
+    pub(super) async fn choose(
+        &self,
+        selection: &Selection,
+        path: &str,
+        lenient: bool,
+    ) -> Result<Chosen> {
+        Chosen::resolve(&self.holder, selection, path, lenient).await
     }
 
     /// A session that reads under this snapshot.

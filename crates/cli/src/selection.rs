@@ -1,0 +1,123 @@
+//! The flags that select a part of a database, and of its properties.
+
+use clap::Args;
+use pghaul_stage::{Content, Selection};
+
+/// What to carry over, or to compare.
+#[derive(Debug, Clone, Default, Args)]
+#[command(
+    next_help_heading = "Selection (patterns as for pg_dump; every flag with one may be repeated)"
+)]
+pub(crate) struct Selecting {
+    /// Only schemas that match, with what is in them
+    #[arg(long = "schema", value_name = "PATTERN")]
+    schemas: Vec<String>,
+
+    /// No schemas that match
+    #[arg(long = "exclude-schema", value_name = "PATTERN")]
+    exclude_schemas: Vec<String>,
+
+    /// Only tables, views and sequences that match
+    #[arg(long = "table", value_name = "PATTERN")]
+    tables: Vec<String>,
+
+    /// No tables, views and sequences that match
+    #[arg(long = "exclude-table", value_name = "PATTERN")]
+    exclude_tables: Vec<String>,
+
+    /// No rows of tables that match
+    #[arg(long = "exclude-table-data", value_name = "PATTERN")]
+    exclude_table_data: Vec<String>,
+
+    /// No extensions that match
+    #[arg(long = "exclude-extension", value_name = "PATTERN")]
+    exclude_extensions: Vec<String>,
+
+    /// Definitions without rows, values of sequences and large objects
+    #[arg(long)]
+    schema_only: bool,
+
+    /// Do not set owners: all objects belong to the target's role
+    #[arg(long)]
+    no_owner: bool,
+
+    /// No grants and no default privileges
+    #[arg(long, alias = "no-privileges")]
+    no_acl: bool,
+
+    /// No comments
+    #[arg(long)]
+    no_comments: bool,
+
+    /// A role of the source, and the role of the target that stands for it
+    #[arg(long = "role-map", value_name = "OLD=NEW", value_parser = parse_mapping)]
+    role_map: Vec<(String, String)>,
+}
+
+/// What to do without, besides a selection.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Left alone")]
+pub(crate) struct Leaving {
+    /// Create no roles
+    #[arg(long)]
+    no_roles: bool,
+
+    /// Create roles without passwords, and do not read those of the source
+    #[arg(long)]
+    no_role_passwords: bool,
+
+    /// Create everything in the default tablespace
+    #[arg(long)]
+    no_tablespaces: bool,
+
+    /// Neither carry planner statistics over nor collect them
+    #[arg(long)]
+    no_analyze: bool,
+}
+
+impl Selecting {
+    /// The selection that these flags say.
+    pub(crate) fn selection(&self) -> Selection {
+        Selection {
+            schemas: self.schemas.clone(),
+            exclude_schemas: self.exclude_schemas.clone(),
+            tables: self.tables.clone(),
+            exclude_tables: self.exclude_tables.clone(),
+            exclude_table_data: self.exclude_table_data.clone(),
+            exclude_extensions: self.exclude_extensions.clone(),
+            content: if self.schema_only {
+                Content::SchemaOnly
+            } else {
+                Content::All
+            },
+            no_owner: self.no_owner,
+            no_acl: self.no_acl,
+            no_comments: self.no_comments,
+            role_map: self.role_map.iter().cloned().collect(),
+            ..Selection::default()
+        }
+    }
+}
+
+impl Leaving {
+    /// A selection without what these flags leave alone.
+    pub(crate) fn apply(&self, selection: Selection) -> Selection {
+        Selection {
+            no_roles: self.no_roles,
+            no_role_passwords: self.no_role_passwords,
+            no_tablespaces: self.no_tablespaces,
+            no_analyze: self.no_analyze,
+            ..selection
+        }
+    }
+}
+
+/// Two names of roles, as the servers spell them.
+fn parse_mapping(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((old, new)) if !old.is_empty() && !new.is_empty() => {
+            Ok((old.to_owned(), new.to_owned()))
+        }
+        _ => Err("write the source's role, =, and the target's role".to_owned()),
+    }
+}

@@ -1,0 +1,143 @@
+//! What of the source's schema is restored: the part that was selected, under the names and with
+//! the properties that were asked for.
+
+use std::collections::HashSet;
+
+use pghaul_stage::{Catalog, Event, Observer, Omission};
+use pghaul_wire::quote::ident;
+
+use crate::archive::{Archive, Entry};
+use crate::entry::Unit;
+use crate::present::Present;
+use crate::role_map;
+
+/// The catalog as the target is to have it.
+pub(crate) fn apply(catalog: &Catalog, observer: &dyn Observer) -> Catalog {
+    let mut catalog = catalog.clone();
+    for role in role_map::rename_all(&mut catalog) {
+        observer.observe(&Event::Omitted(&Omission::new(
+            format!("password of role {role:?}"),
+            "its hash of the kind md5 is bound to the role's name on the source",
+        )));
+    }
+    let selection = &catalog.selection;
+    let database = &mut catalog.database;
+    if selection.no_owner {
+        for home in &mut catalog.homes {
+            home.owner.clear();
+        }
+    }
+    if selection.no_acl {
+        database.acl = None;
+        catalog.parameter_grants.clear();
+    }
+    if selection.no_comments {
+        database.comment = None;
+        for role in &mut catalog.roles {
+            role.comment = None;
+        }
+    }
+    if selection.no_roles {
+        catalog.roles.clear();
+        catalog.memberships.clear();
+        catalog.parameter_grants.clear();
+        catalog.role_settings.clear();
+    }
+    catalog
+}
+
+/// Removes what is not restored from an archive, and changes what is restored otherwise.
+pub(crate) fn choose(archive: &mut Archive, catalog: &Catalog) {
+    let selection = &catalog.selection;
+    // Comments and the like go with what they are about, which comes before them.
+    let mut gone: HashSet<i32> = HashSet::new();
+    archive.entries.retain(|entry| {
+        let dependent = matches!(entry.desc.as_str(), "COMMENT" | "SECURITY LABEL" | "ACL");
+        let goes = is_left_out(entry, catalog)
+            || dependent && entry.dependencies.iter().any(|on| gone.contains(on))
+            || match entry.desc.as_str() {
+                "ACL" | "DEFAULT ACL" => selection.no_acl,
+                "COMMENT" => selection.no_comments,
+                "MATERIALIZED VIEW DATA" => !selection.has_rows(),
+                _ => false,
+            };
+        if goes {
+            gone.insert(entry.id);
+        }
+        !goes
+    });
+    for entry in &mut archive.entries {
+        role_map::rename(entry, selection);
+        // Asked for by name, the schema that every database has is in the archive, too.
+        if entry.desc == "SCHEMA" && entry.tag == "public" {
+            entry.definition = entry.definition.replacen(
+                "CREATE SCHEMA public",
+                "CREATE SCHEMA IF NOT EXISTS public",
+                1,
+            );
+        }
+        if selection.no_owner {
+            entry.owner.clear();
+        }
+        if selection.no_tablespaces && entry.tablespace.is_some() {
+            entry.tablespace = Some(String::new());
+        }
+    }
+}
+
+/// Whether an entry refers to what is not selected.
+fn is_left_out(entry: &Entry, catalog: &Catalog) -> bool {
+    catalog.left_out.iter().any(|one| {
+        one.kind == entry.desc
+            && if one.oid == 0 {
+                one.schema == entry.schema && one.name == entry.tag
+            } else {
+                one.oid == entry.oid
+            }
+    })
+}
+
+/// Says what is left out because something else is not selected.
+pub(crate) fn tell(catalog: &Catalog, observer: &dyn Observer) {
+    for omission in omissions(catalog) {
+        observer.observe(&Event::Omitted(&omission));
+    }
+}
+
+/// What is left out because something else is not selected. What was excluded by name needs no
+/// word.
+pub(crate) fn omissions(catalog: &Catalog) -> Vec<Omission> {
+    let told = catalog.left_out.iter().filter(|one| !one.object.is_empty());
+    told.map(|one| Omission::new(one.object.clone(), one.reason.clone()))
+        .collect()
+}
+
+/// The schemas and extensions that selected objects need without being in the archive.
+pub(crate) fn ground(catalog: &Catalog, present: &Present) -> Vec<Unit> {
+    let schema = |name: &str| format!("CREATE SCHEMA IF NOT EXISTS {};", ident(name));
+    let homes = catalog.homes.iter().map(|home| Unit {
+        step: format!("schema {}", home.name),
+        subject: format!("schema {}", home.name),
+        sql: schema(&home.name),
+        owner: (home.name != "public" && present.power.acts_for(&home.owner)).then(|| {
+            format!(
+                "ALTER SCHEMA {} OWNER TO {};",
+                ident(&home.name),
+                ident(&home.owner)
+            )
+        }),
+        ..Unit::default()
+    });
+    let needed = catalog.needed.iter().map(|extension| Unit {
+        step: format!("extension {}", extension.name),
+        subject: format!("extension {}", extension.name),
+        sql: format!(
+            "{}\nCREATE EXTENSION IF NOT EXISTS {} WITH SCHEMA {};",
+            schema(&extension.schema),
+            ident(&extension.name),
+            ident(&extension.schema)
+        ),
+        ..Unit::default()
+    });
+    homes.chain(needed).collect()
+}
