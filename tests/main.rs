@@ -9,6 +9,7 @@ mod faults;
 mod harness;
 mod large_rows;
 mod managed;
+mod many_tables;
 mod migrate;
 mod objects;
 mod selection;

@@ -96,6 +96,10 @@ GROUP BY n.nspname, c.relname;
 SELECT format('event trigger %s: %s', to_json(evtname), json_build_array(evtevent, evtenabled))
 FROM pg_event_trigger;
 
+-- Subscriptions: off, and without a slot to drop.
+SELECT format('subscription %s: %s', to_json(subname), json_build_array(subenabled, subslotname))
+FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database());
+
 -- The database itself, apart from its name. The locale's provider came with PostgreSQL 15, its
 -- locale and rules have changed their names since.
 SELECT format('database: %s', jsonb_build_object(

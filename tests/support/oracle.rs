@@ -194,6 +194,12 @@ fn baseline(source: &Cluster, db: &str, target: &Cluster) -> Vec<String> {
     let mut restore = target.client("pg_restore", scratch);
     let restored = pg::run(restore.arg(&archive));
     let found = definitions(target, scratch);
+    // A database with subscriptions is not dropped.
+    let subscriptions = "SELECT format('ALTER SUBSCRIPTION %I SET (slot_name = NONE)', subname),
+        format('DROP SUBSCRIPTION %I', subname)
+        FROM pg_subscription JOIN pg_database AS d ON d.oid = subdbid
+        WHERE d.datname = current_database() \\gexec";
+    target.psql(scratch, subscriptions);
     target.psql("postgres", &format!("DROP DATABASE \"{scratch}\""));
     // What these programs write is not meant for servers older than they are.
     let version = pg::run(source.client("pg_restore", db).arg("--version")).unwrap_or_default();

@@ -38,7 +38,7 @@ pub(crate) struct Inventory {
     pub(crate) large_objects: LargeObjects,
     /// Tables whose rows have identifiers that are not copied.
     pub(crate) with_oids: Vec<TableId>,
-    /// Subscriptions that the archive will not have.
+    /// Subscriptions that the archive will not have, and extensions' tables that cannot be read.
     pub(crate) hidden: Vec<Omission>,
     /// Bytes of a block.
     pub(crate) block_size: u64,
@@ -62,11 +62,12 @@ impl Inventory {
         let types = types::read(client, server.version, chosen).await?;
         let large_objects = large_objects::read(client, chosen).await?;
         let with_oids = object_identifiers::read(client, server.version, chosen).await?;
-        let hidden = if chosen.is_of_everything() {
+        let mut hidden = if chosen.is_of_everything() {
             subscriptions::hidden(client).await?
         } else {
             Vec::new()
         };
+        hidden.append(&mut extensions::unreadable(client).await?);
         let (roles, role_settings) = roles::read(client, selection).await?;
         let catalog = Catalog {
             server: Server {

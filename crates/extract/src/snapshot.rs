@@ -365,15 +365,15 @@ async fn blockers(holder: &Client, version: u32, chosen: &Chosen) -> Result<Vec<
 ///
 /// `pg_class` is read under the snapshot, while `pg_relation_filenode` answers with the present
 /// state; `pg_locks` proves that the lock is on this table and not on another one that had
-/// meanwhile taken its name.
+/// meanwhile taken its name. `NOT IN` hashes the locks; a join would compare each table with each
+/// lock, because the planner expects few.
 async fn disturbed(holder: &Client, chosen: &Chosen) -> Result<Option<String>> {
     let sql = format!(
         "SELECT n.nspname, c.relname FROM {} \
-           LEFT JOIN (SELECT DISTINCT l.relation FROM pg_catalog.pg_locks l \
-                       WHERE l.pid = pg_catalog.pg_backend_pid() AND l.granted \
-                         AND l.locktype = 'relation' AND l.mode = 'AccessShareLock') l \
-                  ON l.relation = c.oid \
-          WHERE {} AND (l.relation IS NULL \
+          WHERE {} AND (c.oid NOT IN (SELECT l.relation FROM pg_catalog.pg_locks l \
+                        WHERE l.pid = pg_catalog.pg_backend_pid() AND l.granted \
+                          AND l.locktype = 'relation' AND l.mode = 'AccessShareLock' \
+                          AND l.relation IS NOT NULL) \
                 OR c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid)) \
           LIMIT 1",
         tables::FROM,

@@ -169,7 +169,8 @@ pub struct Index {
     pub name: String,
     /// The table it is on.
     pub table: TableId,
-    /// The statement that creates it, as `pg_get_indexdef` prints it.
+    /// The statement that creates it, as `pg_get_indexdef` prints it; may be empty unless it is
+    /// separable.
     pub definition: String,
     /// The constraint it implements, by object identifier.
     pub constraint: Option<u32>,

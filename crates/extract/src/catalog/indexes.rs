@@ -6,20 +6,21 @@ use pghaul_wire::{Chosen, Client};
 use super::tables::{FROM, copied};
 use crate::session::{field, rows, size};
 
-/// Every valid index of the tables.
-///
 /// A constraint can adopt a btree index over plain columns in default order; what else
 /// `ADD CONSTRAINT … USING INDEX` asks for (default operator classes and collations) every
 /// constraint's index has already.
 ///
 /// Source: PostgreSQL's manual, ALTER TABLE.
+const SEPARABLE: &str = "coalesce(am.amname = 'btree' AND con.contype IN ('p', 'u') \
+    AND i.indexprs IS NULL AND i.indpred IS NULL AND NOT 0 <> ANY (i.indoption::int2[]), false)";
+
+/// Every valid index of the tables. Definitions, which cost the server most, are asked for only
+/// where they are needed.
 pub(crate) async fn read(client: &Client, chosen: &Chosen) -> Result<Vec<Index>> {
     let sql = format!(
         "SELECT i.indexrelid, ic.relname, n.nspname, c.relname, \
-                pg_catalog.pg_get_indexdef(i.indexrelid), con.oid, con.contype::text, \
-                coalesce(am.amname = 'btree' AND con.contype IN ('p', 'u') \
-                         AND i.indexprs IS NULL AND i.indpred IS NULL \
-                         AND NOT 0 <> ANY (i.indoption::int2[]), false), \
+                CASE WHEN {SEPARABLE} THEN pg_catalog.pg_get_indexdef(i.indexrelid) ELSE '' END, \
+                con.oid, con.contype::text, {SEPARABLE}, \
                 coalesce(pg_catalog.pg_relation_size(i.indexrelid), 0) \
            FROM {FROM} \
            JOIN pg_catalog.pg_index i ON i.indrelid = c.oid \

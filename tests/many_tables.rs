@@ -1,0 +1,82 @@
+//! Thousands of small tables: few commits, little memory, and no step whose cost grows faster than
+//! their number.
+
+use std::env;
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::oracle::assert_migrated;
+use crate::support::{Cluster, Pair, fixture};
+
+/// Memory of pghaul itself, besides what it keeps of each table.
+const BASE: u64 = 60 << 20;
+
+/// What it may keep of a table: names, columns, statements, of it and its indexes and keys.
+const PER_TABLE: u64 = 30 << 10;
+
+/// Migrates this many tables; returns the commits on the target.
+fn migrate(tables: u32) -> i64 {
+    // Each table, index and sequence takes a lock until the snapshot ends.
+    let server = || {
+        let locks = (tables / 20).max(64).to_string();
+        Cluster::builder()
+            .conf("max_locks_per_transaction", &locks)
+            .start()
+    };
+    let pair = Pair {
+        source: server(),
+        target: server(),
+    };
+    fixture::many_tables(&pair.source, "many", tables);
+    let before = commits(&pair.target);
+    let patience = Duration::from_secs(120 + u64::from(tables) / 20);
+    let call = pair.pghaul("many", &["migrate", "--verify"]);
+    let mut running = call.timeout(patience).spawn();
+    let mut peak = 0;
+    let begun = Instant::now();
+    while running.is_running() && begun.elapsed() < patience {
+        peak = memory(running.pid()).unwrap_or(peak);
+        thread::sleep(Duration::from_millis(20));
+    }
+    running.wait().expect(0);
+    let most = BASE + PER_TABLE * u64::from(tables);
+    assert!(
+        peak > 0 && peak < most,
+        "{peak} bytes of memory for {tables} tables, more than {most}"
+    );
+    let commits = commits(&pair.target) - before;
+    assert_migrated(&pair.source, "many", &pair.target, "many");
+    commits
+}
+
+#[test]
+fn thousands_of_tables_take_few_commits_and_little_memory() {
+    let commits = migrate(3000);
+    assert!(commits < 1000, "{commits} commits for 3,000 tables");
+}
+
+#[test]
+#[ignore = "many minutes: PGHAUL_TABLES=100000 cargo nextest run --run-ignored only many_tables"]
+fn a_hundred_thousand_tables() {
+    let tables = env::var("PGHAUL_TABLES").map_or(20_000, |n| n.parse().expect("a number"));
+    migrate(tables);
+}
+
+/// The most memory that this process has had so far.
+fn memory(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kilobytes << 10)
+}
+
+/// Transactions committed on a server so far.
+fn commits(cluster: &Cluster) -> i64 {
+    // Sessions report when they end, or a second later.
+    thread::sleep(Duration::from_millis(1200));
+    let sql = "SELECT sum(xact_commit) FROM pg_stat_database";
+    cluster.psql("postgres", sql).parse().expect("a number")
+}
