@@ -30,6 +30,15 @@ impl Memory {
         self.0.lock().unwrap().clone()
     }
 
+    /// What the target lacks.
+    pub(crate) fn omissions(&self) -> Vec<Omission> {
+        let omission = |told| match told {
+            Told::Omission(omission) => Some(omission),
+            _ => None,
+        };
+        self.all().into_iter().filter_map(omission).collect()
+    }
+
     /// Warnings and omissions, these with their remedies.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let warning = |told| match told {
