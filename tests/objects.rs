@@ -276,3 +276,49 @@ fn rows_of_users_in_tables_of_extensions() {
         assert!(told.contains(expected), "{expected}: {told}");
     }
 }
+
+/// The leftover of a failed `CREATE INDEX CONCURRENTLY`, which pg_dump passes over.
+#[test]
+fn invalid_indexes_are_named_with_the_statement_that_builds_them() {
+    let pair = Pair::start();
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE TABLE t (id int); INSERT INTO t VALUES (1), (1);
+         CREATE TABLE parted (id int) PARTITION BY RANGE (id);
+         CREATE TABLE part PARTITION OF parted DEFAULT;
+         CREATE INDEX only_parent ON ONLY parted (id)",
+    );
+    let failed = pair.source.try_psql(
+        "d",
+        "CREATE UNIQUE INDEX CONCURRENTLY \"its \"\"own\"\"\" ON t (id)",
+    );
+    assert!(failed.is_err_and(|error| error.contains("could not create unique index")));
+    let index = "SELECT pg_get_indexdef(indexrelid), indisvalid FROM pg_index
+         WHERE indrelid = 't'::regclass";
+    let source = pair.source.psql("d", index);
+    let (statement, valid) = source.split_once('|').expect("one index");
+    assert_eq!(valid, "f");
+
+    for command in ["validate", "migrate"] {
+        let refused = pair.pghaul("d", &[command, "--strict"]).run().expect(1);
+        let told = format!("{}{}", refused.stdout, refused.stderr);
+        assert!(told.contains("index public.\"its \\\"own\\\"\""), "{told}");
+        assert_eq!(pair.target.databases(), ["postgres"]);
+    }
+    let elsewhere = ["validate", "--strict", "--exclude-table", "t"];
+    pair.pghaul("d", &elsewhere).run().expect(0);
+
+    let output = pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
+    let told = output.stdout.lines().any(|line| line.contains(statement));
+    assert!(told, "{statement}: {}", output.stdout);
+    assert_eq!(pair.target.psql("d", index), "");
+    let parent = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'only_parent'::regclass";
+    assert_eq!(pair.target.psql("d", parent), "f");
+    // Once its rows are repaired and it is built, that is no difference either.
+    for cluster in [&pair.source, &pair.target] {
+        cluster.psql("d", "UPDATE t SET id = 2 WHERE ctid = '(0,2)'");
+    }
+    pair.target.psql("d", statement);
+    pair.pghaul("d", &["verify"]).run().expect(0);
+}

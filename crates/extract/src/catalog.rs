@@ -38,7 +38,8 @@ pub(crate) struct Inventory {
     pub(crate) large_objects: LargeObjects,
     /// Tables whose rows have identifiers that are not copied.
     pub(crate) with_oids: Vec<TableId>,
-    /// Subscriptions that the archive will not have, and extensions' tables that cannot be read.
+    /// Subscriptions and invalid indexes, which the archive will not have, and extensions' tables
+    /// that cannot be read.
     pub(crate) hidden: Vec<Omission>,
     /// Bytes of a block.
     pub(crate) block_size: u64,
@@ -68,6 +69,7 @@ impl Inventory {
             Vec::new()
         };
         hidden.append(&mut extensions::unreadable(client).await?);
+        hidden.append(&mut indexes::unusable(client, chosen).await?);
         let (roles, role_settings) = roles::read(client, selection).await?;
         let catalog = Catalog {
             server: Server {

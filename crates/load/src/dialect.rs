@@ -15,6 +15,13 @@ const UNLOGGED_SEQUENCES: u32 = 150_000;
 /// The first version that says FUNCTION where it was PROCEDURE before.
 const FUNCTION: u32 = 110_000;
 
+/// What a newer pg_dump says of subscriptions that are as they have always been, and the first
+/// version that knows the words.
+const OPTIONS: [(&str, u32); 2] = [
+    (", streaming = off", 140_000),
+    (", run_as_owner = true", 160_000),
+];
+
 /// The statements of an entry for a server of this version.
 pub(crate) fn definition(entry: &Entry, version: u32) -> String {
     let text = &entry.definition;
@@ -26,8 +33,19 @@ pub(crate) fn definition(entry: &Entry, version: u32) -> String {
         "EVENT TRIGGER" if version < FUNCTION => {
             text.replacen("\n   EXECUTE FUNCTION ", "\n   EXECUTE PROCEDURE ", 1)
         }
+        "SUBSCRIPTION" => subscription(text, version),
         _ => text.clone(),
     }
+}
+
+fn subscription(text: &str, version: u32) -> String {
+    // The connection string comes before.
+    let (head, options) = text.split_at(text.rfind(" WITH (").unwrap_or(text.len()));
+    let unknown = OPTIONS.iter().filter(|(_, since)| version < *since);
+    let options = unknown.fold(options.to_owned(), |options, (option, _)| {
+        options.replacen(option, "", 1)
+    });
+    head.to_owned() + &options
 }
 
 /// Statements in which somebody else grants, in the words of a session that is no superuser's.
@@ -98,6 +116,18 @@ mod tests {
                 "CREATE EVENT TRIGGER e ON sql_drop\n   EXECUTE FUNCTION f();",
                 "CREATE EVENT TRIGGER e ON sql_drop\n   EXECUTE PROCEDURE f();",
                 110_000,
+            ),
+            (
+                "SUBSCRIPTION",
+                "CREATE SUBSCRIPTION s CONNECTION ', streaming = off' PUBLICATION p WITH (connect = false, streaming = off);",
+                "CREATE SUBSCRIPTION s CONNECTION ', streaming = off' PUBLICATION p WITH (connect = false);",
+                140_000,
+            ),
+            (
+                "SUBSCRIPTION",
+                "CREATE SUBSCRIPTION s CONNECTION '' PUBLICATION p WITH (connect = false, run_as_owner = true);",
+                "CREATE SUBSCRIPTION s CONNECTION '' PUBLICATION p WITH (connect = false);",
+                160_000,
             ),
         ] {
             assert_eq!(definition(&entry(desc, new), since), new);

@@ -15,6 +15,7 @@ pub(super) async fn check(scope: &Scope<'_>, target_version: u32) -> Result<Vec<
     let progress = Arc::new(Progress::new());
     let config = pghaul_extract::Config {
         target_version: Some(target_version),
+        selection: scope.selection.clone(),
         ..pghaul_extract::Config::default()
     };
     let observer: Arc<dyn Observer> = Arc::clone(&progress) as _;

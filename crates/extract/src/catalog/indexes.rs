@@ -1,6 +1,6 @@
 //! Indexes, and which of them a constraint can adopt.
 
-use pghaul_stage::{Index, Result, TableId};
+use pghaul_stage::{Index, Omission, Result, TableId};
 use pghaul_wire::{Chosen, Client};
 
 use super::tables::{FROM, copied};
@@ -47,6 +47,35 @@ pub(crate) async fn read(client: &Client, chosen: &Chosen) -> Result<Vec<Index>>
                 separable: field(row, 7)?,
                 bytes: size(row, 8)?,
             })
+        })
+        .collect()
+}
+
+/// The indexes that are not usable: `CREATE INDEX CONCURRENTLY` and its like leave them behind when
+/// they fail, and pg_dump leaves them out. Those of partitioned tables are usable in parts, and
+/// come along.
+pub(super) async fn unusable(client: &Client, chosen: &Chosen) -> Result<Vec<Omission>> {
+    let sql = format!(
+        "SELECT n.nspname, ic.relname, c.relname, pg_catalog.pg_get_indexdef(i.indexrelid) \
+           FROM {FROM} \
+           JOIN pg_catalog.pg_index i ON i.indrelid = c.oid \
+           JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid \
+          WHERE ({} OR {}) AND NOT (i.indisvalid AND i.indisready) \
+          ORDER BY n.nspname, ic.relname",
+        copied('r', chosen),
+        copied('m', chosen)
+    );
+    rows(client, "the catalog of indexes", &sql)
+        .await?
+        .iter()
+        .map(|row| {
+            let index = TableId::new(field::<&str>(row, 0)?, field::<&str>(row, 1)?);
+            let table = TableId::new(field::<&str>(row, 0)?, field::<&str>(row, 2)?);
+            let omission = Omission::new(
+                format!("index {index}"),
+                format!("it is invalid on the source: building it on table {table} has failed"),
+            );
+            Ok(omission.remedy(field::<&str>(row, 3)?))
         })
         .collect()
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use pghaul_stage::Result;
 
 use super::name::plain;
-use super::object;
+use super::object::{self, INVALID};
 use super::report::{Difference, Report};
 use super::snapshot::{Session, maybe, number, text};
 use super::view::View;
@@ -54,7 +54,12 @@ pub(super) async fn read(session: &mut Session<'_>, view: &View<'_>) -> Result<I
 /// Reports the numbers and the differences.
 pub(super) fn compare(source: &Inventory, target: &Inventory, report: &mut Report) {
     report.count(&source.counts(), &target.counts());
-    for ((kind, name), ours) in &source.objects {
+    // An index that was never built on the source may be there or not.
+    let built = source
+        .objects
+        .iter()
+        .filter(|(name, object)| is_built(name, object));
+    for ((kind, name), ours) in built {
         let (kind, name) = (kind.clone(), name.clone());
         match target.objects.get(&(kind.clone(), name.clone())) {
             None if target.lacks_parent_of(ours) => {}
@@ -79,11 +84,16 @@ pub(super) fn compare(source: &Inventory, target: &Inventory, report: &mut Repor
     }
 }
 
+/// Whether an object is anything but an index that is invalid.
+fn is_built((kind, _): &Name, object: &Object) -> bool {
+    kind != "index" || !object.properties.split("; ").any(|word| word == INVALID)
+}
+
 impl Inventory {
     fn counts(&self) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
-        for (kind, _) in self.objects.keys() {
-            *counts.entry(kind.clone()).or_default() += 1;
+        for (name, object) in &self.objects {
+            *counts.entry(name.0.clone()).or_default() += u64::from(is_built(name, object));
         }
         counts
     }

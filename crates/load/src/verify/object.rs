@@ -190,6 +190,9 @@ fn defaults() -> String {
         .to_owned()
 }
 
+/// The word for an index that failed to be built. One of a partitioned table is the sum of others.
+pub(super) const INVALID: &str = "invalid";
+
 fn indexes(version: u32) -> String {
     let nulls = if version >= 150_000 {
         "CASE WHEN i.indnullsnotdistinct THEN 'nulls not distinct' END"
@@ -216,7 +219,8 @@ fn indexes(version: u32) -> String {
                       LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
                       LEFT JOIN pg_opclass o ON o.oid = i.indclass[k.n - 1]) || ')',
                   CASE WHEN i.indpred IS NOT NULL THEN 'partial' END,
-                  CASE WHEN i.indisvalid THEN 'valid' ELSE 'invalid' END,
+                  CASE WHEN i.indisvalid AND i.indisready THEN 'valid'
+                    WHEN c.relkind = 'p' THEN 'incomplete' ELSE '{INVALID}' END,
                   CASE WHEN i.indisclustered THEN 'clustered' END,
                   CASE WHEN i.indisreplident THEN 'replica identity' END,
                   'options ' || nullif(array_to_string(x.reloptions, ', '), ''))
@@ -433,7 +437,7 @@ fn others(view: &View<'_>) -> String {
         .map(|catalog| format!("SELECT '{catalog}'::regclass AS class, oid FROM {catalog}"))
         .collect();
     format!(
-        "SELECT o.class::oid::bigint, o.oid, 0, 0, i.type, i.identity, NULL
+        "SELECT o.class::oid::bigint, o.oid, 0, 0, i.type, {}, NULL
            FROM ({}) o CROSS JOIN LATERAL pg_identify_object(o.class, o.oid, 0) i
           WHERE o.oid >= 16384 AND {selected}
             AND i.identity !~ '(^| in publication )\"?pghaul([_\"-]|$)'
@@ -441,19 +445,35 @@ fn others(view: &View<'_>) -> String {
             AND NOT EXISTS (SELECT FROM pg_depend d
                              WHERE d.classid = o.class AND d.objid = o.oid AND d.deptype = 'i'
                                AND o.class = 'pg_cast'::regclass)",
-        objects.join(" UNION ALL ")
+        identity("o.class", "o.oid"),
+        objects.join(" UNION ALL "),
     )
 }
 
 /// Large objects' comments are compared with their content.
 fn comments() -> String {
-    "SELECT 0, NULL, d.classoid::bigint, d.objoid, 'comment', 'on ' || i.type || ' ' || i.identity,
+    format!(
+        "SELECT 0, NULL, d.classoid::bigint, d.objoid, 'comment', 'on ' || i.type || ' ' || {},
             'length ' || length(d.description) || ', hash ' || hashtext(d.description COLLATE \"C\")
        FROM pg_description d
        CROSS JOIN LATERAL pg_identify_object(d.classoid, d.objoid, d.objsubid) i
       WHERE d.objoid >= 16384 AND d.classoid NOT IN (2613, 3079)
-        AND (d.classoid, d.objoid) NOT IN (SELECT m.classid::oid, m.objid FROM member m)"
-        .to_owned()
+        AND (d.classoid, d.objoid) NOT IN (SELECT m.classid::oid, m.objid FROM member m)",
+        identity("d.classoid", "d.objoid")
+    )
+}
+
+/// What [`pg_identify_object`] calls an object (`i.identity`), in words of our own where it has
+/// changed them between versions.
+///
+/// [`pg_identify_object`]: https://www.postgresql.org/docs/current/functions-info.html
+fn identity(class: &str, oid: &str) -> String {
+    format!(
+        "CASE {class}::oid WHEN 'pg_transform'::regclass THEN
+           (SELECT format('for %s language %I', format_type(f.trftype, NULL), l.lanname)
+              FROM pg_transform f JOIN pg_language l ON l.oid = f.trflang WHERE f.oid = {oid})
+         ELSE i.identity END"
+    )
 }
 
 fn default_privileges(view: &View<'_>) -> String {
