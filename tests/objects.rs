@@ -322,3 +322,36 @@ fn invalid_indexes_are_named_with_the_statement_that_builds_them() {
     pair.target.psql("d", statement);
     pair.pghaul("d", &["verify"]).run().expect(0);
 }
+
+/// A dump has only the parent's statement, which would leave the children unchecked, too.
+#[test]
+fn constraints_of_children_are_checked_where_they_were() {
+    let checks = "
+        CREATE TABLE parent (n int, m int); CREATE TABLE \"the child\" () INHERITS (parent);
+        CREATE TABLE unchecked () INHERITS (parent);
+        INSERT INTO parent VALUES (-1, NULL); INSERT INTO \"the child\" VALUES (1, 1);
+        ALTER TABLE parent ADD CONSTRAINT \"p o s\" CHECK (n > 0) NOT VALID;
+        ALTER TABLE \"the child\" VALIDATE CONSTRAINT \"p o s\";
+        CREATE TABLE parted (n int, k int) PARTITION BY LIST (k);
+        CREATE TABLE part_1 PARTITION OF parted FOR VALUES IN (1);
+        CREATE TABLE part_2 PARTITION OF parted FOR VALUES IN (2);
+        INSERT INTO parted VALUES (1, 1), (-1, 2);
+        ALTER TABLE parted ADD CONSTRAINT pos CHECK (n > 0) NOT VALID;
+        ALTER TABLE part_1 VALIDATE CONSTRAINT pos;";
+    let since_18 = "
+        ALTER TABLE parent ADD CONSTRAINT m_there NOT NULL m NOT VALID;
+        ALTER TABLE \"the child\" VALIDATE CONSTRAINT m_there;
+        CREATE TABLE keys (n int PRIMARY KEY); INSERT INTO keys VALUES (1);
+        ALTER TABLE parted ADD CONSTRAINT known FOREIGN KEY (n) REFERENCES keys NOT VALID;
+        ALTER TABLE part_1 VALIDATE CONSTRAINT known;";
+    for (source, target) in [(10, 15), (18, 18)] {
+        let pair = Pair::of_versions(source, target);
+        pair.source.create_db("d");
+        pair.source.psql("d", checks);
+        if source >= 18 {
+            pair.source.psql("d", since_18);
+        }
+        pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
+        assert_migrated(&pair.source, "d", &pair.target, "d");
+    }
+}

@@ -201,6 +201,12 @@ fn a_pattern_that_matches_nothing_is_refused_by_name() {
     pair.pghaul("d", &["migrate", "--role-map", "nobody"])
         .run()
         .expect(2);
+    for verb in ["validate", "migrate"] {
+        let args = [verb, "--no-roles", "--role-map", "sel_owner=nobody here"];
+        let refused = pair.pghaul("d", &args).run().expect(2);
+        let named = "the target has no role \"nobody here\"";
+        assert!(refused.stderr.contains(named), "{}", refused.stderr);
+    }
 }
 
 #[test]
@@ -445,4 +451,26 @@ fn patterns_match_what_pg_dump_matches() {
             output.stderr
         );
     }
+}
+
+/// Extensions that are created for what was selected are the source's, too.
+#[test]
+fn extensions_of_selected_tables_keep_their_versions() {
+    let pair = Pair::start();
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE SCHEMA ext; CREATE EXTENSION hstore SCHEMA ext VERSION '1.4';
+         CREATE EXTENSION citext SCHEMA ext;
+         CREATE TABLE t (h ext.hstore, c ext.citext); INSERT INTO t VALUES ('a=>1', 'C');
+         UPDATE pg_extension SET extversion = 'of our own' WHERE extname = 'citext'",
+    );
+    let flags = ["--skip-validation", "--table", "t"];
+    let output = migrate(&pair, &flags);
+    let told = format!("{}{}", output.stdout, output.stderr);
+    let named = "version \"of our own\" of extension \"citext\"";
+    assert!(told.contains(named), "{told}");
+    let versions = "SELECT extversion = '1.4', extversion <> 'of our own' FROM pg_extension
+        WHERE extname <> 'plpgsql' ORDER BY extname DESC";
+    assert_eq!(pair.target.psql("d", versions), "t|t\nf|t");
 }

@@ -1,5 +1,6 @@
 //! What the source database is and holds, read in a few set-based queries.
 
+mod constraints;
 pub(crate) mod database;
 mod extensions;
 mod indexes;
@@ -78,6 +79,7 @@ impl Inventory {
             },
             database: database::read(client, server).await?,
             indexes: indexes::read(client, chosen).await?,
+            child_constraints: constraints::of_children(client, server.version, chosen).await?,
             sequences: sequences::read(client, chosen).await?,
             large_objects: large_objects.count,
             roles,

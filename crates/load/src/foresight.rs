@@ -18,6 +18,7 @@ use crate::present::Present;
 use crate::properties;
 use crate::restore;
 use crate::role::Roles;
+use crate::role_map;
 use crate::secret;
 use crate::selection;
 use crate::session::open;
@@ -155,12 +156,14 @@ pub struct Foreseen {
 ///
 /// # Errors
 ///
-/// Those of connecting, and kind input for an archive that cannot be read.
+/// Those of connecting, and kind input for an archive that cannot be read or a new name of a role
+/// that nobody will create.
 pub async fn foresee(conninfo: &Conninfo, catalog: &Catalog) -> Result<Foreseen> {
     let client = match open(conninfo, None).await {
         Err(error) if error.code() == Some("3D000") => maintenance(conninfo).await?,
         outcome => outcome?,
     };
+    role_map::check(&client, &catalog.selection).await?;
     let catalog = &selection::apply(catalog, &Silent);
     let present = Present {
         tablespace_map: catalog.tablespace_map.clone(),

@@ -22,7 +22,7 @@ pub(crate) struct Instead {
 /// The second choices of an entry, in order; most have none.
 pub(crate) fn of(entry: &Entry, version: Option<&str>) -> Vec<Instead> {
     match (entry.desc.as_str(), version) {
-        ("EXTENSION", Some(version)) => vec![any_version(entry, version)],
+        ("EXTENSION", Some(version)) => vec![any_version(&entry.tag, &entry.definition, version)],
         ("FK CONSTRAINT", _) => unchecked(entry),
         _ => Vec::new(),
     }
@@ -37,13 +37,13 @@ pub(crate) fn pinned(definition: &str, version: &str) -> String {
 }
 
 /// An extension in the version that the target has by default.
-fn any_version(entry: &Entry, version: &str) -> Instead {
+pub(crate) fn any_version(name: &str, definition: &str, version: &str) -> Instead {
     let omission = Omission::new(
-        format!("version {version:?} of extension {:?}", entry.tag),
+        format!("version {version:?} of extension {name:?}"),
         "the target does not offer it; the extension has the target's default version",
     );
     Instead {
-        sql: entry.definition.clone(),
+        sql: definition.to_owned(),
         after: None,
         omission: Some(omission),
     }

@@ -10,6 +10,7 @@ mod analyze;
 mod apply;
 mod archive;
 mod build;
+mod child_constraint;
 mod cleanup;
 mod cluster;
 mod config;
@@ -50,6 +51,7 @@ mod tablespace;
 mod target;
 mod unlogged;
 mod vacant;
+
 mod validate;
 mod verify;
 mod writer;

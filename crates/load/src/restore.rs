@@ -14,6 +14,7 @@ use crate::agenda::Agenda;
 use crate::apply::Apply;
 use crate::archive::Archive;
 use crate::build::Ground;
+use crate::child_constraint;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::entry;
@@ -204,6 +205,8 @@ impl Restore {
         self.post_data
             .run(&mut session, &ground.units(&self.agenda.after_foreign_keys))
             .await?;
+        let checks = ground.pending(child_constraint::units(&self.catalog.child_constraints));
+        self.post_data.run(&mut session, &checks).await?;
         let mut privileges = ground.pending(ground.admission.close());
         privileges.extend(ground.units(&self.agenda.privileges));
         self.post_data.run(&mut session, &privileges).await?;

@@ -2,14 +2,43 @@
 
 use std::collections::HashSet;
 
-use pghaul_stage::{Catalog, Selection};
-use pghaul_wire::quote;
+use pghaul_stage::{Catalog, Error, Result, Selection, Side};
+use pghaul_wire::{Client, quote};
 
 use crate::archive::Entry;
+use crate::properties;
 use crate::statement::tokens;
 
 /// How the name of a role begins a password's hash that no other role can use.
 const MD5: &str = "md5";
+
+/// Refuses new names of roles that nobody will create.
+///
+/// # Errors
+///
+/// Kind input, naming the roles.
+pub(crate) async fn check(client: &Client, selection: &Selection) -> Result<()> {
+    if !selection.no_roles || selection.role_map.is_empty() {
+        return Ok(());
+    }
+    let there = properties::roles(client).await?;
+    let mut missing: Vec<String> = selection
+        .role_map
+        .values()
+        .filter(|new| !there.contains(*new))
+        .map(|new| format!("{new:?}"))
+        .collect();
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "the target has no role {}, which --role-map names and --no-roles does not create",
+        missing.join(", ")
+    ))
+    .at(Side::Target)
+    .remedy("create it (CREATE ROLE), name another, or leave --no-roles out"))
+}
 
 /// Renames the roles of an entry: its owner, and those that its statements name.
 pub(crate) fn rename(entry: &mut Entry, selection: &Selection) {

@@ -8,6 +8,7 @@ use pghaul_wire::quote::ident;
 
 use crate::archive::{Archive, Entry};
 use crate::entry::Unit;
+use crate::instead;
 use crate::present::Present;
 use crate::role_map;
 
@@ -128,16 +129,27 @@ pub(crate) fn ground(catalog: &Catalog, present: &Present) -> Vec<Unit> {
         }),
         ..Unit::default()
     });
-    let needed = catalog.needed.iter().map(|extension| Unit {
-        step: format!("extension {}", extension.name),
-        subject: format!("extension {}", extension.name),
-        sql: format!(
+    let needed = catalog.needed.iter().map(|extension| {
+        let name = &extension.name;
+        let sql = format!(
             "{}\nCREATE EXTENSION IF NOT EXISTS {} WITH SCHEMA {};",
             schema(&extension.schema),
-            ident(&extension.name),
+            ident(name),
             ident(&extension.schema)
-        ),
-        ..Unit::default()
+        );
+        let version = present.extensions.get(name);
+        Unit {
+            step: format!("extension {name}"),
+            subject: format!("extension {name}"),
+            instead: Vec::from_iter(
+                version.map(|version| instead::any_version(name, &sql, version)),
+            ),
+            sql: match version {
+                Some(version) => instead::pinned(&sql, version),
+                None => sql,
+            },
+            ..Unit::default()
+        }
     });
     homes.chain(needed).collect()
 }

@@ -32,6 +32,9 @@ pub struct Catalog {
     pub tables: Vec<Table>,
     /// Every index on them.
     pub indexes: Vec<Index>,
+    /// Constraints that rows are known to meet although the parent's are not.
+    #[serde(default)]
+    pub child_constraints: Vec<ChildConstraint>,
     /// Every sequence.
     pub sequences: Vec<Sequence>,
     /// How many large objects there are.
@@ -180,6 +183,16 @@ pub struct Index {
     pub separable: bool,
     /// Bytes on the source's disk.
     pub bytes: u64,
+}
+
+/// A constraint that a table has from a parent whose own was never checked (`NOT VALID`), and that
+/// was checked for this table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildConstraint {
+    /// The table.
+    pub table: TableId,
+    /// The constraint's name.
+    pub name: String,
 }
 
 /// A sequence.
