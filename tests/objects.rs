@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::oracle::assert_migrated;
-use crate::support::{Cluster, Pair, pg};
+use crate::support::{Cluster, Output, Pair, pg};
 
 /// A folder for a tablespace, within the cluster's own, which is removed with it.
 fn folder(cluster: &Cluster, name: &str) -> PathBuf {
@@ -52,6 +52,14 @@ INSERT INTO large SELECT i, repeat('x', 100) FROM generate_series(1, 20000) i;
 INSERT INTO parent SELECT i, date '2024-06-01' + i FROM generate_series(1, 400) i;
 REFRESH MATERIALIZED VIEW seen;";
 
+/// Tablespaces by setting.
+const SETTINGS: &str = "
+CREATE ROLE placed; ALTER ROLE placed SET default_tablespace = 'Slow one';
+ALTER DATABASE d SET temp_tablespaces = 'Slow one', quick";
+
+/// What is set.
+const SET: &str = "SELECT unnest(setconfig) FROM pg_db_role_setting ORDER BY 1";
+
 #[test]
 fn tablespaces_are_kept_mapped_or_said_to_be_missing() {
     let pair = Pair::start();
@@ -61,6 +69,7 @@ fn tablespaces_are_kept_mapped_or_said_to_be_missing() {
         "CREATE DATABASE d TEMPLATE template0 TABLESPACE home",
     );
     pair.source.psql("d", PLACED);
+    pair.source.psql("d", SETTINGS);
     let places = pair.source.psql("d", PLACES);
 
     // The target has none of them.
@@ -70,6 +79,18 @@ fn tablespaces_are_kept_mapped_or_said_to_be_missing() {
         let told = lacking.stdout.lines().chain(lacking.stderr.lines());
         assert!(told.into_iter().any(line), "{name}: {lacking:?}");
     }
+    let named = |output: &Output, name: &str| {
+        let mut lines = output.stdout.lines().chain(output.stderr.lines());
+        lines.any(|line| line.contains(name) && line.contains("no such tablespace"))
+    };
+    for setting in [
+        "setting default_tablespace of role \"placed\"",
+        "setting temp_tablespaces of the database",
+    ] {
+        assert!(named(&lacking, setting), "{setting}: {lacking:?}");
+    }
+    assert_eq!(pair.target.psql("d", SET), "");
+    pair.target.psql("postgres", "DROP ROLE placed");
     assert_eq!(pair.target.psql("d", PLACES), "database|pg_default");
 
     // One is there under its name, the others under other names.
@@ -88,6 +109,10 @@ fn tablespaces_are_kept_mapped_or_said_to_be_missing() {
     // The name of an index is no tablespace's.
     let expected = expected.replace("plain_house", "plain_home");
     assert_eq!(pair.target.psql("d", PLACES), expected);
+    assert_eq!(
+        pair.target.psql("d", SET),
+        "default_tablespace=Nine lives\ntemp_tablespaces=\"Nine lives\", quick"
+    );
 
     // A database that exists is not moved, which is said.
     pair.target.psql(
@@ -105,6 +130,7 @@ fn tablespaces_are_kept_mapped_or_said_to_be_missing() {
     assert_eq!(pair.target.psql("d", PLACES), expected);
 
     // All under their own names: then even the oracle sees no difference.
+    pair.target.psql("postgres", "DROP ROLE placed");
     tablespaces(&pair.target, &["Slow one", "home"]);
     pair.pghaul("d", &["migrate", "--verify", "--overwrite"])
         .run()

@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use pghaul_stage::Result;
+use pghaul_stage::{Result, Setting};
 use pghaul_wire::Client;
 
 use crate::database;
 use crate::role::is_reserved;
 use crate::session::failed;
+use crate::tablespace;
 
 /// The first version in which creating a role does not give everything over it.
 pub(crate) const ADMIN_OPTION: u32 = 160_000;
@@ -77,6 +78,8 @@ pub(crate) struct Power {
     roles: HashMap<String, Standing>,
     /// Parameters, and whether the role may set them for others.
     settings: HashMap<String, bool>,
+    /// Every tablespace of the server.
+    tablespaces: HashSet<String>,
     /// Languages that not everybody may use.
     untrusted: HashSet<String>,
     /// Extensions that the server offers, and whether the role may create them.
@@ -122,6 +125,9 @@ impl Power {
         for row in client.query(&settings, &[]).await.map_err(failed)? {
             power.settings.insert(row.get(0), row.get(1));
         }
+        let tablespaces = "SELECT spcname::text FROM pg_catalog.pg_tablespace";
+        let tablespaces = client.query(tablespaces, &[]).await.map_err(failed)?;
+        power.tablespaces = tablespaces.iter().map(|row| row.get(0)).collect();
         if !power.superuser {
             power.read_limits(client).await?;
         }
@@ -237,9 +243,15 @@ impl Power {
         }
     }
 
-    /// Why it may not set a parameter for a role or a database; `None` if it may.
-    pub(crate) fn refuses_setting(&self, name: &str) -> Option<&'static str> {
+    /// Why it may not make a setting of a role or a database, or should not; `None` if it may.
+    pub(crate) fn refuses_setting(&self, setting: &Setting) -> Option<&'static str> {
+        let name = setting.name.as_str();
+        let mut places = tablespace::named(setting).into_iter();
         match self.settings.get(name) {
+            // The server would take it, and warn whoever logs in.
+            Some(true) if places.any(|place| !self.tablespaces.contains(&place)) => {
+                Some("the target has no such tablespace")
+            }
             Some(true) => None,
             Some(false) => Some("the target's role may not set this parameter"),
             None if !name.contains('.') => Some("the target does not know this parameter"),
@@ -291,14 +303,19 @@ mod tests {
     #[test]
     fn parameters_are_for_some() {
         let power = creator(160_000);
-        assert_eq!(power.refuses_setting("work_mem"), None);
+        let setting = |name: &str| Setting {
+            role: None,
+            name: name.to_owned(),
+            value: String::new(),
+        };
+        assert_eq!(power.refuses_setting(&setting("work_mem")), None);
         for name in ["log_statement", "absent", "shop.motto"] {
-            assert!(power.refuses_setting(name).is_some(), "{name}");
+            assert!(power.refuses_setting(&setting(name)).is_some(), "{name}");
         }
         let superuser = Power {
             superuser: true,
             ..power
         };
-        assert_eq!(superuser.refuses_setting("shop.motto"), None);
+        assert_eq!(superuser.refuses_setting(&setting("shop.motto")), None);
     }
 }

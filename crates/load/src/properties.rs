@@ -57,7 +57,7 @@ fn give(name: &str, owner: &str) -> String {
 }
 
 fn unset(name: &str, setting: &Setting, power: &Power) -> Option<Omission> {
-    let reason = power.refuses_setting(&setting.name)?;
+    let reason = power.refuses_setting(setting)?;
     Some(Omission::new(setting_name(setting), reason).remedy(assign(name, setting)))
 }
 

@@ -482,7 +482,7 @@ fn outside(membership: &Membership, power: &Power, reason: &str) -> Omission {
 
 /// A setting that a role is created without.
 fn unset(role: &Role, setting: &Setting, power: &Power) -> Option<Omission> {
-    let reason = power.refuses_setting(&setting.name)?;
+    let reason = power.refuses_setting(setting)?;
     let omission = Omission::new(setting_name(role, setting), reason);
     Some(omission.remedy(assign(role, setting)))
 }

@@ -10,7 +10,7 @@ use crate::archive::{Archive, Entry};
 use crate::entry::Unit;
 use crate::instead;
 use crate::present::Present;
-use crate::role_map;
+use crate::{role_map, tablespace};
 
 /// The catalog as the target is to have it.
 pub(crate) fn apply(catalog: &Catalog, observer: &dyn Observer) -> Catalog {
@@ -36,6 +36,14 @@ pub(crate) fn apply(catalog: &Catalog, observer: &dyn Observer) -> Catalog {
         database.comment = None;
         for role in &mut catalog.roles {
             role.comment = None;
+        }
+    }
+    for settings in [&mut database.settings, &mut catalog.role_settings] {
+        if selection.no_tablespaces {
+            settings.retain(|setting| tablespace::named(setting).is_empty());
+        }
+        for setting in settings {
+            tablespace::rename(setting, &catalog.tablespace_map);
         }
     }
     if selection.no_roles {

@@ -39,7 +39,7 @@ pub(crate) fn assignment(name: &str, value: &str) -> String {
 }
 
 /// The elements of a list; those in double quotes are unquoted.
-fn elements(list: &str) -> Vec<String> {
+pub(crate) fn elements(list: &str) -> Vec<String> {
     let mut elements = Vec::new();
     let mut element = String::new();
     let mut quoted = false;

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use pghaul_stage::{Catalog, Error, Event, Observer, Omission, Result, Side};
+use pghaul_stage::{Catalog, Error, Event, Observer, Omission, Result, Setting, Side};
 use pghaul_wire::{Client, Conninfo, quote};
 
 use crate::archive::Archive;
 use crate::database;
 use crate::session::failed;
+use crate::setting::elements;
 
 /// Refuses a map from what the source does not use, or to what the target does not have.
 ///
@@ -27,7 +28,11 @@ pub async fn check_tablespaces(conninfo: &Conninfo, catalog: &Catalog) -> Result
         .filter(|name| !name.is_empty())
         .collect();
     used.insert(&catalog.database.tablespace);
-    if let Some(unused) = map.keys().find(|old| !used.contains(old.as_str())) {
+    let settings = catalog.role_settings.iter();
+    let settings = settings.chain(&catalog.database.settings);
+    let set: BTreeSet<String> = settings.flat_map(named).collect();
+    let is_used = |old: &str| used.contains(old) || set.contains(old);
+    if let Some(unused) = map.keys().find(|old| !is_used(old)) {
         return Err(Error::input(format!(
             "nothing of the source database is in the tablespace {unused:?} of --tablespace-map"
         ))
@@ -68,6 +73,33 @@ pub(crate) fn mapped<'a>(map: &'a BTreeMap<String, String>, name: &'a str) -> &'
     map.get(name).map_or(name, String::as_str)
 }
 
+/// The tablespaces that a setting of a role or a database names.
+pub(crate) fn named(setting: &Setting) -> Vec<String> {
+    let mut names = match setting.name.as_str() {
+        "default_tablespace" => vec![setting.value.clone()],
+        "temp_tablespaces" => elements(&setting.value),
+        _ => Vec::new(),
+    };
+    // The empty name is the database's own.
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+/// Puts the target's tablespaces into a setting in place of the source's.
+pub(crate) fn rename(setting: &mut Setting, map: &BTreeMap<String, String>) {
+    if !named(setting).iter().any(|name| map.contains_key(name)) {
+        return;
+    }
+    setting.value = match setting.name.as_str() {
+        "temp_tablespaces" => elements(&setting.value)
+            .iter()
+            .map(|name| quote::ident(mapped(map, name)))
+            .collect::<Vec<_>>()
+            .join(", "),
+        _ => mapped(map, &setting.value).to_owned(),
+    };
+}
+
 /// Says so if the current database is not in the tablespace that it should be in.
 pub(crate) async fn compare(client: &Client, wanted: &str, observer: &dyn Observer) -> Result<()> {
     let query = "SELECT t.spcname::text, d.datname::text
@@ -89,4 +121,29 @@ pub(crate) async fn compare(client: &Client, wanted: &str, observer: &dyn Observ
     }
     observer.observe(&Event::Omitted(&omission));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_get_the_targets_tablespaces() {
+        let map = BTreeMap::from([("Slow one".to_owned(), "b\"c".to_owned())]);
+        for (name, old, new) in [
+            ("default_tablespace", "Slow one", "b\"c"),
+            ("default_tablespace", "", ""),
+            ("temp_tablespaces", "\"Slow one\", a", "\"b\"\"c\", \"a\""),
+            ("temp_tablespaces", "a, \"\"", "a, \"\""),
+            ("work_mem", "Slow one", "Slow one"),
+        ] {
+            let mut setting = Setting {
+                role: None,
+                name: name.to_owned(),
+                value: old.to_owned(),
+            };
+            rename(&mut setting, &map);
+            assert_eq!(setting.value, new);
+        }
+    }
 }
