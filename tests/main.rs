@@ -2,6 +2,7 @@
 
 mod bench;
 mod connect;
+mod data_only;
 mod databases;
 mod encodings;
 mod examples;

@@ -139,7 +139,7 @@ pub(crate) struct Migrate {
     pub(crate) index_jobs: Option<u16>,
 
     /// Drop the target database first if it exists, with everything in it
-    #[arg(long, conflicts_with = "resume")]
+    #[arg(long, conflicts_with_all = ["resume", "data_only"])]
     pub(crate) overwrite: bool,
 
     /// Continue an interrupted migration: finished parts are not read again
@@ -167,7 +167,12 @@ pub(crate) struct Migrate {
     pub(crate) verify: bool,
 
     /// Put what is in tablespace OLD of the source into tablespace NEW of the target; repeatable
-    #[arg(long, value_name = "OLD=NEW", value_parser = parse_pair)]
+    #[arg(
+        long,
+        value_name = "OLD=NEW",
+        value_parser = parse_pair,
+        conflicts_with = "data_only"
+    )]
     pub(crate) tablespace_map: Vec<(String, String)>,
 
     /// How COPY encodes rows
@@ -210,11 +215,16 @@ pub(crate) struct Validate {
     pub(crate) index_jobs: Option<u16>,
 
     /// As for `pghaul migrate`: the target database may hold objects, and must be droppable
-    #[arg(long)]
+    #[arg(long, conflicts_with = "data_only")]
     pub(crate) overwrite: bool,
 
     /// As for `pghaul migrate`
-    #[arg(long, value_name = "OLD=NEW", value_parser = parse_pair)]
+    #[arg(
+        long,
+        value_name = "OLD=NEW",
+        value_parser = parse_pair,
+        conflicts_with = "data_only"
+    )]
     pub(crate) tablespace_map: Vec<(String, String)>,
 
     /// As for `pghaul migrate`: whatever would not be carried over is a failure

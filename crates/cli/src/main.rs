@@ -5,6 +5,7 @@ mod bench;
 mod cleanup;
 mod connections;
 mod databases;
+mod existing;
 mod migrate;
 mod output;
 mod report;

@@ -30,12 +30,20 @@ pub(crate) struct Selecting {
     exclude_table_data: Vec<String>,
 
     /// No extensions that match
-    #[arg(long = "exclude-extension", value_name = "PATTERN")]
+    #[arg(
+        long = "exclude-extension",
+        value_name = "PATTERN",
+        conflicts_with = "data_only"
+    )]
     exclude_extensions: Vec<String>,
 
     /// Definitions without rows, values of sequences and large objects
     #[arg(long)]
     schema_only: bool,
+
+    /// Rows, values of sequences and large objects, into a schema that the target has
+    #[arg(long, conflicts_with = "schema_only")]
+    data_only: bool,
 
     /// Do not set owners: all objects belong to the target's role
     #[arg(long)]
@@ -54,25 +62,29 @@ pub(crate) struct Selecting {
     role_map: Vec<(String, String)>,
 }
 
-/// What to do without, besides a selection.
+/// What to do without, besides a selection, and what is not left alone.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Left alone")]
 pub(crate) struct Leaving {
     /// Create no roles
-    #[arg(long)]
+    #[arg(long, conflicts_with = "data_only")]
     no_roles: bool,
 
     /// Create roles without passwords, and do not read those of the source
-    #[arg(long)]
+    #[arg(long, conflicts_with = "data_only")]
     no_role_passwords: bool,
 
     /// Create everything in the default tablespace
-    #[arg(long)]
+    #[arg(long, conflicts_with = "data_only")]
     no_tablespaces: bool,
 
     /// Neither carry planner statistics over nor collect them
     #[arg(long)]
     no_analyze: bool,
+
+    /// With --data-only: first empty the selected tables, all together and once
+    #[arg(long, requires = "data_only")]
+    truncate: bool,
 }
 
 impl Selecting {
@@ -85,10 +97,10 @@ impl Selecting {
             exclude_tables: self.exclude_tables.clone(),
             exclude_table_data: self.exclude_table_data.clone(),
             exclude_extensions: self.exclude_extensions.clone(),
-            content: if self.schema_only {
-                Content::SchemaOnly
-            } else {
-                Content::All
+            content: match (self.schema_only, self.data_only) {
+                (true, _) => Content::SchemaOnly,
+                (_, true) => Content::DataOnly,
+                _ => Content::All,
             },
             no_owner: self.no_owner,
             no_acl: self.no_acl,
@@ -107,6 +119,7 @@ impl Leaving {
             no_role_passwords: self.no_role_passwords,
             no_tablespaces: self.no_tablespaces,
             no_analyze: self.no_analyze,
+            truncate: self.truncate,
             ..selection
         }
     }

@@ -10,6 +10,7 @@ use pghaul_stage::{
     TableId,
 };
 
+use crate::existing;
 use crate::migrate::{Ends, Request, Rows};
 
 /// How many names an error lists.
@@ -27,6 +28,9 @@ impl Request<'_> {
                 self.resume(*saved, &source, version).await
             }
             State::Absent => self.begin(version, true).await.map(Some),
+            State::Occupied(_) if !self.selection.has_schema() => {
+                self.begin(version, false).await.map(Some)
+            }
             State::Empty => self.begin(version, false).await.map(Some),
             _ => {
                 self.warn(&format!(
@@ -51,8 +55,11 @@ impl Request<'_> {
 
     /// Refuses a target with something in it that nobody has said what to do with.
     fn judge(&self, state: &State) -> Result<()> {
+        let needs_schema = !self.selection.has_schema();
         match state {
             State::Migration(_) if self.args.resume => Ok(()),
+            State::Absent if needs_schema => Err(self.absent()),
+            State::Occupied(_) if needs_schema => Ok(()),
             State::Migration(saved) if !self.args.overwrite => Err(self.unfinished(saved)),
             State::Occupied(occupied) if !self.args.overwrite => Err(self.occupied(occupied)),
             _ => Ok(()),
@@ -117,9 +124,13 @@ impl Request<'_> {
         let source = self.open_source(target_version, &self.selection).await?;
         let mut catalog = source.catalog().await?;
         catalog.tablespace_map = self.args.tablespace_map.iter().cloned().collect();
-        pghaul_load::check_tablespaces(&self.target, &catalog).await?;
-        self.foresee(&catalog).await?;
         let plan = source.plan().await?;
+        if self.selection.has_schema() {
+            pghaul_load::check_tablespaces(&self.target, &catalog).await?;
+            self.foresee(&catalog).await?;
+        } else {
+            existing::check(&self.target, &source, &catalog, &plan).await?;
+        }
         if create {
             let tablespace = catalog.database_tablespace();
             let create = async {
@@ -282,6 +293,16 @@ impl Request<'_> {
         let rows = source
             .changed_since(&saved.plan, &saved.catalog, &durable)
             .await?;
+        if !rows.is_empty() && !saved.catalog.selection.has_schema() {
+            return Err(changed(
+                "the snapshot is gone, and the source has changed since in what was copied",
+                &rows,
+            )
+            .remedy(
+                "remove the record of the migration with `pghaul cleanup`, and start again with \
+                 --data-only --truncate",
+            ));
+        }
         if !rows.is_empty() && !self.args.allow_new_snapshot {
             return Err(changed(
                 "the snapshot is gone, and the source has changed since in what was copied",
@@ -352,6 +373,13 @@ impl Request<'_> {
         });
     }
 
+    fn absent(&self) -> Error {
+        Error::input("it does not exist, and --data-only needs one with the schema in it")
+            .at(Side::Target)
+            .on(format!("database {}", self.target.dbname()))
+            .remedy("create it with the schema first, for example with --schema-only")
+    }
+
     fn occupied(&self, occupied: &Occupied) -> Error {
         let more = occupied.count.saturating_sub(occupied.sample.len() as u64);
         let more = if more > 0 {
@@ -369,7 +397,9 @@ impl Request<'_> {
     }
 
     fn unfinished(&self, saved: &Saved) -> Error {
-        let remedy = if saved.complete {
+        let remedy = if !self.selection.has_schema() {
+            "go on with --resume if it is unfinished, or remove its record with `pghaul cleanup`"
+        } else if saved.complete {
             "it is complete; `pghaul verify` compares both sides, and --overwrite would start again"
         } else {
             "go on with --resume, or start again with --overwrite"

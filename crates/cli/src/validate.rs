@@ -163,6 +163,7 @@ impl Scope<'_> {
         let intent = Intent {
             connections: sessions(self.jobs + self.index_jobs, TARGET_SESSIONS),
             overwrite: self.overwrite,
+            data_only: !self.selection.has_schema(),
         };
         let source =
             pghaul_extract::validate(self.source, sessions(self.jobs, opening), self.selection);

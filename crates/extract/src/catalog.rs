@@ -6,6 +6,7 @@ mod extensions;
 mod indexes;
 pub(crate) mod large_objects;
 pub(crate) mod left_out;
+mod materialized_views;
 mod object_identifiers;
 mod parameters;
 mod roles;
@@ -64,7 +65,7 @@ impl Inventory {
         let types = types::read(client, server.version, chosen).await?;
         let large_objects = large_objects::read(client, chosen).await?;
         let with_oids = object_identifiers::read(client, server.version, chosen).await?;
-        let mut hidden = if chosen.is_of_everything() {
+        let mut hidden = if chosen.is_of_everything() && selection.has_schema() {
             subscriptions::hidden(client).await?
         } else {
             Vec::new()
@@ -87,7 +88,12 @@ impl Inventory {
             role_settings,
             parameter_grants: parameters::read(client, server.version).await?,
             extensions: extensions::read(client).await?,
-            left_out: left_out::read(client, server.version, chosen).await?,
+            populated: materialized_views::populated(client, chosen).await?,
+            left_out: if selection.has_schema() {
+                left_out::read(client, server.version, chosen).await?
+            } else {
+                Vec::new()
+            },
             homes: left_out::homes(client, chosen).await?,
             needed: left_out::needed(client, chosen).await?,
             selection: selection.clone(),

@@ -425,6 +425,7 @@ mod tests {
                     type_name: "text".into(),
                 })
                 .collect(),
+            generated: Vec::new(),
             rows: 0,
             heap: 0,
             toast: 0,

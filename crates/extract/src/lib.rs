@@ -201,6 +201,19 @@ impl PgSource {
         stray::end(&self.info, &self.name, FAREWELL).await
     }
 
+    /// Those of these large objects that the source has.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the catalog.
+    pub async fn large_objects_among(&self, oids: &[u32]) -> Result<Vec<u32>> {
+        if oids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let client = self.snapshot()?.session(&self.info).await?;
+        catalog::large_objects::among(&client, oids).await
+    }
+
     fn snapshot(&self) -> Result<Arc<Snapshot>> {
         let held = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         held.as_ref().map(Arc::clone).ok_or_else(|| {

@@ -195,6 +195,7 @@ mod tests {
                     type_name: "integer".into(),
                 })
                 .collect(),
+            generated: Vec::new(),
             rows: 0,
             heap: 0,
             toast: 0,

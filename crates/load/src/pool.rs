@@ -6,6 +6,7 @@ use pghaul_stage::Result;
 use pghaul_wire::{Conninfo, Lane};
 use uuid::Uuid;
 
+use crate::existing::{QUIET, forbidden};
 use crate::fence::{Live, Registration};
 use crate::session;
 
@@ -21,16 +22,19 @@ pub(crate) struct Session {
 pub(crate) struct Pool {
     conninfo: Conninfo,
     migration: Uuid,
+    /// Whether tables have triggers already, which must rest.
+    triggers: bool,
     live: Live,
     idle: Mutex<Vec<Session>>,
 }
 
 impl Pool {
     /// A pool without sessions.
-    pub(crate) fn new(conninfo: Conninfo, migration: Uuid) -> Arc<Pool> {
+    pub(crate) fn new(conninfo: Conninfo, migration: Uuid, triggers: bool) -> Arc<Pool> {
         Arc::new(Pool {
             conninfo,
             migration,
+            triggers,
             live: Live::default(),
             idle: Mutex::default(),
         })
@@ -57,9 +61,10 @@ impl Pool {
         let mut lane = session::lane(&self.conninfo, self.migration).await?;
         let registration = self.live.register(lane.pid());
         // Keeps triggers of extensions' tables quiet; without the right to it, there is none to
-        // fear yet, because triggers and foreign keys are restored after the rows.
-        match lane.execute("SET session_replication_role = replica").await {
+        // fear as long as triggers and foreign keys are restored after the rows.
+        match lane.execute(QUIET).await {
             Err(error) if error.code() != Some("42501") => Err(error),
+            Err(error) if self.triggers => Err(forbidden(error)),
             _ => Ok(Session { lane, registration }),
         }
     }

@@ -8,19 +8,23 @@ use pghaul_stage::{
     Catalog, Database, Error, Event, Format, Kind, Mark, Observer, Part, Plan, Result,
     SequenceValue, Side, Step, Table, TableId, Target, Writer,
 };
-use pghaul_wire::Conninfo;
+use pghaul_wire::{Client, Conninfo};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use crate::apply::Apply;
 use crate::cluster::Cluster;
-use crate::config::Config;
+use crate::config::{Config, Freeze};
 use crate::copy::script;
+use crate::existing::Loaded;
 use crate::ledger::{Ledger, Saved};
 use crate::pool::Pool;
 use crate::restore::Restore;
 use crate::session::open;
 use crate::writer::{Desk, PartWriter};
-use crate::{fence, forget, properties, selection, tablespace, vacant};
+use crate::{
+    fence, foreign_key, forget, properties, refresh, selection, tablespace, truncate, vacant,
+};
 
 /// A PostgreSQL database that is written.
 ///
@@ -40,6 +44,8 @@ struct Ready {
     desk: Arc<Desk>,
     restore: Restore,
     tables: HashMap<TableId, Table>,
+    /// What was begun with, if it is rows alone that are loaded.
+    existing: Option<(Catalog, Plan)>,
     source: Database,
     tablespace: String,
 }
@@ -156,6 +162,25 @@ impl PgTarget {
         self.ready.get().ok_or_else(unprepared)
     }
 
+    /// What is left to do for tables that were there: their schema stands, properties are not ours.
+    async fn complete_existing(
+        &self,
+        client: &Client,
+        ledger: &Arc<Ledger>,
+        catalog: &Catalog,
+        plan: &Plan,
+    ) -> Result<()> {
+        let loaded = Loaded::find(client, plan).await?;
+        foreign_key::check(client, &loaded, &*self.observer).await?;
+        let done = ledger.steps().await?;
+        let mut units = refresh::units(client, catalog).await?;
+        units.retain(|unit| !done.contains(&unit.step));
+        let observer = Arc::clone(&self.observer);
+        Apply::new(Arc::clone(ledger), observer, String::new())
+            .run(&units)
+            .await
+    }
+
     async fn build(&self, catalog: &Catalog, plan: &Plan) -> Result<Ready> {
         // Who goes on with a migration goes on with its roles, of which only its ledger knows.
         let fresh = self.ledger.get().is_none();
@@ -176,24 +201,34 @@ impl PgTarget {
             Arc::clone(&self.observer),
             Arc::clone(&self.cluster),
         )?;
-        let mut roles = self.cluster.roles().await;
-        if !(fresh && roles.are_settled(catalog)) {
-            restore.roles().await?;
-            roles.settle(catalog);
+        let selection = &catalog.selection;
+        if selection.has_schema() {
+            let mut roles = self.cluster.roles().await;
+            if !(fresh && roles.are_settled(catalog)) {
+                restore.roles().await?;
+                roles.settle(catalog);
+            }
+            drop(roles);
+            restore.pre_data().await?;
+        } else if selection.truncate {
+            truncate::run(ledger, plan).await?;
         }
-        drop(roles);
-        restore.pre_data().await?;
         vacant::check(ledger, plan).await?;
         let desk = Desk {
             ledger: Arc::clone(ledger),
-            pool: Pool::new(self.conninfo.clone(), ledger.migration()),
+            pool: Pool::new(
+                self.conninfo.clone(),
+                ledger.migration(),
+                !selection.has_schema(),
+            ),
             config: self.config.clone(),
             observer: Arc::clone(&self.observer),
-            selection: catalog.selection.clone(),
+            selection: selection.clone(),
         };
         Ok(Ready {
             desk: Arc::new(desk),
             restore,
+            existing: (!selection.has_schema()).then(|| (catalog.clone(), plan.clone())),
             tables: catalog
                 .tables
                 .iter()
@@ -241,7 +276,12 @@ impl Target for PgTarget {
         }
         let ready = self.ready()?;
         let charset = &ready.source.encoding;
-        let script = script(part, charset, self.config.freeze, |id| ready.tables.get(id))?;
+        let freeze = match ready.existing {
+            // It needs a TRUNCATE, which would undo what stands.
+            Some(_) => Freeze::Never,
+            None => self.config.freeze,
+        };
+        let script = script(part, charset, freeze, |id| ready.tables.get(id))?;
         Ok(Box::new(
             PartWriter::open(Arc::clone(&ready.desk), part, script).await?,
         ))
@@ -255,6 +295,13 @@ impl Target for PgTarget {
         let ready = self.ready()?;
         ready.desk.pool.clear();
         ready.restore.complete(sequences).await?;
+        let ledger = &ready.desk.ledger;
+        if let Some((catalog, plan)) = &ready.existing {
+            let client = ledger.session().await?;
+            self.complete_existing(&client, ledger, catalog, plan)
+                .await?;
+            return ledger.finish(&client).await;
+        }
         let begun = Instant::now();
         let (step, subject, table) = (Step::Database, "properties", None);
         self.observer.observe(&Event::StepStarted {

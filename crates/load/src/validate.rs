@@ -23,6 +23,8 @@ pub struct Intent {
     pub connections: Sessions,
     /// Whether it drops the database first.
     pub overwrite: bool,
+    /// Whether it loads rows into a schema that is there.
+    pub data_only: bool,
 }
 
 /// The checks of a target; its facts too, unless a connection made that impossible.
@@ -43,13 +45,13 @@ pub async fn validate(
     client.batch_execute(PINNED).await.map_err(broken)?;
     findings.push(checkup::connections(&client, intent.connections).await?);
     let mut facts = facts::read(client, present).await?;
-    findings.push(state::target_empty(&facts, info.dbname(), intent.overwrite).await?);
+    findings.push(state::target_empty(&facts, info.dbname(), intent).await?);
     let writable = state::writable(&facts);
     // A standby refuses every attempt, whatever the role may do.
     let standby = checkup::is_failed(std::slice::from_ref(&writable));
     findings.push(writable);
     if !standby {
-        findings.extend(privileges::check(&mut facts, intent.overwrite).await?);
+        findings.extend(privileges::check(&mut facts, intent).await?);
     }
     Ok((findings, Some(facts)))
 }

@@ -136,9 +136,9 @@ pub async fn verify(
             inventory::compare(&a, &b, &mut report);
         }
         let (a, b) = tokio::try_join!(sequence::read(ours, here), sequence::read(theirs, there))?;
-        sequence::compare(&a, &b, &mut report);
+        sequence::compare(&a, &b, selection.has_schema(), &mut report);
         let (a, b) = tokio::try_join!(relation::read(ours, here), relation::read(theirs, there))?;
-        relation::pair(a, b, &mut report)
+        relation::pair(a, b, selection.has_schema(), &mut report)
     };
     if chosen[0].has_large_objects() {
         let rights = Rights {

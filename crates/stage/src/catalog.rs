@@ -37,6 +37,9 @@ pub struct Catalog {
     pub child_constraints: Vec<ChildConstraint>,
     /// Every sequence.
     pub sequences: Vec<Sequence>,
+    /// Materialized views that hold rows and are to hold them on the target.
+    #[serde(default)]
+    pub populated: Vec<TableId>,
     /// How many large objects there are.
     pub large_objects: u64,
     /// Roles of the server, without the predefined ones.
@@ -144,6 +147,9 @@ pub struct Table {
     pub filenode: u32,
     /// The columns COPY moves: neither dropped nor generated, by attribute number.
     pub columns: Vec<Column>,
+    /// The names of its generated columns, which COPY does not move.
+    #[serde(default)]
+    pub generated: Vec<String>,
     /// Estimated rows.
     pub rows: u64,
     /// Bytes of the heap.

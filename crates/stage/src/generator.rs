@@ -199,6 +199,7 @@ impl Source for Generator {
             oid: 1,
             filenode: 0,
             columns: columns.collect(),
+            generated: Vec::new(),
             rows: self.rows,
             heap: self.rows * self.shape.row_bytes(),
             toast: 0,

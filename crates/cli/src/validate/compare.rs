@@ -22,6 +22,13 @@ pub(super) async fn both(
         disk(source.bytes, target.free),
         locks(source.tables, target.locks, scope.jobs),
     ];
+    if !scope.selection.has_schema() {
+        let mut locale = locale::compare(source, target, false).await?;
+        locale.retain(|finding| finding.check() == Check::Encoding);
+        findings.extend(locale);
+        findings.push(content::with_oids(&source.with_oids));
+        return Ok(findings);
+    }
     let lacking = source.roles.iter().filter(|name| target.lacks_role(name));
     let lacking: Vec<String> = lacking.cloned().collect();
     findings.push(roles(&lacking, target.role_refusal.as_deref()));

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use pghaul_extract::PgSource;
 use pghaul_load::Foreseen;
 use pghaul_relay::Progress;
-use pghaul_stage::{Check, Finding, Observer, Result, Side, Source};
+use pghaul_stage::{Check, Finding, Kind, Observer, Result, Side, Source};
 
 use super::Scope;
+use crate::existing;
 
 /// Both findings. The source's schema is dumped for them, so nothing must have failed before.
 pub(super) async fn check(scope: &Scope<'_>, target_version: u32) -> Result<Vec<Finding>> {
@@ -21,6 +22,12 @@ pub(super) async fn check(scope: &Scope<'_>, target_version: u32) -> Result<Vec<
     let observer: Arc<dyn Observer> = Arc::clone(&progress) as _;
     let opened = PgSource::open(scope.source.clone(), config, observer).await?;
     let mut catalog = opened.catalog().await?;
+    if !scope.selection.has_schema() {
+        let plan = opened.plan().await?;
+        let checked = existing::check(scope.target, &opened, &catalog, &plan).await;
+        opened.close().await?;
+        return Ok(vec![fits(checked)?]);
+    }
     catalog.tablespace_map = scope.tablespace_map.iter().cloned().collect();
     let foreseen = pghaul_load::foresee(scope.target, &catalog).await?;
     opened.close().await?;
@@ -31,6 +38,25 @@ pub(super) async fn check(scope: &Scope<'_>, target_version: u32) -> Result<Vec<
         .collect();
     lost.extend(foreseen.omissions.iter().map(ToString::to_string));
     Ok(vec![tables(&foreseen), complete(lost, scope.strict)])
+}
+
+/// What was found of a schema that is to take rows alone.
+fn fits(checked: Result<()>) -> Result<Finding> {
+    let (check, side) = (Check::Complete, Side::Target);
+    match checked {
+        Ok(()) => Ok(Finding::succeeded(
+            check,
+            side,
+            "the target's tables take the rows",
+        )),
+        Err(error) if error.kind() == Kind::Input => Ok(Finding::failed(
+            check,
+            side,
+            error.message(),
+            error.hint().unwrap_or_default().to_owned(),
+        )),
+        Err(error) => Err(error),
+    }
 }
 
 fn tables(foreseen: &Foreseen) -> Finding {

@@ -38,6 +38,25 @@ pub(crate) async fn read(client: &Client, chosen: &Chosen) -> Result<LargeObject
     })
 }
 
+/// How many identifiers one statement asks for.
+const ASKED: usize = 10_000;
+
+/// Those of these objects that exist.
+pub(crate) async fn among(client: &Client, oids: &[u32]) -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for chunk in oids.chunks(ASKED) {
+        let list: Vec<String> = chunk.iter().map(u32::to_string).collect();
+        let sql = format!(
+            "SELECT oid FROM pg_catalog.pg_largeobject_metadata WHERE oid IN ({}) ORDER BY oid",
+            list.join(", ")
+        );
+        for row in &crate::session::rows(client, "the large objects", &sql).await? {
+            found.push(field(row, 0)?);
+        }
+    }
+    Ok(found)
+}
+
 /// Identifiers that cut all large objects into `parts` runs of about equal count.
 pub(crate) async fn bounds(client: &Client, parts: u32) -> Result<Vec<u32>> {
     let sql = format!(

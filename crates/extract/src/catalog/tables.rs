@@ -85,6 +85,7 @@ pub(crate) async fn read(
             oid,
             filenode: field(row, 3)?,
             columns: Vec::new(),
+            generated: Vec::new(),
             rows: estimate(
                 field(row, 4)?,
                 field(row, 5)?,
@@ -104,15 +105,16 @@ pub(crate) async fn read(
         });
     }
 
-    let stored = if version >= 120_000 {
-        "AND a.attgenerated = ''"
+    let generated = if version >= 120_000 {
+        "a.attgenerated <> ''"
     } else {
-        ""
+        "false"
     };
     let sql = format!(
-        "SELECT a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid \
+        "SELECT a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid, \
+                {generated} \
            FROM {FROM} JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid \
-          WHERE {} AND a.attnum > 0 AND NOT a.attisdropped {stored} \
+          WHERE {} AND a.attnum > 0 AND NOT a.attisdropped \
           ORDER BY a.attrelid, a.attnum",
         copied('r', chosen)
     );
@@ -121,6 +123,10 @@ pub(crate) async fn read(
             continue;
         };
         if let (Some(table), Some(facts)) = (tables.get_mut(*index), facts.get_mut(*index)) {
+            if field(row, 4)? {
+                table.generated.push(field(row, 1)?);
+                continue;
+            }
             table.columns.push(Column {
                 name: field(row, 1)?,
                 type_name: field(row, 2)?,

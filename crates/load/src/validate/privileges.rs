@@ -2,7 +2,7 @@
 
 use pghaul_stage::{Check, Finding, Result, Side};
 
-use super::TargetFacts;
+use super::{Intent, TargetFacts};
 use crate::session::failed;
 
 /// The name of what is created and rolled back.
@@ -11,11 +11,12 @@ const ATTEMPT: &str = "pghaul_validation";
 /// Codes of a refusal: for want of a privilege, or by an event trigger or a service's hook.
 const REFUSED: [&str; 4] = ["42501", "0A000", "P0001", "42939"];
 
-pub(super) async fn check(facts: &mut TargetFacts, overwrite: bool) -> Result<Vec<Finding>> {
+pub(super) async fn check(facts: &mut TargetFacts, intent: Intent) -> Result<Vec<Finding>> {
+    let overwrite = intent.overwrite;
     let mut findings = Vec::new();
     facts.role_refusal = attempt(facts, &format!("CREATE ROLE {ATTEMPT}")).await?;
     if facts.database.is_some() && !overwrite {
-        findings.push(create_schema(facts).await?);
+        findings.push(create_schema(facts, !intent.data_only).await?);
     } else {
         findings.push(create_database(facts));
     }
@@ -63,12 +64,12 @@ fn create_database(facts: &TargetFacts) -> Finding {
     )
 }
 
-async fn create_schema(facts: &TargetFacts) -> Result<Finding> {
+async fn create_schema(facts: &TargetFacts, objects: bool) -> Result<Finding> {
     let refusal = attempt(facts, &format!("CREATE SCHEMA {ATTEMPT}")).await?;
     let public = "SELECT coalesce(bool_and(pg_catalog.has_schema_privilege(n.oid, 'CREATE')), true) \
                     FROM pg_catalog.pg_namespace n WHERE n.nspname = 'public'";
     let row = facts.client.query_one(public, &[]).await.map_err(failed)?;
-    let problem = match (refusal, row.get(0)) {
+    let problem = match (refusal, row.get::<_, bool>(0) || !objects) {
         (Some(refusal), _) => {
             format!("the role may not create schemas in the database ({refusal})")
         }

@@ -2,32 +2,45 @@
 
 use pghaul_stage::{Check, Finding, Result, Side};
 
-use super::TargetFacts;
+use super::{Intent, TargetFacts};
 use crate::inspect::{State, look};
 
 pub(super) async fn target_empty(
     facts: &TargetFacts,
     name: &str,
-    overwrite: bool,
+    intent: Intent,
 ) -> Result<Finding> {
     let state = match facts.database {
         None => State::Absent,
         Some(_) => look(&facts.client).await?,
     };
-    Ok(judge(&state, name, overwrite))
+    Ok(judge(&state, name, intent))
 }
 
-fn judge(state: &State, name: &str, overwrite: bool) -> Finding {
+fn judge(state: &State, name: &str, intent: Intent) -> Finding {
     let succeeded = |message: String| Finding::succeeded(Check::TargetEmpty, Side::Target, message);
     let failed = |message: String, remedy: &'static str| {
         Finding::failed(Check::TargetEmpty, Side::Target, message, remedy)
     };
+    if intent.data_only {
+        return match state {
+            State::Absent => failed(
+                format!("the database {name:?} does not exist, and --data-only needs its schema"),
+                "create it with the schema first, for example with --schema-only",
+            ),
+            State::Migration(_) => failed(
+                format!("the database {name:?} holds a migration"),
+                "go on with --resume if it is unfinished, or remove its record with `pghaul cleanup`",
+            ),
+            _ => succeeded(format!("the database {name:?} is there")),
+        };
+    }
     match state {
         State::Absent => succeeded(format!(
             "the database {name:?} is absent and will be created"
         )),
         State::Empty => succeeded(format!("the database {name:?} is there and empty")),
-        _ if overwrite => succeeded(format!(
+        _ if intent.overwrite => succeeded(format!(
             "the database {name:?} will be dropped first, as --overwrite asks"
         )),
         State::Occupied(occupied) => failed(

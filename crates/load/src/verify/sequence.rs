@@ -58,10 +58,11 @@ pub(super) async fn read(
 }
 
 /// Reports the sequences that stand elsewhere. Those that only one side has are reported as
-/// objects.
+/// objects, if objects are compared; otherwise those that the target lacks are reported here.
 pub(super) fn compare(
     source: &BTreeMap<TableId, (i64, bool)>,
     target: &BTreeMap<TableId, (i64, bool)>,
+    has_schema: bool,
     report: &mut Report,
 ) {
     for (sequence, ours) in source {
@@ -70,6 +71,10 @@ pub(super) fn compare(
                 sequence: sequence.clone(),
                 source: *ours,
                 target: *theirs,
+            }),
+            None if !has_schema => report.differ(Difference::Unchecked {
+                of: format!("sequence {sequence}"),
+                reason: "the target does not have it".to_owned(),
             }),
             _ => {}
         }

@@ -178,6 +178,7 @@ impl Source {
                     .filter(|name| !name.is_empty())
                     .map(column)
                     .collect(),
+                generated: Vec::new(),
                 rows: 0,
                 heap: row[3].parse().unwrap(),
                 toast: 0,

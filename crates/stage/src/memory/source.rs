@@ -248,6 +248,7 @@ impl Source for MemorySource {
             oid,
             filenode: 0,
             columns: Vec::new(),
+            generated: Vec::new(),
             rows: rows.len() as u64,
             heap: rows.iter().map(|row| row.len() as u64 + 1).sum(),
             toast: 0,
