@@ -4,7 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::faults::wait_until;
 use crate::support::oracle::assert_migrated;
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::{Cluster, Output, Pair, pg};
 
 /// A folder for a tablespace, within the cluster's own, which is removed with it.
@@ -283,6 +285,25 @@ fn rows_of_users_in_tables_of_extensions() {
     let cities = "SELECT count(*) FROM sample.a_city";
     assert_eq!(pair.target.psql("d", cities), "41");
 
+    // What is the extension's own does not matter, what users added does.
+    pair.target.psql(
+        "d",
+        "UPDATE sample.region SET name = 'newer' WHERE standard; DELETE FROM sample.inner_part",
+    );
+    pair.pghaul("d", &["verify"]).run().expect(0);
+    pair.target.psql(
+        "d",
+        "UPDATE sample.a_city SET name = 'moved' WHERE id = 12; SELECT nextval('sample.number')",
+    );
+    let output = pair.pghaul("d", &["verify"]).run().expect(3);
+    for expected in ["(id)=(12)", "sample.number"] {
+        assert!(output.stdout.contains(expected), "{}", output.stdout);
+    }
+    for elsewhere in [["--exclude-extension", "pghaul_*"], ["--schema", "public"]] {
+        let args = [&["verify"][..], &elsewhere].concat();
+        pair.pghaul("d", &args).run().expect(0);
+    }
+
     // An ordinary role may create the extension, but its tables belong to the server's first role.
     pair.target.psql(
         "postgres",
@@ -380,4 +401,105 @@ fn constraints_of_children_are_checked_where_they_were() {
         pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
         assert_migrated(&pair.source, "d", &pair.target, "d");
     }
+}
+
+/// Of a part of a database extensions come without what users added, and so they do by request.
+#[test]
+fn rows_of_users_come_with_a_whole_database() {
+    install_sample(17);
+    let pair = Pair::of_versions(17, 17);
+    pair.source.create_db("d");
+    pair.source.psql("d", SAMPLE);
+    pair.source.psql(
+        "d",
+        "CREATE TABLE sample.own AS SELECT 1 AS n; CREATE SEQUENCE sample.uses;
+         CREATE TABLE uses (id bigint DEFAULT nextval('sample.number'))",
+    );
+    // The default of the column needs the extension.
+    let without = [
+        "--exclude-extension",
+        "pghaul_sample",
+        "--exclude-table",
+        "uses",
+    ];
+    let args = [&["migrate", "--verify"][..], &without].concat();
+    pair.pghaul("d", &args).run().expect(0);
+    let tables = "SELECT string_agg(relname, ' ') FROM pg_class
+        WHERE relnamespace = 'sample'::regnamespace AND relkind = 'r'";
+    assert_eq!(pair.target.psql("d", tables), "own");
+
+    let schema = ["migrate", "--verify", "--overwrite", "--schema", "sample"];
+    let output = pair.pghaul("d", &schema).run().expect(0);
+    for lost in ["sample.a_city", "sample.region"] {
+        let lost = format!("what users added to {lost} of an extension");
+        assert!(output.stdout.contains(&lost), "{lost}: {}", output.stdout);
+    }
+    let rows = "SELECT (SELECT count(*) FROM sample.a_city), (SELECT count(*) FROM sample.region)";
+    assert_eq!(pair.target.psql("d", rows), "0|1");
+
+    // The extension comes for the table, without the rows.
+    let args = ["migrate", "--verify", "--overwrite", "--table", "uses"];
+    pair.pghaul("d", &args).run().expect(0);
+    assert_eq!(pair.target.psql("d", rows), "0|1");
+}
+
+/// The extension stands already, and perhaps its rows, when a migration goes on.
+#[test]
+fn rows_of_users_are_not_there_twice_after_a_kill() {
+    install_sample(17);
+    let pair = Pair::of_versions(17, 17);
+    for (db, pattern) in [
+        ("before_commit", "DELETE FROM ONLY"),
+        ("after_commit", "pg_catalog.setval("),
+    ] {
+        pair.source.create_db(db);
+        pair.source.psql(db, SAMPLE);
+        let proxy = Proxy::start(&pair.target);
+        proxy.arm(pattern, Fault::Hold);
+        let mut run = pair
+            .pghaul(db, &["migrate", "--skip-validation"])
+            .target(&proxy.dsn(&pair.target, db))
+            .spawn();
+        wait_until(&mut run, "it came there", |_| proxy.struck() == 1);
+        run.signal("KILL");
+        run.wait().expect(-9);
+        drop(proxy);
+        let resume = ["migrate", "--resume", "--verify"];
+        pair.pghaul(db, &resume).run().expect(0);
+        assert_migrated(&pair.source, db, &pair.target, db);
+    }
+}
+
+/// No build of PostgreSQL has a provider, so labels are written as one would have left them.
+#[test]
+fn security_labels_without_a_provider_are_named() {
+    let pair = Pair::start();
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE TABLE t (a int, b int); CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1';
+         CREATE ROLE labelled; SELECT lo_from_bytea(4711, '');
+         SET allow_system_table_mods = on;
+         INSERT INTO pg_seclabel (objoid, classoid, objsubid, provider, label) VALUES
+           ('t'::regclass, 'pg_class'::regclass, 0, 'selinux', 'it''s t'),
+           ('t'::regclass, 'pg_class'::regclass, 1, 'selinux', 'a'),
+           ('f'::regproc, 'pg_proc'::regclass, 0, 'selinux', 'f'),
+           (4711, 'pg_largeobject'::regclass, 0, 'selinux', 'large');
+         INSERT INTO pg_shseclabel (objoid, classoid, provider, label)
+           SELECT oid, 'pg_database'::regclass, 'selinux', 'd' FROM pg_database WHERE datname = 'd'
+           UNION ALL SELECT 'labelled'::regrole, 'pg_authid'::regclass, 'selinux', 'r'",
+    );
+    let output = pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
+    for expected in [
+        "SECURITY LABEL FOR selinux ON TABLE public.t IS 'it''s t';",
+        "SECURITY LABEL FOR selinux ON COLUMN public.t.a IS 'a';",
+        "SECURITY LABEL FOR selinux ON FUNCTION public.f() IS 'f';",
+        "SECURITY LABEL FOR \"selinux\" ON LARGE OBJECT 4711 IS 'large';",
+        "SECURITY LABEL FOR \"selinux\" ON DATABASE d IS 'd';",
+        "SECURITY LABEL FOR \"selinux\" ON ROLE labelled IS 'r';",
+    ] {
+        let told = output.stdout.contains(expected);
+        assert!(told, "{expected}: {}\n{}", output.stdout, output.stderr);
+    }
+    pair.pghaul("d", &["validate", "--strict"]).run().expect(1);
 }

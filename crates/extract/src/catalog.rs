@@ -11,6 +11,7 @@ mod object_identifiers;
 mod parameters;
 mod roles;
 pub(crate) mod row_security;
+mod security_labels;
 pub(crate) mod sequences;
 mod subscriptions;
 pub(crate) mod tables;
@@ -40,8 +41,8 @@ pub(crate) struct Inventory {
     pub(crate) large_objects: LargeObjects,
     /// Tables whose rows have identifiers that are not copied.
     pub(crate) with_oids: Vec<TableId>,
-    /// Subscriptions and invalid indexes, which the archive will not have, and extensions' tables
-    /// that cannot be read.
+    /// Subscriptions, invalid indexes and labels, which the archive will not have, and extensions'
+    /// tables that cannot be read.
     pub(crate) hidden: Vec<Omission>,
     /// Bytes of a block.
     pub(crate) block_size: u64,
@@ -70,8 +71,9 @@ impl Inventory {
         } else {
             Vec::new()
         };
-        hidden.append(&mut extensions::unreadable(client).await?);
+        hidden.append(&mut extensions::uncarried(client, chosen).await?);
         hidden.append(&mut indexes::unusable(client, chosen).await?);
+        hidden.append(&mut security_labels::uncarried(client, selection, chosen).await?);
         let (roles, role_settings) = roles::read(client, selection).await?;
         let catalog = Catalog {
             server: Server {

@@ -15,6 +15,7 @@
 #[cfg(feature = "bench")]
 pub mod bench;
 mod checksum;
+mod extension_table;
 mod image;
 mod inventory;
 mod large_object;

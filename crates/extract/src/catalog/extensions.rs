@@ -1,9 +1,11 @@
 //! Extensions.
 
 use pghaul_stage::{Extension, Omission, Result, TableId};
-use pghaul_wire::Client;
+use pghaul_wire::quote::ident;
+use pghaul_wire::{Chosen, Client};
 
-use crate::session::{field, rows};
+use super::tables::condition;
+use crate::session::{field, row, rows};
 
 /// Every extension of the database.
 pub(crate) async fn read(client: &Client) -> Result<Vec<Extension>> {
@@ -20,26 +22,42 @@ pub(crate) async fn read(client: &Client) -> Result<Vec<Extension>> {
         .collect()
 }
 
-/// The tables with users' rows that this role may not read, and which are therefore not carried.
-pub(crate) async fn unreadable(client: &Client) -> Result<Vec<Omission>> {
-    let sql = "SELECT n.nspname, c.relname, r.rolname FROM pg_catalog.pg_extension e \
+/// The tables with users' rows that are not carried: this role may not read them, or only a part of
+/// the database is selected, whose extensions are made anew.
+pub(crate) async fn uncarried(client: &Client, chosen: &Chosen) -> Result<Vec<Omission>> {
+    let sql = format!(
+        "SELECT n.nspname, c.relname, r.rolname, pg_catalog.has_table_privilege(c.oid, 'SELECT'), \
+                coalesce(e.extcondition[pg_catalog.array_position(e.extconfig, c.oid)], '') \
+           FROM pg_catalog.pg_extension e \
           CROSS JOIN LATERAL unnest(e.extconfig) AS x (oid) \
            JOIN pg_catalog.pg_class c ON c.oid = x.oid \
            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
            JOIN pg_catalog.pg_roles r ON r.rolname = current_user \
-          WHERE NOT pg_catalog.has_table_privilege(c.oid, 'SELECT') ORDER BY 1, 2";
-    rows(client, "the tables of extensions", sql)
-        .await?
-        .iter()
-        .map(|row| {
-            let table = TableId::new(field::<&str>(row, 0)?, field::<&str>(row, 1)?);
-            Ok(Omission::new(
-                format!("what users added to {table} of an extension"),
-                format!(
-                    "role {:?} may not read it on the source",
-                    field::<&str>(row, 2)?
-                ),
-            ))
-        })
-        .collect()
+          WHERE c.relkind = 'r' AND {} AND {} ORDER BY 1, 2",
+        chosen.extensions("e"),
+        chosen.relations("c")
+    );
+    let mut omissions = Vec::new();
+    for row in &rows(client, "the tables of extensions", &sql).await? {
+        let table = TableId::new(field::<&str>(row, 0)?, field::<&str>(row, 1)?);
+        let reason = if !field::<bool>(row, 3)? {
+            let role: &str = field(row, 2)?;
+            format!("role {role:?} may not read it on the source")
+        } else if !chosen.is_of_everything()
+            && has_rows(client, &table, &condition(field(row, 4)?)).await?
+        {
+            "extensions that a part of a database needs are created without it".to_owned()
+        } else {
+            continue;
+        };
+        let object = format!("what users added to {table} of an extension");
+        omissions.push(Omission::new(object, reason));
+    }
+    Ok(omissions)
+}
+
+async fn has_rows(client: &Client, table: &TableId, condition: &str) -> Result<bool> {
+    let (schema, name) = (ident(&table.schema), ident(&table.name));
+    let sql = format!("SELECT EXISTS (SELECT FROM ONLY {schema}.{name} WHERE {condition})");
+    field(&row(client, "the tables of extensions", &sql).await?, 0)
 }

@@ -138,7 +138,7 @@ pub(crate) async fn read(
 }
 
 /// The condition of a clause as an extension gives it: `WHERE …`, or nothing for all rows.
-fn condition(clause: &str) -> String {
+pub(super) fn condition(clause: &str) -> String {
     let clause = clause.trim();
     match clause.split_at_checked(5) {
         Some((word, condition)) if word.eq_ignore_ascii_case("where") => {

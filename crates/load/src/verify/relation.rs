@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use pghaul_stage::{Result, TableId};
 use pghaul_wire::{Chosen, quote};
 
+use super::extension_table::{self, CLAUSE, holds_users_rows};
 use super::image::Image;
 use super::large_object::{self, Rights};
 use super::report::{Difference, Report};
@@ -22,6 +23,8 @@ pub(super) struct Relation {
     pub(super) columns: Vec<Column>,
     /// The columns that identify a row; empty if none do.
     pub(super) key: Vec<String>,
+    /// Which of the rows are users', if the table is an extension's.
+    condition: Option<String>,
     /// What of large objects is compared besides content.
     rights: Rights,
     sizes: [Size; 2],
@@ -70,6 +73,8 @@ pub(super) enum Share {
 #[derive(Debug)]
 pub(super) struct Table {
     columns: Vec<Column>,
+    condition: Option<String>,
+    of_extension: bool,
     key: Vec<String>,
     size: Size,
 }
@@ -85,6 +90,7 @@ impl Relation {
             table: None,
             columns: large_object::columns(rights),
             key: vec!["oid".to_owned()],
+            condition: None,
             rights,
             sizes: sizes.into(),
         })
@@ -108,12 +114,18 @@ impl Relation {
             quote::ident(&table.schema),
             quote::ident(&table.name)
         );
-        match share {
+        let place = match share {
             Share::Blocks(first, Some(end)) => {
-                format!("{from} WHERE t.ctid >= '({first},0)' AND t.ctid < '({end},0)'")
+                Some(format!("t.ctid >= '({first},0)' AND t.ctid < '({end},0)'"))
             }
-            Share::Blocks(first, None) => format!("{from} WHERE t.ctid >= '({first},0)'"),
-            Share::All | Share::Remainder(..) => from,
+            Share::Blocks(first, None) => Some(format!("t.ctid >= '({first},0)'")),
+            Share::All | Share::Remainder(..) => None,
+        };
+        let condition = self.condition.as_ref().map(|one| format!("({one})"));
+        let conditions: Vec<String> = place.into_iter().chain(condition).collect();
+        match conditions.as_slice() {
+            [] => from,
+            conditions => format!("{from} WHERE {}", conditions.join(" AND ")),
         }
     }
 
@@ -151,7 +163,8 @@ pub(super) async fn read(
 ) -> Result<BTreeMap<TableId, Table>> {
     let snapshot = session.snapshot();
     let selected = format!(
-        "{TABLES} AND {} AND {}",
+        "{TABLES} AND {} AND {} AND {}",
+        holds_users_rows(chosen),
         chosen.relations("c"),
         chosen.rows("c")
     );
@@ -165,7 +178,7 @@ pub(super) async fn read(
     let tables = session
         .read(&format!(
             "SELECT n.nspname, c.relname, pg_relation_size(c.oid) / current_setting('block_size')::bigint,
-                    pg_table_size(c.oid), k.key
+                    pg_table_size(c.oid), k.key, {CLAUSE}
                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                LEFT JOIN LATERAL (
                  SELECT (SELECT string_agg(a.attnum::text, ' ' ORDER BY p.n)
@@ -232,6 +245,8 @@ pub(super) async fn read(
             table,
             Table {
                 columns: Vec::new(),
+                condition: maybe(row, 5)?.and_then(extension_table::condition),
+                of_extension: maybe(row, 5)?.is_some(),
                 key: Vec::new(),
                 size,
             },
@@ -265,11 +280,9 @@ pub(super) async fn read(
     Ok(result)
 }
 
-/// Which relations count as tables here: those with rows of their own that belong to the user.
+/// Which relations count as tables here: those with rows of their own.
 const TABLES: &str = "c.relkind = 'r' AND c.relpersistence <> 't'
-    AND n.nspname NOT IN ('pghaul', 'information_schema') AND n.nspname !~ '^pg_'
-    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
-                       AND d.objid = c.oid AND d.deptype = 'e')";
+    AND n.nspname NOT IN ('pghaul', 'information_schema') AND n.nspname !~ '^pg_'";
 
 /// Puts the tables of both sides together by name; those without a partner are in the report
 /// already, as objects.
@@ -282,10 +295,17 @@ pub(super) fn pair(
     let mut relations = Vec::new();
     for (id, ours) in source {
         let Some(theirs) = target.remove(&id) else {
-            if !has_schema {
+            let reason = if ours.of_extension {
+                Some(
+                    "no extension of the target has it for users' rows, or the role may not read it",
+                )
+            } else {
+                (!has_schema).then_some("the target does not have it")
+            };
+            if let Some(reason) = reason {
                 report.differ(Difference::Unchecked {
                     of: format!("table {id}"),
-                    reason: "the target does not have it".to_owned(),
+                    reason: reason.to_owned(),
                 });
             }
             report.add_unread(id);
@@ -312,6 +332,7 @@ pub(super) fn pair(
             table: Some(id),
             columns: ours.columns,
             key: ours.key,
+            condition: ours.condition,
             rights: Rights::default(),
             sizes: [ours.size, theirs.size],
         });

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use pghaul_stage::{Result, TableId};
 use pghaul_wire::{Chosen, quote};
 
+use super::extension_table::holds_users_rows;
 use super::report::{Difference, Report};
 use super::snapshot::{Session, boolean, number, text};
 
@@ -22,10 +23,8 @@ pub(super) async fn read(
                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
               WHERE c.relkind = 'S' AND c.relpersistence <> 't'
                 AND n.nspname NOT IN ('pghaul', 'information_schema') AND n.nspname !~ '^pg_'
-                AND NOT EXISTS (SELECT FROM pg_depend d
-                                 WHERE d.classid = 'pg_class'::regclass
-                                   AND d.objid = c.oid AND d.deptype = 'e')
-                AND {} AND {}",
+                AND {} AND {} AND {}",
+            holds_users_rows(chosen),
             chosen.sequences("c"),
             chosen.rows("c")
         ))
