@@ -248,6 +248,8 @@ fn refusal(entry: &Entry, power: &Power, foreign: bool) -> Option<&'static str> 
         | "TEXT SEARCH PARSER"
         | "TEXT SEARCH TEMPLATE"
         | "PROCEDURAL LANGUAGE"
+        // Only who owns its functions may, and these are in C.
+        | "TRANSFORM"
         | "SHELL TYPE" => Some(SUPERUSER),
         "TYPE" if is_base_type(text) => Some(SUPERUSER),
         "CAST" if has(text, &["WITHOUT", "FUNCTION"]) => Some(SUPERUSER),
