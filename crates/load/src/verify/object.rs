@@ -464,7 +464,7 @@ fn comments() -> String {
 }
 
 /// What [`pg_identify_object`] calls an object (`i.identity`), in words of our own where it has
-/// changed them between versions.
+/// changed them between versions. Types that became keywords, such as `json`, lost their schema.
 ///
 /// [`pg_identify_object`]: https://www.postgresql.org/docs/current/functions-info.html
 fn identity(class: &str, oid: &str) -> String {
@@ -472,7 +472,7 @@ fn identity(class: &str, oid: &str) -> String {
         "CASE {class}::oid WHEN 'pg_transform'::regclass THEN
            (SELECT format('for %s language %I', format_type(f.trftype, NULL), l.lanname)
               FROM pg_transform f JOIN pg_language l ON l.oid = f.trflang WHERE f.oid = {oid})
-         ELSE i.identity END"
+         ELSE replace(i.identity, 'pg_catalog.', '') END"
     )
 }
 
