@@ -81,8 +81,12 @@ impl Inventory {
                 version: server.version,
             },
             database: database::read(client, server).await?,
-            indexes: indexes::read(client, chosen).await?,
             child_constraints: constraints::of_children(client, server.version, chosen).await?,
+            indexes: indexes::read(client, chosen)
+                .await?
+                .into_iter()
+                .map(Into::into)
+                .collect(),
             sequences: sequences::read(client, chosen).await?,
             large_objects: large_objects.count,
             roles,
@@ -99,7 +103,7 @@ impl Inventory {
             homes: left_out::homes(client, chosen).await?,
             needed: left_out::needed(client, chosen).await?,
             selection: selection.clone(),
-            tables,
+            tables: tables.into_iter().map(Into::into).collect(),
             ..Catalog::default()
         };
         let by_name = catalog
@@ -123,6 +127,7 @@ impl Inventory {
     /// The table of this name, with its facts.
     pub(crate) fn table(&self, id: &TableId) -> Option<(&pghaul_stage::Table, &Facts)> {
         let index = *self.by_name.get(id)?;
-        self.catalog.tables.get(index).zip(self.facts.get(index))
+        let table = self.catalog.tables.get(index)?;
+        Some((table, self.facts.get(index)?))
     }
 }

@@ -1,6 +1,7 @@
 //! Whether rows that were copied under an earlier snapshot are still the same.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 use pghaul_stage::{
@@ -72,7 +73,7 @@ impl PgSource {
         let before: HashMap<&TableId, &Table> = catalog
             .tables
             .iter()
-            .map(|table| (&table.id, table))
+            .map(|table| (&table.id, table.as_ref()))
             .collect();
         let lanes = usize::try_from(self.config.jobs)
             .unwrap_or(1)
@@ -187,16 +188,16 @@ fn bounds(visible: &str) -> Option<(u64, u64)> {
     (fields.next().is_some() && xmin <= xmax).then_some((xmin, xmax))
 }
 
-fn compare(before: &[Table], now: &[Table]) -> Vec<Changed> {
+fn compare(before: &[Arc<Table>], now: &[Arc<Table>]) -> Vec<Changed> {
     let change = |table: &Table, why: String| Changed {
         table: Some(table.id.clone()),
         part: None,
         why,
     };
-    let by_name = |tables: &[Table]| -> HashMap<TableId, Table> {
+    let by_name = |tables: &[Arc<Table>]| -> HashMap<TableId, Arc<Table>> {
         tables
             .iter()
-            .map(|table| (table.id.clone(), table.clone()))
+            .map(|table| (table.id.clone(), Arc::clone(table)))
             .collect()
     };
     let (old, new) = (by_name(before), by_name(now));
@@ -413,8 +414,8 @@ mod tests {
         );
     }
 
-    fn table(name: &str, oid: u32, columns: &[&str]) -> Table {
-        Table {
+    fn table(name: &str, oid: u32, columns: &[&str]) -> Arc<Table> {
+        Arc::new(Table {
             id: TableId::new("public", name),
             oid,
             filenode: oid,
@@ -430,7 +431,7 @@ mod tests {
             heap: 0,
             toast: 0,
             child: false,
-        }
+        })
     }
 
     #[test]

@@ -39,16 +39,16 @@ impl Admission {
         if present.power.superuser {
             return admission;
         }
-        let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
-        for entry in &archive.entries {
+        let mut owners: BTreeMap<String, String> = BTreeMap::new();
+        for entry in archive.entries() {
             if entry.desc == "SCHEMA" {
-                owners.insert(&entry.tag, &entry.owner);
                 admission.created.insert(entry.tag.clone());
+                owners.insert(entry.tag, entry.owner);
             }
         }
-        for entry in &archive.entries {
-            let given = owner::alter(entry).is_some() && present.may_own(&entry.owner);
-            if !given || owners.get(entry.schema.as_str()) == Some(&entry.owner.as_str()) {
+        for entry in archive.entries() {
+            let given = owner::alter(&entry).is_some() && present.may_own(&entry.owner);
+            if !given || owners.get(&entry.schema) == Some(&entry.owner) {
                 continue;
             }
             let owner = entry.owner.clone();

@@ -3,6 +3,7 @@
 //! Pure. Entries are named by their position in the archive.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use pghaul_stage::{Catalog, Index, TableId};
 
@@ -17,11 +18,11 @@ pub(crate) struct Agenda {
     /// Per table, as soon as its rows are there.
     pub(crate) tables: HashMap<TableId, TableWork>,
     /// Foreign keys between such tables, as soon as both are done.
-    pub(crate) foreign_keys: Vec<ForeignKey>,
+    pub(crate) foreign_keys: Vec<Arc<ForeignKey>>,
     /// When all tables are done.
     pub(crate) rest: Vec<usize>,
     /// Foreign keys that need something of `rest`.
-    pub(crate) late_foreign_keys: Vec<ForeignKey>,
+    pub(crate) late_foreign_keys: Vec<Arc<ForeignKey>>,
     /// What needs a foreign key.
     pub(crate) after_foreign_keys: Vec<usize>,
     /// Privileges.
@@ -51,7 +52,7 @@ pub(crate) struct IndexWork {
     /// The entry.
     pub(crate) entry: usize,
     /// What the source's catalog knows of it.
-    pub(crate) index: Index,
+    pub(crate) index: Arc<Index>,
     /// Whether the entry is a constraint.
     pub(crate) constraint: bool,
 }
@@ -79,14 +80,13 @@ pub(crate) struct Refresh {
 impl Agenda {
     /// Sorts.
     pub(crate) fn new(archive: &Archive, catalog: &Catalog) -> Agenda {
-        let entries = &archive.entries;
         let sorter = Sorter {
-            positions: entries
-                .iter()
+            positions: archive
+                .entries()
                 .enumerate()
                 .map(|(at, entry)| (entry.id, at))
                 .collect(),
-            entries,
+            archive,
             indexes: catalog
                 .indexes
                 .iter()
@@ -98,7 +98,7 @@ impl Agenda {
                 .filter_map(|index| Some((index.constraint?, index)))
                 .collect(),
         };
-        let work = |table: &pghaul_stage::Table| TableWork {
+        let work = |table: &Arc<pghaul_stage::Table>| TableWork {
             bytes: table.heap.saturating_add(table.toast),
             ..TableWork::default()
         };
@@ -115,10 +115,10 @@ impl Agenda {
 }
 
 struct Sorter<'a> {
-    entries: &'a [Entry],
+    archive: &'a Archive,
     positions: HashMap<i32, usize>,
-    indexes: HashMap<u32, &'a Index>,
-    constraints: HashMap<u32, &'a Index>,
+    indexes: HashMap<u32, &'a Arc<Index>>,
+    constraints: HashMap<u32, &'a Arc<Index>>,
 }
 
 impl Sorter<'_> {
@@ -128,7 +128,7 @@ impl Sorter<'_> {
         let mut waiting: HashSet<usize> = HashSet::new();
         let mut keys = Vec::new();
         let mut refreshes: HashMap<usize, usize> = HashMap::new();
-        for ((at, entry), phase) in self.entries.iter().enumerate().zip(phases(self.entries)) {
+        for (at, (entry, phase)) in phases(self.archive).enumerate() {
             match phase {
                 Phase::Elsewhere => {}
                 Phase::PreData => {
@@ -143,7 +143,7 @@ impl Sorter<'_> {
                     let table = index.and_then(|index| agenda.tables.get_mut(&index.table));
                     if let (Some(index), Some(work)) = (index, table) {
                         let constraint = phase == Phase::Constraint;
-                        let index = Index::clone(index);
+                        let index = Arc::clone(index);
                         work.indexes.push(IndexWork {
                             entry: at,
                             index,
@@ -154,7 +154,7 @@ impl Sorter<'_> {
                         agenda.rest.push(at);
                     }
                 }
-                Phase::Statistics => match self.tables(entry).as_slice() {
+                Phase::Statistics => match self.tables(&entry).as_slice() {
                     [table] if agenda.tables.contains_key(table) => {
                         if let Some(work) = agenda.tables.get_mut(table) {
                             work.statistics.push(at);
@@ -164,14 +164,14 @@ impl Sorter<'_> {
                     _ => agenda.rest.push(at),
                 },
                 Phase::ForeignKey => {
-                    keys.push(ForeignKey {
+                    keys.push(Arc::new(ForeignKey {
                         entry: at,
-                        tables: self.tables(entry),
-                    });
+                        tables: self.tables(&entry),
+                    }));
                     waiting.insert(at);
                 }
                 Phase::PostData => {
-                    if self.dependencies(entry).any(|on| waiting.contains(&on)) {
+                    if self.dependencies(&entry).any(|on| waiting.contains(&on)) {
                         agenda.after_foreign_keys.push(at);
                         waiting.insert(at);
                     } else {
@@ -180,7 +180,7 @@ impl Sorter<'_> {
                 }
                 Phase::Privileges => agenda.privileges.push(at),
                 Phase::Refresh => {
-                    let after = self.dependencies(entry);
+                    let after = self.dependencies(&entry);
                     let after = after.filter_map(|on| refreshes.get(&on).copied()).collect();
                     refreshes.insert(at, agenda.refreshes.len());
                     let view = TableId::new(&entry.schema, &entry.tag);
@@ -199,8 +199,8 @@ impl Sorter<'_> {
                     .iter()
                     .all(|table| agenda.tables.contains_key(table))
                     && !key.tables.is_empty()
-                    && self.entries.get(key.entry).is_some_and(|entry| {
-                        self.dependencies(entry).all(|on| early.contains(&on))
+                    && self.archive.entry(key.entry).is_some_and(|entry| {
+                        self.dependencies(&entry).all(|on| early.contains(&on))
                     });
             if plain {
                 for table in &key.tables {
@@ -217,7 +217,7 @@ impl Sorter<'_> {
     }
 
     /// The positions of what an entry needs, as far as the archive has it.
-    fn dependencies(&self, entry: &Entry) -> impl Iterator<Item = usize> {
+    fn dependencies<'e>(&'e self, entry: &'e Entry) -> impl Iterator<Item = usize> + 'e {
         entry
             .dependencies
             .iter()
@@ -228,7 +228,7 @@ impl Sorter<'_> {
     fn tables(&self, entry: &Entry) -> Vec<TableId> {
         let mut tables: Vec<TableId> = self
             .dependencies(entry)
-            .filter_map(|on| self.entries.get(on))
+            .filter_map(|on| self.archive.entry(on))
             .filter(|entry| entry.desc == "TABLE")
             .map(|entry| TableId::new(&entry.schema, &entry.tag))
             .collect();

@@ -1,8 +1,10 @@
 //! Reads the table of contents of a pg_dump archive in the custom format.
 //!
 //! Pure: bytes in, entries out. Nothing is allocated before the bytes that fill it are known
-//! to be there, so a forged length cannot exhaust memory.
+//! to be there, so a forged length cannot exhaust memory. Entries are read again whenever they
+//! are asked for: a database can have hundreds of thousands, and their bytes are at hand anyway.
 
+use bytes::Bytes;
 use pghaul_stage::{Error, Kind, Result};
 
 /// The archive versions this reader knows: PostgreSQL 9.0 writes 1.12, 17 and 18 write 1.16.
@@ -18,10 +20,29 @@ const WITH_ALGORITHM: (u8, u8) = (1, 15);
 const WITH_RELKIND: (u8, u8) = (1, 16);
 
 /// A table of contents.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Archive {
+    bytes: Bytes,
+    form: Form,
     /// Every entry, in the order in which it may be restored.
-    pub(crate) entries: Vec<Entry>,
+    entries: Vec<Place>,
+}
+
+/// Where an entry is found.
+#[derive(Debug, Clone)]
+enum Place {
+    /// It begins at this byte.
+    At(usize),
+    /// It is no longer what the bytes say.
+    Changed(Box<Entry>),
+}
+
+/// How an archive's values are laid out.
+#[derive(Debug, Clone, Copy, Default)]
+struct Form {
+    version: (u8, u8),
+    int_size: usize,
+    offset_size: usize,
 }
 
 /// One entry of a table of contents.
@@ -78,24 +99,85 @@ impl Archive {
     ///
     /// Kind input if these bytes are no custom-format archive of a known version, or its text
     /// is not UTF-8.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Archive> {
-        let mut reader = Reader::new(bytes)?;
+    pub(crate) fn parse(bytes: Bytes) -> Result<Archive> {
+        let mut reader = Reader::new(&bytes)?;
+        let form = reader.form;
         let count = reader.int()?;
         let mut entries = Vec::new();
+        let (mut encoding, mut ascii) = ("UTF8".to_owned(), true);
         for _ in 0..count {
-            entries.push(reader.entry()?);
+            entries.push(Place::At(reader.at()));
+            let entry = reader.entry()?;
+            ascii &= entry.is_ascii();
+            if entry.desc == "ENCODING" {
+                quoted(&entry.definition).clone_into(&mut encoding);
+            }
         }
-        let encoding = entries
-            .iter()
-            .find(|entry| entry.desc == "ENCODING")
-            .map_or("UTF8", |entry| quoted(&entry.definition));
-        if !matches!(encoding, "UTF8" | "SQL_ASCII") && !entries.iter().all(Entry::is_ascii) {
+        if !matches!(encoding.as_str(), "UTF8" | "SQL_ASCII") && !ascii {
             return Err(Error::input(format!(
                 "the schema archive is encoded in {encoding}, not in UTF8"
             ))
             .remedy("dump the schema with --encoding=UTF8"));
         }
-        Ok(Archive { entries })
+        entries.shrink_to_fit();
+        Ok(Archive {
+            bytes,
+            form,
+            entries,
+        })
+    }
+
+    /// An archive of these entries.
+    #[cfg(test)]
+    pub(crate) fn of(entries: impl IntoIterator<Item = Entry>) -> Archive {
+        let entries = entries.into_iter();
+        Archive {
+            entries: entries
+                .map(|entry| Place::Changed(Box::new(entry)))
+                .collect(),
+            ..Archive::default()
+        }
+    }
+
+    /// The entry at this position.
+    pub(crate) fn entry(&self, at: usize) -> Option<Entry> {
+        self.entries.get(at).and_then(|place| self.read(place))
+    }
+
+    /// Every entry, in the order in which it may be restored.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.entries.iter().filter_map(|place| self.read(place))
+    }
+
+    /// Keeps the entries that `keep` returns true for.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Entry) -> bool) {
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.retain(|place| self.read(place).is_some_and(|entry| keep(&entry)));
+        self.entries = entries;
+    }
+
+    /// Changes the entries.
+    pub(crate) fn change(&mut self, mut change: impl FnMut(&mut Entry)) {
+        let mut entries = std::mem::take(&mut self.entries);
+        for place in &mut entries {
+            let Some(before) = self.read(place) else {
+                continue;
+            };
+            let mut entry = before.clone();
+            change(&mut entry);
+            if entry != before {
+                *place = Place::Changed(Box::new(entry));
+            }
+        }
+        self.entries = entries;
+    }
+
+    /// Reads an entry. It was readable when the archive was parsed.
+    fn read(&self, place: &Place) -> Option<Entry> {
+        match place {
+            Place::At(at) => Reader::at_entry(&self.bytes, *at, self.form)?.entry().ok(),
+            Place::Changed(entry) => Some(Entry::clone(entry)),
+        }
     }
 
     /// The archive with the definitions that `change` has another one for replaced.
@@ -104,12 +186,12 @@ impl Archive {
     ///
     /// Kind input if these bytes are no archive, or one with rows, whose places would move.
     pub(crate) fn rewrite(
-        bytes: &[u8],
+        bytes: &Bytes,
         change: impl Fn(&Entry) -> Option<String>,
-    ) -> Result<Vec<u8>> {
+    ) -> Result<Bytes> {
         let mut reader = Reader::new(bytes)?;
         let count = reader.int()?;
-        let mut out = Vec::with_capacity(bytes.len());
+        let mut out = Vec::new();
         let mut copied = 0;
         for _ in 0..count {
             let entry = reader.entry()?;
@@ -123,12 +205,15 @@ impl Archive {
             out.extend(bytes.get(copied..start).unwrap_or_default());
             let length = u64::try_from(definition.len()).unwrap_or(u64::MAX);
             out.push(0);
-            out.extend(length.to_le_bytes().iter().take(reader.int_size));
+            out.extend(length.to_le_bytes().iter().take(reader.form.int_size));
             out.extend(definition.bytes());
             copied = end;
         }
+        if copied == 0 {
+            return Ok(bytes.clone());
+        }
         out.extend(bytes.get(copied..).unwrap_or_default());
-        Ok(out)
+        Ok(out.into())
     }
 }
 
@@ -163,9 +248,7 @@ struct Reader<'a> {
     total: usize,
     /// Where the last entry's definition stood, with its length.
     definition: std::ops::Range<usize>,
-    version: (u8, u8),
-    int_size: usize,
-    offset_size: usize,
+    form: Form,
 }
 
 impl<'a> Reader<'a> {
@@ -174,31 +257,29 @@ impl<'a> Reader<'a> {
             rest: bytes,
             total: bytes.len(),
             definition: 0..0,
-            version: (0, 0),
-            int_size: 0,
-            offset_size: 0,
+            form: Form::default(),
         };
         if reader.take(5).ok() != Some(b"PGDMP") {
             return Err(broken("it does not begin as one"));
         }
-        reader.version = (reader.byte()?, reader.byte()?);
-        if !VERSIONS.contains(&reader.version) {
-            let (major, minor) = reader.version;
+        reader.form.version = (reader.byte()?, reader.byte()?);
+        if !VERSIONS.contains(&reader.form.version) {
+            let (major, minor) = reader.form.version;
             return Err(Error::input(format!(
                 "the schema archive has version {major}.{minor}, which this build does not know"
             ))
             .remedy("use the pg_dump of a PostgreSQL version that this build supports"));
         }
         reader.byte()?;
-        reader.int_size = usize::from(reader.byte()?);
-        reader.offset_size = usize::from(reader.byte()?);
-        if !(1..=8).contains(&reader.int_size) {
+        reader.form.int_size = usize::from(reader.byte()?);
+        reader.form.offset_size = usize::from(reader.byte()?);
+        if !(1..=8).contains(&reader.form.int_size) {
             return Err(broken("its integers have an impossible size"));
         }
         if reader.byte()? != 1 {
             return Err(broken("it is not in the custom format"));
         }
-        if reader.version >= WITH_ALGORITHM {
+        if reader.form.version >= WITH_ALGORITHM {
             reader.byte()?;
         } else {
             reader.int()?;
@@ -212,6 +293,16 @@ impl<'a> Reader<'a> {
             reader.string()?;
         }
         Ok(reader)
+    }
+
+    /// A reader of the entry that begins at a byte.
+    fn at_entry(bytes: &'a [u8], at: usize, form: Form) -> Option<Self> {
+        Some(Reader {
+            rest: bytes.get(at..)?,
+            total: bytes.len(),
+            definition: 0..0,
+            form,
+        })
     }
 
     fn entry(&mut self) -> Result<Entry> {
@@ -236,12 +327,12 @@ impl<'a> Reader<'a> {
         self.string()?;
         let schema = self.text()?;
         let tablespace = self.string()?;
-        let access_method = if self.version >= WITH_ACCESS_METHOD {
+        let access_method = if self.form.version >= WITH_ACCESS_METHOD {
             self.string()?
         } else {
             None
         };
-        let relkind = if self.version >= WITH_RELKIND {
+        let relkind = if self.form.version >= WITH_RELKIND {
             self.relkind()?
         } else {
             None
@@ -258,7 +349,7 @@ impl<'a> Reader<'a> {
         }
         // Where its rows are.
         self.byte()?;
-        self.take(self.offset_size)?;
+        self.take(self.form.offset_size)?;
         Ok(Entry {
             id,
             catalog,
@@ -301,7 +392,7 @@ impl<'a> Reader<'a> {
     fn int(&mut self) -> Result<i64> {
         let negative = self.byte()? != 0;
         let magnitude = self
-            .take(self.int_size)?
+            .take(self.form.int_size)?
             .iter()
             .rev()
             .fold(0u64, |value, byte| value << 8 | u64::from(*byte));
@@ -417,7 +508,7 @@ mod tests {
     #[test]
     fn every_known_version_is_read() {
         for version in 12..=16 {
-            let archive = Archive::parse(&sample(version)).unwrap();
+            let archive = Archive::parse(sample(version).into()).unwrap();
             let expected = Entry {
                 id: 7,
                 catalog: 1259,
@@ -434,22 +525,23 @@ mod tests {
                 owner: "me".into(),
                 dependencies: vec![3],
             };
-            assert_eq!(archive.entries, [expected], "1.{version}");
+            assert!(archive.entries().eq([expected]), "1.{version}");
         }
-        assert!(Archive::parse(&sample(17)).is_err());
-        assert!(Archive::parse(&sample(11)).is_err());
+        assert!(Archive::parse(sample(17).into()).is_err());
+        assert!(Archive::parse(sample(11).into()).is_err());
     }
 
     #[test]
     fn a_rewritten_definition_is_read_back_and_nothing_else_changes() {
         for version in 12..=16 {
-            let bytes = sample(version);
+            let bytes = Bytes::from(sample(version));
             assert_eq!(Archive::rewrite(&bytes, |_| None).unwrap(), bytes);
             for text in ["", "x", "CREATE TABLE s.t (a_longer_one integer);"] {
                 let changed = Archive::rewrite(&bytes, |_| Some(text.to_owned())).unwrap();
-                let mut expected = Archive::parse(&bytes).unwrap();
-                expected.entries[0].definition = text.to_owned();
-                assert_eq!(Archive::parse(&changed).unwrap(), expected);
+                let mut expected = Archive::parse(bytes.clone()).unwrap();
+                expected.change(|entry| entry.definition = text.to_owned());
+                let changed = Archive::parse(changed).unwrap();
+                assert!(changed.entries().eq(expected.entries()));
             }
         }
     }
@@ -458,7 +550,10 @@ mod tests {
     fn every_truncation_is_an_error() {
         let whole = sample(16);
         for length in 0..whole.len() {
-            assert!(Archive::parse(&whole[..length]).is_err(), "{length} bytes");
+            assert!(
+                Archive::parse(Bytes::copy_from_slice(&whole[..length])).is_err(),
+                "{length} bytes"
+            );
         }
     }
 
@@ -467,13 +562,13 @@ mod tests {
         let mut bytes = sample(14);
         let at = bytes.windows(2).position(|pair| pair == b"db").unwrap();
         bytes[at - 4..at].copy_from_slice(&[0xff, 0xff, 0xff, 0x7f]);
-        assert!(Archive::parse(&bytes).is_err());
+        assert!(Archive::parse(bytes.into()).is_err());
     }
 
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
-            prop_assert!(Archive::parse(&bytes).is_err());
+            prop_assert!(Archive::parse(bytes.into()).is_err());
         }
 
         #[test]
@@ -483,7 +578,7 @@ mod tests {
                 let at = at.index(bytes.len());
                 bytes[at] = value;
             }
-            drop(Archive::parse(&bytes));
+            drop(Archive::parse(bytes.into()));
         }
     }
 }

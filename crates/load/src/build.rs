@@ -45,11 +45,14 @@ pub(crate) struct Ground {
     pub(crate) done: HashSet<String>,
 }
 
+/// Makes the units of a job when it starts: those of all jobs at once would fill the memory.
+pub(crate) type Work = Box<dyn FnOnce() -> Vec<Unit> + Send>;
+
 /// The jobs that have been made.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Build {
     /// With their order.
-    pub(crate) schedule: Schedule<Vec<Unit>>,
+    pub(crate) schedule: Schedule<Work>,
     /// The job after which a table's indexes and constraints stand.
     loaded: HashMap<TableId, JobId>,
     /// Foreign keys that have a job, by entry.
@@ -58,9 +61,9 @@ pub(crate) struct Build {
 
 impl Ground {
     /// An entry, unless it is passed over.
-    fn entry(&self, at: usize) -> Option<&Entry> {
-        let entries = &self.archive.entries;
-        entries.get(at).filter(|_| !self.foresight.omits(at))
+    fn entry(&self, at: usize) -> Option<Entry> {
+        let entry = self.archive.entry(at);
+        entry.filter(|_| !self.foresight.omits(at))
     }
 
     /// What the target will lack of the archive, in the order in which to make up for it.
@@ -72,7 +75,7 @@ impl Ground {
     pub(crate) fn units(&self, positions: &[usize]) -> Vec<Unit> {
         let entries = positions.iter().filter_map(|at| self.entry(*at));
         self.pending(entries.map(|entry| {
-            let mut unit = Unit::of(entry, &self.present);
+            let mut unit = Unit::of(&entry, &self.present);
             if entry.desc == "SCHEMA" {
                 unit.sql += &self.admission.schema(&entry.tag);
             }
@@ -86,6 +89,20 @@ impl Ground {
             .into_iter()
             .filter(|unit| !self.done.contains(&unit.step))
             .collect()
+    }
+
+    /// All that a small table gets once its rows are there, foreign keys aside.
+    fn all(&self, table: &TableId) -> Vec<Unit> {
+        let Some(work) = self.agenda.tables.get(table) else {
+            return Vec::new();
+        };
+        let indexes = work.indexes.iter();
+        let mut units: Vec<Unit> = indexes
+            .filter_map(|index| self.whole(table, index))
+            .collect();
+        units.extend(self.units(&work.statistics));
+        units.extend(self.statistics(table));
+        units
     }
 
     /// The statistics of a table whose rows are there; `None` if they have to wait for others'.
@@ -116,7 +133,7 @@ impl Ground {
                     .strip_prefix(&table.name)
                     .is_some_and(|key| key.starts_with(' '))
         };
-        let unit = Unit::of(entry, &self.present);
+        let unit = Unit::of(&entry, &self.present);
         let Some(table) = key
             .tables
             .iter()
@@ -136,7 +153,7 @@ impl Ground {
         } else {
             Step::Index
         };
-        let unit = Unit::of(self.entry(work.entry)?, &self.present);
+        let unit = Unit::of(&self.entry(work.entry)?, &self.present);
         Some(unit.reported(step, &name(table, &work.index.name), table))
     }
 
@@ -158,8 +175,8 @@ impl Ground {
         };
         let subject = name(table, &work.index.name);
         let index =
-            Unit::index(entry, definition, &self.present).reported(Step::Index, &subject, table);
-        let mut completion = Unit::completion(entry, using);
+            Unit::index(&entry, definition, &self.present).reported(Step::Index, &subject, table);
+        let mut completion = Unit::completion(&entry, using);
         if work.constraint {
             completion = completion.reported(Step::Constraint, &subject, table);
         }
@@ -171,7 +188,7 @@ impl Build {
     /// Adds the jobs of tables whose rows are durable.
     pub(crate) fn load<'a>(
         &mut self,
-        ground: &Ground,
+        ground: &Arc<Ground>,
         tables: impl IntoIterator<Item = &'a TableId>,
     ) {
         let mut fresh: Vec<(&TableId, &TableWork)> = tables
@@ -193,7 +210,7 @@ impl Build {
         for (table, work) in large {
             self.table(ground, table, work);
         }
-        let ready: Vec<&ForeignKey> = candidates
+        let ready: Vec<&Arc<ForeignKey>> = candidates
             .into_iter()
             .filter_map(|at| ground.agenda.foreign_keys.get(at))
             .filter(|key| self.is_ready(key))
@@ -202,31 +219,28 @@ impl Build {
     }
 
     /// Everything of several small tables in one job.
-    fn group(&mut self, ground: &Ground, tables: &[(&TableId, &TableWork)]) {
-        let mut units = Vec::new();
+    fn group(&mut self, ground: &Arc<Ground>, tables: &[(&TableId, &TableWork)]) {
         let mut terms = Terms {
             rank: Rank::Build,
             ..Terms::default()
         };
         for (table, work) in tables {
-            units.extend(
-                work.indexes
-                    .iter()
-                    .filter_map(|index| ground.whole(table, index)),
-            );
-            units.extend(ground.units(&work.statistics));
-            units.extend(ground.statistics(table));
             terms.takes.push((*table).clone());
             terms.size += work.bytes;
         }
-        let job = self.schedule.add(ground.pending(units), terms, &[]);
+        let (ground, names) = (Arc::clone(ground), terms.takes.clone());
+        let work = move || {
+            let all = names.iter().flat_map(|table| ground.all(table));
+            ground.pending(all)
+        };
+        let job = self.schedule.add(Box::new(work), terms, &[]);
         for (table, _) in tables {
             self.loaded.insert((*table).clone(), job);
         }
     }
 
     /// The indexes of a large table side by side, then what needs them.
-    fn table(&mut self, ground: &Ground, table: &TableId, work: &TableWork) {
+    fn table(&mut self, ground: &Arc<Ground>, table: &TableId, work: &TableWork) {
         let alone = || vec![table.clone()];
         let (mut jobs, mut finish) = (Vec::new(), Vec::new());
         for index in &work.indexes {
@@ -258,7 +272,7 @@ impl Build {
             };
             let units = ground.pending([unit]);
             if !units.is_empty() {
-                jobs.push(self.schedule.add(units, terms, &[]));
+                jobs.push(self.schedule.add(Box::new(|| units), terms, &[]));
             }
         }
         finish.extend(ground.units(&work.statistics));
@@ -267,7 +281,8 @@ impl Build {
             takes: alone(),
             ..Terms::default()
         };
-        let finished = self.schedule.add(ground.pending(finish), terms, &jobs);
+        let finish = ground.pending(finish);
+        let finished = self.schedule.add(Box::new(|| finish), terms, &jobs);
         self.loaded.insert(table.clone(), finished);
         if let Some(unit) = ground.statistics(table) {
             self.analyze(ground, table, unit, work.bytes, &[finished]);
@@ -287,8 +302,8 @@ impl Build {
     /// Adds the jobs of foreign keys that have none; those between small tables share one.
     pub(crate) fn connect<'a>(
         &mut self,
-        ground: &Ground,
-        keys: impl IntoIterator<Item = &'a ForeignKey>,
+        ground: &Arc<Ground>,
+        keys: impl IntoIterator<Item = &'a Arc<ForeignKey>>,
     ) {
         let size = |key: &ForeignKey| -> u64 {
             let tables = key
@@ -299,8 +314,10 @@ impl Build {
         };
         let fresh = keys
             .into_iter()
-            .filter(|key| self.connected.insert(key.entry));
-        let (small, large): (Vec<_>, Vec<_>) = fresh.partition(|key| size(key) < SMALL);
+            .filter(|key| self.connected.insert(key.entry))
+            .map(Arc::clone);
+        let (small, large): (Vec<Arc<ForeignKey>>, Vec<_>) =
+            fresh.partition(|key| size(key) < SMALL);
         for group in small.chunks(GROUP).chain(large.chunks(1)) {
             let tables: BTreeSet<&TableId> = group.iter().flat_map(|key| &key.tables).collect();
             let after: Vec<JobId> = tables
@@ -313,14 +330,18 @@ impl Build {
                 shares: Vec::new(),
                 takes: tables.into_iter().cloned().collect(),
             };
-            let units = group.iter().filter_map(|key| ground.foreign_key(key));
-            self.schedule.add(ground.pending(units), terms, &after);
+            let (ground, group) = (Arc::clone(ground), group.to_vec());
+            let work = move || {
+                let units = group.iter().filter_map(|key| ground.foreign_key(key));
+                ground.pending(units)
+            };
+            self.schedule.add(Box::new(work), terms, &after);
         }
     }
 
     /// Adds the statistics of partitioned tables and of tables with children, when all rows are
     /// there.
-    pub(crate) fn families(&mut self, ground: &Ground) {
+    pub(crate) fn families(&mut self, ground: &Arc<Ground>) {
         if !ground.collect {
             return;
         }
@@ -347,7 +368,7 @@ impl Build {
     /// Adds a job for the statistics of a table.
     fn analyze(
         &mut self,
-        ground: &Ground,
+        ground: &Arc<Ground>,
         table: &TableId,
         unit: Unit,
         size: u64,
@@ -359,12 +380,13 @@ impl Build {
             shares: Vec::new(),
             takes: vec![table.clone()],
         };
-        self.schedule.add(ground.pending([unit]), terms, after);
+        let units = ground.pending([unit]);
+        self.schedule.add(Box::new(|| units), terms, after);
     }
 
     /// Adds the jobs that fill materialized views, in the order in which they build on one
     /// another, and collect their statistics.
-    pub(crate) fn refresh(&mut self, ground: &Ground) {
+    pub(crate) fn refresh(&mut self, ground: &Arc<Ground>) {
         let mut jobs: Vec<JobId> = Vec::new();
         for refresh in &ground.agenda.refreshes {
             let view = &refresh.view;
@@ -374,18 +396,20 @@ impl Build {
                 .filter_map(|at| jobs.get(*at).copied())
                 .collect();
             let entry = ground.entry(refresh.entry);
+            let omitted = entry.is_none();
             let unit = entry.map(|entry| Unit {
                 step: format!("refresh {}", entry.id),
-                ..Unit::of(entry, &ground.present).reported(Step::Refresh, &view.to_string(), view)
+                ..Unit::of(&entry, &ground.present).reported(Step::Refresh, &view.to_string(), view)
             });
             let terms = Terms {
                 rank: Rank::Check,
                 takes: vec![view.clone()],
                 ..Terms::default()
             };
-            let job = self.schedule.add(ground.pending(unit), terms, &after);
+            let units = ground.pending(unit);
+            let job = self.schedule.add(Box::new(|| units), terms, &after);
             jobs.push(job);
-            if entry.is_some() && ground.collect {
+            if !omitted && ground.collect {
                 let unit = analyze::unit(view, ground.statistics.of(view), Scope::Tree);
                 self.analyze(ground, view, unit, 0, &[job]);
             }

@@ -3,7 +3,7 @@
 use pghaul_stage::{Step, TableId};
 use pghaul_wire::quote::ident;
 
-use crate::archive::{Entry, Section};
+use crate::archive::{Archive, Entry, Section};
 use crate::dialect;
 use crate::instead::{self, Instead};
 use crate::owner;
@@ -36,16 +36,16 @@ pub(crate) enum Phase {
     Last,
 }
 
-/// The phase of every entry of an archive.
-pub(crate) fn phases(entries: &[Entry]) -> Vec<Phase> {
+/// Every entry of an archive, with its phase.
+pub(crate) fn phases(archive: &Archive) -> impl Iterator<Item = (Entry, Phase)> {
     let mut section = Section::PreData;
-    let phase = |entry: &Entry| {
+    archive.entries().map(move |entry| {
         if entry.section != Section::None {
             section = entry.section;
         }
-        phase(entry, section)
-    };
-    entries.iter().map(phase).collect()
+        let phase = phase(&entry, section);
+        (entry, phase)
+    })
 }
 
 /// Whether what an entry describes is a database or a large object, which others see to.
@@ -281,8 +281,11 @@ mod tests {
             entry("COMMENT", "EVENT TRIGGER e", Section::None),
             entry("ACL", "DATABASE d", Section::None),
         ];
+        let phases: Vec<Phase> = phases(&Archive::of(entries))
+            .map(|(_, phase)| phase)
+            .collect();
         assert_eq!(
-            phases(&entries),
+            phases,
             [
                 Phase::PreData,
                 Phase::PreData,

@@ -12,29 +12,32 @@ use std::collections::{HashMap, HashSet};
 
 use pghaul_wire::quote::literal;
 
-use crate::archive::Entry;
+use crate::archive::{Archive, Entry};
 use crate::statement;
 
 /// Makes the entries of such constraints ones that the server accepts.
-pub(crate) fn unite(entries: &mut [Entry]) {
-    let constraints: HashMap<i32, Exclusion> = entries
-        .iter()
+pub(crate) fn unite(archive: &mut Archive) {
+    let constraints: HashMap<i32, Exclusion> = archive
+        .entries()
         .filter(|entry| entry.desc == "CONSTRAINT")
-        .filter_map(|entry| Some((entry.id, Exclusion::parse(entry)?)))
+        .filter_map(|entry| Some((entry.id, Exclusion::parse(&entry)?)))
         .collect();
+    if constraints.is_empty() {
+        return;
+    }
     let parent = |entry: &Entry| {
         let on = entry.dependencies.iter();
         on.filter_map(|id| constraints.get(id)).next()
     };
     let mut parents: HashSet<String> = HashSet::new();
     let mut children: HashMap<String, String> = HashMap::new();
-    for entry in entries.iter() {
-        if let (Some(own), Some(parent)) = (constraints.get(&entry.id), parent(entry)) {
+    for entry in archive.entries() {
+        if let (Some(own), Some(parent)) = (constraints.get(&entry.id), parent(&entry)) {
             parents.insert(parent.index.clone());
             children.insert(own.index.clone(), own.renamed(parent));
         }
     }
-    for entry in entries {
+    archive.change(|entry| {
         if let Some(own) = constraints.get(&entry.id) {
             if let Some(rename) = children.get(&own.index) {
                 let pieces = statement::split(&entry.definition);
@@ -52,7 +55,7 @@ pub(crate) fn unite(entries: &mut [Entry]) {
                 entry.definition.clear();
             }
         }
-    }
+    });
 }
 
 /// How the statement begins that adds a constraint.
@@ -150,7 +153,7 @@ mod tests {
                 "ALTER TABLE ONLY {table}\n    ADD CONSTRAINT {name} EXCLUDE USING gist (d WITH =);\n"
             )
         };
-        let mut entries = [
+        let before = [
             entry(1, "CONSTRAINT", &add("\"a.b\".t", "\"the root\""), &[]),
             entry(
                 2,
@@ -172,8 +175,9 @@ mod tests {
                 &[1],
             ),
         ];
-        let before = entries.clone();
-        unite(&mut entries);
+        let mut archive = Archive::of(before.clone());
+        unite(&mut archive);
+        let entries: Vec<Entry> = archive.entries().collect();
         assert!(
             entries[0]
                 .definition

@@ -50,18 +50,17 @@ impl Foresight {
         if power.superuser {
             return foresight;
         }
-        let entries = &archive.entries;
-        let positions: HashMap<i32, usize> = entries
-            .iter()
+        let positions: HashMap<i32, usize> = archive
+            .entries()
             .enumerate()
             .map(|(at, entry)| (entry.id, at))
             .collect();
-        for (at, entry) in entries.iter().enumerate() {
+        for (at, entry) in archive.entries().enumerate() {
             let needs = entry.dependencies.iter();
             let needs = needs.filter_map(|id| positions.get(id).copied());
             // The archive does not say which server a user mapping is for, but its tag does.
             let server = |on: &&usize| {
-                entries.get(**on).is_some_and(|server| {
+                archive.entry(**on).is_some_and(|server| {
                     server.desc == "SERVER"
                         && entry.tag.ends_with(&format!(" SERVER {}", server.tag))
                 })
@@ -75,7 +74,7 @@ impl Foresight {
                 .filter_map(|on| Some((on, foresight.omitted.get(&on)?)))
                 .next();
             let reason = if let Some((on, reason)) = lost {
-                let text = match entries.get(on) {
+                let text = match archive.entry(on) {
                     Some(need) => format!("it needs {}", need.subject()),
                     None => reason.text.clone(),
                 };
@@ -87,7 +86,7 @@ impl Foresight {
                     .dependencies
                     .iter()
                     .all(|id| !positions.contains_key(id));
-                refusal(entry, power, foreign).map(|text| Reason {
+                refusal(&entry, power, foreign).map(|text| Reason {
                     text: text.to_owned(),
                     root: at,
                 })
@@ -120,19 +119,19 @@ impl Foresight {
     fn omissions(&self, archive: &Archive, present: &Present) -> Vec<Omission> {
         let mut remedies: BTreeMap<usize, Vec<String>> = BTreeMap::new();
         for (at, reason) in &self.omitted {
-            let Some(entry) = archive.entries.get(*at) else {
+            let Some(entry) = archive.entry(*at) else {
                 continue;
             };
             remedies
                 .entry(reason.root)
                 .or_default()
-                .push(remedy(entry, present));
+                .push(remedy(&entry, present));
         }
         let omission = |(at, parts): (usize, Vec<String>)| {
-            let (entry, reason) = (archive.entries.get(at)?, self.omitted.get(&at)?);
+            let (entry, reason) = (archive.entry(at)?, self.omitted.get(&at)?);
             let object = match entry.desc.as_str() {
-                "ACL" => format!("privileges on {}", subject(entry)),
-                "COMMENT" => format!("comment on {}", subject(entry)),
+                "ACL" => format!("privileges on {}", subject(&entry)),
+                "COMMENT" => format!("comment on {}", subject(&entry)),
                 "DEFAULT ACL" => format!("{} of role {:?}", entry.tag.to_lowercase(), entry.owner),
                 "PUBLICATION TABLES IN SCHEMA" => format!("schema in publication {}", entry.tag),
                 _ => entry.subject(),
@@ -198,8 +197,7 @@ pub(crate) fn hidden(archive: &Archive, catalog: &Catalog) -> Vec<Omission> {
         return Vec::new();
     }
     let bare = archive
-        .entries
-        .iter()
+        .entries()
         .filter(|entry| entry.desc == "USER MAPPING" && !has(&entry.definition, &["OPTIONS", "("]));
     bare.map(|entry| {
         Omission::new(

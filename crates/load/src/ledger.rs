@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::fence;
+use crate::new_row::NewRow;
 use crate::secret;
 use crate::session::{FENCED, failed, open};
 use crate::unlogged;
@@ -238,27 +239,23 @@ impl Ledger {
                 .on(format!("database {}", conninfo.dbname()))
                 .remedy("go on with --resume, or start over with --overwrite"));
         }
-        transaction
-            .execute(
-                "INSERT INTO pghaul.migration
-                     (id, epoch, state, tool_version, source_system, source_database,
-                      source_name, plan, catalog, archive)
-                 VALUES ($1::text::uuid, $2, 'prepared', $3, $4::text::numeric, $5, $6,
-                         $7::text::json, $8::text::json, $9)",
-                &[
-                    &ledger.migration.to_string(),
-                    &ledger.epoch,
-                    &env!("CARGO_PKG_VERSION"),
-                    &catalog.server.system.to_string(),
-                    &catalog.database.oid,
-                    &catalog.database.name,
-                    &json(plan)?,
-                    &json(catalog)?,
-                    &secret::withhold(&catalog.archive)?,
-                ],
-            )
-            .await
-            .map_err(failed)?;
+        let mut row = NewRow::begin(
+            &transaction,
+            "pghaul.migration (id, epoch, state, tool_version, source_system, source_database,
+             source_name, plan, catalog, archive)",
+        )
+        .await?;
+        row.text(&ledger.migration.to_string()).await?;
+        row.text(&ledger.epoch.to_string()).await?;
+        row.text("prepared").await?;
+        row.text(env!("CARGO_PKG_VERSION")).await?;
+        row.text(&catalog.server.system.to_string()).await?;
+        row.text(&catalog.database.oid.to_string()).await?;
+        row.text(&catalog.database.name).await?;
+        row.text(&json(plan)?).await?;
+        row.text(&json(catalog)?).await?;
+        row.bytes(&secret::withhold(&catalog.archive)?).await?;
+        row.end().await?;
         transaction.commit().await.map_err(failed)?;
         Ok(ledger)
     }

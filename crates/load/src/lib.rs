@@ -30,6 +30,7 @@ mod instead;
 mod large_object;
 mod large_row;
 mod ledger;
+mod new_row;
 mod owner;
 mod parameter;
 mod pool;

@@ -192,9 +192,9 @@ async fn work(shared: Arc<Shared>, cluster: Arc<Cluster>, mut session: Apply) {
     loop {
         let next = |state: &mut State| match state.outcome {
             Outcome::Good => {
-                let (job, units) = state.build.schedule.start()?;
+                let (job, work) = state.build.schedule.start()?;
                 let alone = state.complete && state.build.schedule.unfinished() == 1;
-                Some(Some((job, units, alone)))
+                Some(Some((job, work, alone)))
             }
             _ => Some(None),
         };
@@ -208,14 +208,14 @@ async fn work(shared: Arc<Shared>, cluster: Arc<Cluster>, mut session: Apply) {
                 shared.when(next).await
             }
         };
-        let Some((job, units, alone)) = ready else {
+        let Some((job, work, alone)) = ready else {
             break;
         };
         let outcome = match place(&cluster, &mut session).await {
             Ok(_place) => {
                 let alone = alone && cluster.is_quiet();
                 let settings = if alone { ALONE } else { "" };
-                session.together(&units, settings).await
+                session.together(&work(), settings).await
             }
             Err(error) => Err(error),
         };

@@ -78,20 +78,23 @@ impl Present {
     /// Which owners and tablespaces of the archive the target cannot provide, leaving out the
     /// entries that are `omitted` as a whole.
     pub(crate) fn omissions(&self, archive: &Archive, omitted: &Foresight) -> Vec<Omission> {
-        let mut owners: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        let mut tablespaces: BTreeMap<&str, usize> = BTreeMap::new();
-        let entries = archive.entries.iter().enumerate();
+        let mut owners: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut tablespaces: BTreeMap<String, usize> = BTreeMap::new();
+        let entries = archive.entries().enumerate();
         for (_, entry) in entries.filter(|(at, _)| !omitted.omits(*at)) {
             if !self.may_own(&entry.owner)
                 && entry.owner != self.power.name
-                && let Some(statement) = crate::owner::alter(entry)
+                && let Some(statement) = crate::owner::alter(&entry)
             {
-                owners.entry(&entry.owner).or_default().push(statement);
+                owners
+                    .entry(entry.owner.clone())
+                    .or_default()
+                    .push(statement);
             }
-            if let (Some(name), Some("")) = (&entry.tablespace, self.tablespace(entry))
+            if let (Some(name), Some("")) = (&entry.tablespace, self.tablespace(&entry))
                 && !name.is_empty()
             {
-                *tablespaces.entry(name).or_default() += 1;
+                *tablespaces.entry(name.clone()).or_default() += 1;
             }
         }
         let owners = owners.into_iter().map(|(owner, statements)| {

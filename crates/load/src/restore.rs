@@ -17,7 +17,7 @@ use crate::build::Ground;
 use crate::child_constraint;
 use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::entry;
+use crate::entry::{self, Unit};
 use crate::exclusion;
 use crate::foresight::{self, Foresight};
 use crate::ledger::Ledger;
@@ -29,6 +29,9 @@ use crate::secret;
 use crate::selection;
 use crate::sequence;
 use crate::statistics::Statistics;
+
+/// How many entries before the rows have their statements in memory at a time.
+const AT_ONCE: usize = 1000;
 
 /// The restoring of one schema archive into one database.
 pub(crate) struct Restore {
@@ -46,7 +49,7 @@ pub(crate) struct Restore {
     observer: Arc<dyn Observer>,
     post_data: PostData,
     /// What the target has, once the pre-data stands.
-    ground: OnceCell<Ground>,
+    ground: OnceCell<Arc<Ground>>,
 }
 
 /// The schema's archive, as it is restored.
@@ -56,12 +59,10 @@ pub(crate) struct Restore {
 /// Kind input if the catalog's archive cannot be read.
 pub(crate) fn read(catalog: &Catalog) -> Result<Archive> {
     let mut archive = match catalog.archive.as_ref() {
-        [] => Archive {
-            entries: Vec::new(),
-        },
-        bytes => Archive::parse(bytes)?,
+        [] => Archive::default(),
+        _ => Archive::parse(catalog.archive.clone())?,
     };
-    exclusion::unite(&mut archive.entries);
+    exclusion::unite(&mut archive);
     selection::choose(&mut archive, catalog);
     Ok(archive)
 }
@@ -131,7 +132,7 @@ impl Restore {
         let (ledger, observer) = (Arc::clone(&self.ledger), Arc::clone(&self.observer));
         self.tell_of_secrets(&ground);
         selection::tell(&self.catalog, &*self.observer);
-        let entry = |at: &usize| self.archive.entries.get(*at);
+        let entry = |at: &usize| self.archive.entry(*at);
         let (schemas, others): (Vec<usize>, Vec<usize>) = self
             .agenda
             .pre_data
@@ -140,11 +141,15 @@ impl Restore {
         let mut units = ground.pending(ground.admission.open());
         units.extend(ground.units(&schemas));
         units.extend(ground.pending(selection::ground(&self.catalog, &ground.present)));
-        units.extend(ground.units(&others));
-        Apply::new(ledger, observer, String::new())
-            .run(&units)
-            .await
-            .map_err(|error| self.explain(error))?;
+        let mut session = Apply::new(ledger, observer, String::new());
+        let mut run = async |units: Vec<Unit>| {
+            let done = session.run(&units).await;
+            done.map_err(|error| self.explain(error))
+        };
+        run(units).await?;
+        for some in others.chunks(AT_ONCE) {
+            run(ground.units(some)).await?;
+        }
         self.end(Step::PreData, begun);
         Ok(())
     }
@@ -162,7 +167,7 @@ impl Restore {
 
     /// Says what will be restored without its secrets, because they are at hand no more.
     fn tell_of_secrets(&self, ground: &Ground) {
-        for entry in &self.archive.entries {
+        for entry in self.archive.entries() {
             let Some(names) = secret::withheld(&entry.definition) else {
                 continue;
             };
@@ -238,7 +243,7 @@ impl Restore {
         let Some(ground) = self.ground.get() else {
             return carried;
         };
-        for (at, entry) in self.archive.entries.iter().enumerate() {
+        for (at, entry) in self.archive.entries().enumerate() {
             let kind = match entry.desc.as_str() {
                 "ENCODING"
                 | "STDSTRINGS"
@@ -268,8 +273,9 @@ impl Restore {
     }
 
     /// What the target has after the pre-data, asked once.
-    async fn ground(&self) -> Result<&Ground> {
-        self.ground.get_or_try_init(|| self.survey()).await
+    async fn ground(&self) -> Result<&Arc<Ground>> {
+        let survey = async || self.survey().await.map(Arc::new);
+        self.ground.get_or_try_init(survey).await
     }
 
     async fn survey(&self) -> Result<Ground> {

@@ -5,7 +5,7 @@
 //! is the same without them, and a comment behind it names what it lacks. A run that goes on
 //! with the stored archive takes the values from the source again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use pghaul_stage::Result;
@@ -41,9 +41,9 @@ const SECRET: [&str; 7] = [
 /// # Errors
 ///
 /// Kind input if these bytes are no archive.
-pub(crate) fn withhold(archive: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn withhold(archive: &Bytes) -> Result<Bytes> {
     if archive.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Bytes::new());
     }
     Archive::rewrite(archive, without_secrets)
 }
@@ -54,21 +54,29 @@ pub(crate) fn withhold(archive: &[u8]) -> Result<Vec<u8>> {
 /// # Errors
 ///
 /// Kind input if one of them is no archive.
-pub fn reveal(stored: &[u8], fresh: &[u8]) -> Result<Bytes> {
+pub fn reveal(stored: &Bytes, fresh: &Bytes) -> Result<Bytes> {
     if stored.is_empty() || fresh.is_empty() {
-        return Ok(Bytes::copy_from_slice(stored));
+        return Ok(stored.clone());
     }
-    let fresh = Archive::parse(fresh)?;
-    let known: HashMap<_, &str> = fresh
-        .entries
-        .iter()
-        .map(|entry| (key(entry), entry.definition.as_str()))
+    let kept = Archive::parse(stored.clone())?;
+    let lacking: HashSet<_> = kept
+        .entries()
+        .filter(|entry| withheld(&entry.definition).is_some())
+        .map(|entry| key(&entry))
         .collect();
-    let revealed = Archive::rewrite(stored, |entry| {
+    if lacking.is_empty() {
+        return Ok(stored.clone());
+    }
+    let fresh = Archive::parse(fresh.clone())?;
+    let known: HashMap<_, String> = fresh
+        .entries()
+        .filter(|entry| lacking.contains(&key(entry)))
+        .map(|entry| (key(&entry), entry.definition))
+        .collect();
+    Archive::rewrite(stored, |entry| {
         withheld(&entry.definition)?;
-        Some((*known.get(&key(entry))?).to_owned())
-    })?;
-    Ok(revealed.into())
+        known.get(&key(entry)).cloned()
+    })
 }
 
 /// Whether an entry's definition has a secret.
@@ -82,8 +90,11 @@ pub(crate) fn withheld(definition: &str) -> Option<&str> {
     Some(names.trim())
 }
 
-fn key(entry: &Entry) -> (&str, &str, &str) {
-    (&entry.desc, &entry.schema, &entry.tag)
+fn key(entry: &Entry) -> (String, String, String) {
+    let Entry {
+        desc, schema, tag, ..
+    } = entry;
+    (desc.clone(), schema.clone(), tag.clone())
 }
 
 /// An entry's definition without secrets; `None` if it has none.

@@ -60,7 +60,7 @@ pub(crate) fn choose(archive: &mut Archive, catalog: &Catalog) {
     let selection = &catalog.selection;
     // Comments and the like go with what they are about, which comes before them.
     let mut gone: HashSet<i32> = HashSet::new();
-    archive.entries.retain(|entry| {
+    archive.retain(|entry| {
         let dependent = matches!(entry.desc.as_str(), "COMMENT" | "SECURITY LABEL" | "ACL");
         let goes = is_left_out(entry, catalog)
             || dependent && entry.dependencies.iter().any(|on| gone.contains(on))
@@ -75,7 +75,7 @@ pub(crate) fn choose(archive: &mut Archive, catalog: &Catalog) {
         }
         !goes
     });
-    for entry in &mut archive.entries {
+    archive.change(|entry| {
         role_map::rename(entry, selection);
         // Asked for by name, the schema that every database has is in the archive, too.
         if entry.desc == "SCHEMA" && entry.tag == "public" {
@@ -91,7 +91,7 @@ pub(crate) fn choose(archive: &mut Archive, catalog: &Catalog) {
         if selection.no_tablespaces && entry.tablespace.is_some() {
             entry.tablespace = Some(String::new());
         }
-    }
+    });
 }
 
 /// Whether an entry refers to what is not selected.

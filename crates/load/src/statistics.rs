@@ -34,7 +34,7 @@ impl Statistics {
         if catalog.statistics.is_empty() {
             return Statistics::default();
         }
-        let archive = match Archive::parse(&catalog.statistics) {
+        let archive = match Archive::parse(catalog.statistics.clone()) {
             Ok(archive) => archive,
             Err(error) => {
                 tracing::warn!(%error, "the source's planner statistics");
@@ -48,7 +48,7 @@ impl Statistics {
             .collect();
         let mut relations: HashMap<TableId, String> = HashMap::new();
         let mut known: HashSet<TableId> = HashSet::new();
-        for entry in archive.entries.iter().filter(|entry| entry.desc == DESC) {
+        for entry in archive.entries().filter(|entry| entry.desc == DESC) {
             let relation = TableId::new(&entry.schema, &entry.tag);
             if entry.definition.contains(COLUMN) {
                 known.insert(relation.clone());
@@ -82,17 +82,13 @@ impl Statistics {
 /// The tables with statistics objects, whose content does not travel.
 fn extended(schema: &Archive) -> HashSet<TableId> {
     let tables: HashMap<i32, TableId> = schema
-        .entries
-        .iter()
+        .entries()
         .filter(|entry| entry.desc == "TABLE" || entry.desc == "MATERIALIZED VIEW")
         .map(|entry| (entry.id, TableId::new(&entry.schema, &entry.tag)))
         .collect();
-    let objects = schema
-        .entries
-        .iter()
-        .filter(|entry| entry.desc == "STATISTICS");
+    let objects = schema.entries().filter(|entry| entry.desc == "STATISTICS");
     objects
-        .flat_map(|entry| &entry.dependencies)
-        .filter_map(|id| tables.get(id).cloned())
+        .flat_map(|entry| entry.dependencies)
+        .filter_map(|id| tables.get(&id).cloned())
         .collect()
 }

@@ -20,14 +20,13 @@ pub async fn check_tablespaces(conninfo: &Conninfo, catalog: &Catalog) -> Result
     if map.is_empty() {
         return Ok(());
     }
-    let archive = Archive::parse(&catalog.archive)?;
-    let mut used: BTreeSet<&str> = archive
-        .entries
-        .iter()
-        .filter_map(|entry| entry.tablespace.as_deref())
+    let archive = Archive::parse(catalog.archive.clone())?;
+    let mut used: BTreeSet<String> = archive
+        .entries()
+        .filter_map(|entry| entry.tablespace)
         .filter(|name| !name.is_empty())
         .collect();
-    used.insert(&catalog.database.tablespace);
+    used.insert(catalog.database.tablespace.clone());
     let settings = catalog.role_settings.iter();
     let settings = settings.chain(&catalog.database.settings);
     let set: BTreeSet<String> = settings.flat_map(named).collect();

@@ -43,7 +43,7 @@ pub struct PgTarget {
 struct Ready {
     desk: Arc<Desk>,
     restore: Restore,
-    tables: HashMap<TableId, Table>,
+    tables: HashMap<TableId, Arc<Table>>,
     /// What was begun with, if it is rows alone that are loaded.
     existing: Option<(Catalog, Plan)>,
     source: Database,
@@ -232,7 +232,7 @@ impl PgTarget {
             tables: catalog
                 .tables
                 .iter()
-                .map(|table| (table.id.clone(), table.clone()))
+                .map(|table| (table.id.clone(), Arc::clone(table)))
                 .collect(),
             source: catalog.database.clone(),
             tablespace: catalog.database_tablespace().to_owned(),
@@ -281,7 +281,9 @@ impl Target for PgTarget {
             Some(_) => Freeze::Never,
             None => self.config.freeze,
         };
-        let script = script(part, charset, freeze, |id| ready.tables.get(id))?;
+        let script = script(part, charset, freeze, |id| {
+            ready.tables.get(id).map(Arc::as_ref)
+        })?;
         Ok(Box::new(
             PartWriter::open(Arc::clone(&ready.desk), part, script).await?,
         ))

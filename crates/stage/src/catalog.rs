@@ -6,6 +6,7 @@
 //! cannot: they leave memory only as the statement that creates the role.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use secrecy::SecretString;
@@ -28,10 +29,10 @@ pub struct Catalog {
     /// empty if the target would not take it. It may hold values, and is not stored.
     #[serde(skip)]
     pub statistics: Bytes,
-    /// Every table that can hold rows.
-    pub tables: Vec<Table>,
+    /// Every table that can hold rows. Shared, because a catalog may have many and has copies.
+    pub tables: Vec<Arc<Table>>,
     /// Every index on them.
-    pub indexes: Vec<Index>,
+    pub indexes: Vec<Arc<Index>>,
     /// Constraints that rows are known to meet although the parent's are not.
     #[serde(default)]
     pub child_constraints: Vec<ChildConstraint>,

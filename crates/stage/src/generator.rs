@@ -206,7 +206,7 @@ impl Source for Generator {
             child: false,
         };
         Ok(Catalog {
-            tables: vec![table],
+            tables: vec![table.into()],
             ..Catalog::default()
         })
     }

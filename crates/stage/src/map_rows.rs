@@ -178,11 +178,11 @@ mod tests {
             type_name: "text".to_owned(),
         });
         let catalog = Catalog {
-            tables: vec![Table {
+            tables: vec![std::sync::Arc::new(Table {
                 id: id.clone(),
                 columns: columns.to_vec(),
                 ..Table::default()
-            }],
+            })],
             ..Catalog::default()
         };
         let slice = |names: [&str; 1], last| Slice {

@@ -169,7 +169,7 @@ impl Source {
                 name: name.into(),
                 type_name: "text".into(),
             };
-            catalog.tables.push(Table {
+            let table = Table {
                 id: TableId::new(&row[0], &row[1]),
                 oid: row[2].parse().unwrap(),
                 filenode: 0,
@@ -183,7 +183,8 @@ impl Source {
                 heap: row[3].parse().unwrap(),
                 toast: 0,
                 child: false,
-            });
+            };
+            catalog.tables.push(table.into());
         }
         let indexes = format!(
             "SELECT i.indexrelid, ic.relname, n.nspname, c.relname, pg_get_indexdef(i.indexrelid),
@@ -197,7 +198,7 @@ impl Source {
              WHERE c.relkind = 'r' AND {own}"
         );
         for row in rows(server, &db, &indexes) {
-            catalog.indexes.push(Index {
+            let index = Index {
                 oid: row[0].parse().unwrap(),
                 name: row[1].clone(),
                 table: TableId::new(&row[2], &row[3]),
@@ -206,7 +207,8 @@ impl Source {
                 constraint_type: row[6].chars().next(),
                 separable: row[7] == "t",
                 bytes: row[8].parse().unwrap(),
-            });
+            };
+            catalog.indexes.push(index.into());
         }
         // The view hides the value of a sequence that was set and not called.
         let field = |name: &str| {
@@ -253,7 +255,7 @@ impl Source {
         catalog
             .tables
             .iter_mut()
-            .for_each(|table| table.heap += 10 << 20);
+            .for_each(|table| Arc::make_mut(table).heap += 10 << 20);
         Source {
             db: self.db.clone(),
             catalog,
@@ -269,7 +271,7 @@ impl Source {
             .catalog
             .tables
             .iter_mut()
-            .for_each(|table| table.heap = 0);
+            .for_each(|table| Arc::make_mut(table).heap = 0);
         source
     }
 

@@ -31,10 +31,9 @@ fn entries_are_those_that_pg_restore_lists() {
             expected.push((line.to_owned(), Vec::<i32>::new()));
         }
     }
-    let archive = Archive::parse(&source.catalog.archive).unwrap();
+    let archive = Archive::parse(source.catalog.archive.clone()).unwrap();
     let found: Vec<_> = archive
-        .entries
-        .iter()
+        .entries()
         .map(|entry| {
             let schema = if entry.schema.is_empty() {
                 "-"

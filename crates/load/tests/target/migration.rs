@@ -103,7 +103,7 @@ impl Migration {
             .collect();
         let mut catalog = Catalog {
             archive,
-            tables,
+            tables: tables.into_iter().map(Into::into).collect(),
             ..Catalog::default()
         };
         catalog.server.version = 150_000;

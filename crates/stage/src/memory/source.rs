@@ -261,7 +261,7 @@ impl Source for MemorySource {
                 oid,
             });
         Ok(Catalog {
-            tables: tables.collect(),
+            tables: tables.map(Into::into).collect(),
             sequences: sequences.collect(),
             ..Catalog::default()
         })
