@@ -82,11 +82,7 @@ impl Inventory {
             },
             database: database::read(client, server).await?,
             child_constraints: constraints::of_children(client, server.version, chosen).await?,
-            indexes: indexes::read(client, chosen)
-                .await?
-                .into_iter()
-                .map(Into::into)
-                .collect(),
+            indexes: indexes::read(client, chosen).await?,
             sequences: sequences::read(client, chosen).await?,
             large_objects: large_objects.count,
             roles,
@@ -103,7 +99,7 @@ impl Inventory {
             homes: left_out::homes(client, chosen).await?,
             needed: left_out::needed(client, chosen).await?,
             selection: selection.clone(),
-            tables: tables.into_iter().map(Into::into).collect(),
+            tables,
             ..Catalog::default()
         };
         let by_name = catalog

@@ -1,5 +1,7 @@
 //! Indexes, and which of them a constraint can adopt.
 
+use std::sync::Arc;
+
 use pghaul_stage::{Index, Omission, Result, TableId};
 use pghaul_wire::{Chosen, Client};
 
@@ -16,7 +18,7 @@ const SEPARABLE: &str = "coalesce(am.amname = 'btree' AND con.contype IN ('p', '
 
 /// Every valid index of the tables. Definitions, which cost the server most, are asked for only
 /// where they are needed.
-pub(crate) async fn read(client: &Client, chosen: &Chosen) -> Result<Vec<Index>> {
+pub(crate) async fn read(client: &Client, chosen: &Chosen) -> Result<Vec<Arc<Index>>> {
     let sql = format!(
         "SELECT i.indexrelid, ic.relname, n.nspname, c.relname, \
                 CASE WHEN {SEPARABLE} THEN pg_catalog.pg_get_indexdef(i.indexrelid) ELSE '' END, \
@@ -37,7 +39,7 @@ pub(crate) async fn read(client: &Client, chosen: &Chosen) -> Result<Vec<Index>>
         .await?
         .iter()
         .map(|row| {
-            Ok(Index {
+            Ok(Arc::new(Index {
                 oid: field(row, 0)?,
                 name: field(row, 1)?,
                 table: TableId::new(field::<&str>(row, 2)?, field::<&str>(row, 3)?),
@@ -46,7 +48,7 @@ pub(crate) async fn read(client: &Client, chosen: &Chosen) -> Result<Vec<Index>>
                 constraint_type: field::<Option<&str>>(row, 6)?.and_then(|t| t.chars().next()),
                 separable: field(row, 7)?,
                 bytes: size(row, 8)?,
-            })
+            }))
         })
         .collect()
 }

@@ -1,6 +1,7 @@
 //! Tables that hold rows, their columns and sizes.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use pghaul_stage::{Column, Result, Table, TableId};
 use pghaul_wire::{Chosen, Client};
@@ -55,7 +56,7 @@ pub(crate) async fn read(
     client: &Client,
     version: u32,
     chosen: &Chosen,
-) -> Result<(Vec<Table>, Vec<Facts>)> {
+) -> Result<(Vec<Arc<Table>>, Vec<Facts>)> {
     // Before 12 there were no access methods for tables, and `relam` is 0.
     let sql = format!(
         "SELECT c.oid, n.nspname, c.relname, c.relfilenode, c.reltuples::float8, c.relpages, \
@@ -80,7 +81,7 @@ pub(crate) async fn read(
         let oid: u32 = field(row, 0)?;
         let heap = size(row, 6)?;
         index.insert(oid, tables.len());
-        tables.push(Table {
+        tables.push(Arc::new(Table {
             id: TableId::new(field::<&str>(row, 1)?, field::<&str>(row, 2)?),
             oid,
             filenode: field(row, 3)?,
@@ -95,7 +96,7 @@ pub(crate) async fn read(
             heap,
             toast: size(row, 7)?,
             child: field(row, 8)?,
-        });
+        }));
         facts.push(Facts {
             types: Vec::new(),
             heap: field(row, 9)?,
@@ -123,6 +124,7 @@ pub(crate) async fn read(
             continue;
         };
         if let (Some(table), Some(facts)) = (tables.get_mut(*index), facts.get_mut(*index)) {
+            let table = Arc::make_mut(table);
             if field(row, 4)? {
                 table.generated.push(field(row, 1)?);
                 continue;

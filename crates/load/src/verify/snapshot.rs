@@ -1,7 +1,9 @@
 //! One database under one snapshot, and sessions that share it.
 
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use pghaul_stage::{Error, Kind, Result, Selection, Side};
 use pghaul_wire::{Canceller, Chosen, Client, Conninfo, quote, server_error};
 use tokio::runtime::Handle;
@@ -154,10 +156,25 @@ impl<'a> Session<'a> {
     /// Each query has a transaction of its own under the common snapshot, so that the locks of
     /// thousands of tables do not pile up in the server's lock table.
     pub(super) async fn read(&mut self, query: &str) -> Result<Vec<SimpleQueryRow>> {
+        let push = |rows: &mut Vec<_>, row| {
+            rows.push(row);
+            Ok(())
+        };
+        self.fold(query, Vec::new, push).await
+    }
+
+    /// What `step` makes of the rows of one query, of which there may be many, one after the
+    /// other; `begun` is where it starts, each time it has to.
+    pub(super) async fn fold<T>(
+        &mut self,
+        query: &str,
+        begun: impl Fn() -> T,
+        step: impl Fn(&mut T, SimpleQueryRow) -> Result<()>,
+    ) -> Result<T> {
         let sql = format!("{}; {query}; COMMIT", begin(Some(&self.snapshot.id)));
         let mut attempt = 1;
         loop {
-            match self.try_read(&sql).await {
+            match self.try_fold(&sql, begun(), &step).await {
                 Err(error) if error.is_transient() && attempt < ATTEMPTS => {
                     self.snapshot.check()?;
                     tokio::time::sleep(Duration::from_millis(200 << attempt)).await;
@@ -168,19 +185,24 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn try_read(&mut self, sql: &str) -> Result<Vec<SimpleQueryRow>> {
+    async fn try_fold<T>(
+        &mut self,
+        sql: &str,
+        begun: T,
+        step: impl Fn(&mut T, SimpleQueryRow) -> Result<()>,
+    ) -> Result<T> {
         let snapshot = self.snapshot;
         let client = match self.client.take() {
             Some(client) if !client.is_closed() => client,
             _ => connect(&snapshot.info, snapshot.side, snapshot.float_digits).await?,
         };
         let running = Running(Some(client.canceller()));
-        let rows = rows(&client, sql).await;
+        let folded = fold(&client, sql, begun, step).await;
         running.over();
         // A client whose statement failed is dropped with its broken transaction.
-        let rows = rows?;
+        let folded = folded?;
         self.client = Some(client);
-        Ok(rows)
+        Ok(folded)
     }
 }
 
@@ -234,6 +256,22 @@ fn begin(snapshot: Option<&str>) -> String {
         Some(id) => format!("{begin}; SET TRANSACTION SNAPSHOT {}", quote::literal(id)),
         None => begin.to_owned(),
     }
+}
+
+async fn fold<T>(
+    client: &Client,
+    sql: &str,
+    mut folded: T,
+    step: impl Fn(&mut T, SimpleQueryRow) -> Result<()>,
+) -> Result<T> {
+    let failed = |error| server_error(client.side(), error);
+    let mut messages = pin!(client.simple_query_raw(sql).await.map_err(failed)?);
+    while let Some(message) = messages.try_next().await.map_err(failed)? {
+        if let SimpleQueryMessage::Row(row) = message {
+            step(&mut folded, row)?;
+        }
+    }
+    Ok(folded)
 }
 
 async fn rows(client: &Client, sql: &str) -> Result<Vec<SimpleQueryRow>> {
