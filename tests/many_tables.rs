@@ -10,10 +10,10 @@ use crate::support::oracle::assert_migrated;
 use crate::support::{Cluster, Pair, fixture};
 
 /// Memory of pghaul itself, besides what it keeps of each table.
-const BASE: u64 = 60 << 20;
+const BASE: u64 = 40 << 20;
 
 /// What it may keep of a table: names, columns, statements, of it and its indexes and keys.
-const PER_TABLE: u64 = 30 << 10;
+const PER_TABLE: u64 = 12 << 10;
 
 /// Migrates this many tables; returns the commits on the target.
 fn migrate(tables: u32) -> i64 {
