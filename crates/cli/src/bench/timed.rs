@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use pghaul_stage::{
-    Batch, Batches, Catalog, Format, Mark, Part, Plan, Result, SequenceValue, Source, TableId,
-    Target, Writer,
+    Batch, Batches, Catalog, Error, Format, Mark, Part, Plan, Result, SequenceValue, Source,
+    TableId, Target, Writer,
 };
 use serde_json::{Value, json};
 
@@ -111,6 +111,8 @@ struct TimedWriter {
     times: Arc<Times>,
 }
 
+// What is not forwarded would be measured without what a migration does in its place.
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Source for TimedSource {
     fn formats(&self) -> &[Format] {
@@ -140,6 +142,10 @@ impl Source for TimedSource {
         .boxed())
     }
 
+    async fn reconsider(&self, part: &Part, error: Error) -> Result<Part> {
+        self.inner.reconsider(part, error).await
+    }
+
     async fn confirm(&self, part: &Part, durable: Mark) -> Result<()> {
         self.inner.confirm(part, durable).await
     }
@@ -147,8 +153,13 @@ impl Source for TimedSource {
     async fn sequences(&self) -> Result<Vec<SequenceValue>> {
         self.inner.sequences().await
     }
+
+    fn lane_left(&self) {
+        self.inner.lane_left();
+    }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Target for TimedTarget {
     fn formats(&self) -> &[Format] {
@@ -176,6 +187,10 @@ impl Target for TimedTarget {
 
     async fn complete(&self, sequences: &[SequenceValue]) -> Result<()> {
         self.inner.complete(sequences).await
+    }
+
+    fn lane_left(&self) {
+        self.inner.lane_left();
     }
 }
 
