@@ -269,6 +269,7 @@ fn from_a_reader_of_11_to_an_administrator_of_13() {
     let omissions = migrates(&pair, &but);
     for expected in [
         "options of USER MAPPING reader_of_ages SERVER warehouse",
+        "options of USER MAPPING public SERVER warehouse",
         "subscription listener",
         "transform TRANSFORM FOR ages.address LANGUAGE sql",
     ] {
