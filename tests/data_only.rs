@@ -344,8 +344,8 @@ fn rows_that_break_a_foreign_key_fail_the_migration_by_name() {
     assert_same(&pair);
 }
 
-#[test]
-fn a_resumed_run_does_not_empty_tables_again() {
+/// A run that was killed when some of its parts were durable, and the tables were emptied.
+fn killed_midway() -> Pair {
     let pair = Pair::start();
     for cluster in [&pair.source, &pair.target] {
         cluster.create_db("d");
@@ -361,16 +361,9 @@ fn a_resumed_run_does_not_empty_tables_again() {
          INSERT INTO late SELECT g FROM generate_series(1, 20000) g; VACUUM ANALYZE",
     );
     pair.target.psql("d", "INSERT INTO big VALUES (-1, 'old')");
-    let truncated = |db: &str| {
-        pair.target
-            .try_psql(
-                db,
-                "SELECT count(*) FROM pghaul.step WHERE step = 'truncate'",
-            )
-            .is_ok_and(|count| count == "1")
-    };
-    let parts = "SELECT count(*) FROM pghaul.progress";
-    let flags = [
+    let args = [
+        "migrate",
+        "--data-only",
         "--truncate",
         "--split-larger-than",
         "1MB",
@@ -380,49 +373,159 @@ fn a_resumed_run_does_not_empty_tables_again() {
     ];
     let proxy = crate::support::proxy::Proxy::start(&pair.target);
     proxy.throttle(Some(1 << 20));
-    let args = [&["migrate", "--data-only"], &flags[..]].concat();
     let run = Pghaul::new(&args)
         .source(&pair.source.dsn("d"))
         .target(&proxy.dsn(&pair.target, "d"))
         .spawn();
     let deadline = Instant::now() + Duration::from_secs(60);
     let durable = || {
-        pair.target
-            .try_psql("d", parts)
-            .ok()
-            .and_then(|n| n.parse::<u32>().ok())
+        let parts = "SELECT count(*) FROM pghaul.progress";
+        let parts = pair.target.try_psql("d", parts).ok();
+        parts.and_then(|parts| parts.parse::<u32>().ok())
     };
     while durable().unwrap_or(0) < 2 {
         assert!(Instant::now() < deadline, "{}", run.stderr());
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert!(truncated("d"));
+    let truncated = "SELECT count(*) FROM pghaul.step WHERE step = 'truncate'";
+    assert_eq!(pair.target.psql("d", truncated), "1");
     run.signal("KILL");
     run.wait().expect(-9);
     proxy.throttle(None);
-    let before: u32 = pair
+    let rows: u32 = pair
         .target
         .psql("d", "SELECT count(*) FROM big")
         .parse()
         .expect("a count");
-    let all = durable().expect("a count");
-    assert!(
-        before > 0 && before < 20000,
-        "some parts are durable: {before} rows, {all} parts"
-    );
-    let resumed = pair
-        .pghaul("d", &["migrate", "--resume", "--jobs", "2"])
-        .run()
-        .expect(0);
+    assert!(rows > 0 && rows < 20000, "{rows} rows are durable");
+    pair
+}
+
+/// Fails unless both tables hold what the source's do.
+#[track_caller]
+fn assert_same_big(pair: &Pair) {
     let facts = "SELECT count(*), min(id), sum(id), md5(string_agg(pad, '' ORDER BY id)),
         (SELECT count(*) FROM late) FROM big";
-    assert_eq!(
-        pair.target.psql("d", facts),
-        pair.source.psql("d", facts),
-        "{}",
-        resumed.stdout
-    );
+    assert_eq!(pair.target.psql("d", facts), pair.source.psql("d", facts));
     oracle::assert_progress(&pair.target, "d");
+}
+
+#[test]
+fn a_resumed_run_does_not_empty_tables_again() {
+    let pair = killed_midway();
+    pair.pghaul("d", &["migrate", "--resume", "--jobs", "2"])
+        .run()
+        .expect(0);
+    assert_same_big(&pair);
+}
+
+/// Rows that are to be replaced could not be told from those that were there before.
+#[test]
+fn no_new_snapshot_is_taken_where_the_source_has_changed() {
+    let pair = killed_midway();
+    pair.source
+        .psql("d", "UPDATE big SET pad = 'changed' WHERE id < 20000");
+    let before = pair.target.psql("d", "SELECT count(*) FROM big");
+    let flags = ["--data-only", "--truncate"];
+    let args = [&["migrate", "--resume", "--allow-new-snapshot"], &flags[..]].concat();
+    let refused = pair.pghaul("d", &args).run().expect(2);
+    for told in ["--allow-new-snapshot", "--data-only", "cannot be used with"] {
+        assert!(refused.stderr.contains(told), "{told}: {}", refused.stderr);
+    }
+    for args in [
+        &["migrate", "--resume", "--allow-new-snapshot"][..],
+        &["migrate", "--resume"],
+    ] {
+        let refused = pair.pghaul("d", args).run().expect(1);
+        for told in ["public.big", "pghaul cleanup", "--data-only --truncate"] {
+            assert!(refused.stderr.contains(told), "{told}: {}", refused.stderr);
+        }
+        assert_eq!(
+            pair.target.psql("d", "SELECT count(*) FROM big"),
+            before,
+            "the target is untouched"
+        );
+    }
+    pair.pghaul("d", &["cleanup", "--force"]).run().expect(0);
+    load(&pair, &["--truncate"]).run().expect(0);
+    assert_same_big(&pair);
+}
+
+/// Each database has its own tables to empty, and its own share of the selection.
+#[test]
+fn several_databases_are_emptied_and_filled_each_by_itself() {
+    let pair = Pair::start();
+    let schema = |db: &str| {
+        format!(
+            "CREATE SCHEMA app; CREATE TABLE app.rows (id int PRIMARY KEY, of text);
+             CREATE TABLE app.log (of text); CREATE TABLE public.other (of text);
+             CREATE SEQUENCE app.s; CREATE TABLE app.only_{db} (id int REFERENCES app.rows)"
+        )
+    };
+    for db in ["a", "b", "c"] {
+        for cluster in [&pair.source, &pair.target] {
+            cluster.create_db(db);
+            cluster.psql(db, &schema(db));
+        }
+        pair.source.psql(
+            db,
+            &format!(
+                "INSERT INTO app.rows SELECT g, '{db}' FROM generate_series(1, 1000) g;
+                 INSERT INTO app.log VALUES ('{db}'); INSERT INTO public.other VALUES ('{db}');
+                 INSERT INTO app.only_{db} VALUES (7);
+                 SELECT setval('app.s', 100 + ascii('{db}'))"
+            ),
+        );
+        pair.target.psql(
+            db,
+            "INSERT INTO app.rows VALUES (-1, 'old'); INSERT INTO app.log VALUES ('old');
+             INSERT INTO public.other VALUES ('old')",
+        );
+    }
+    let args = ["migrate", "--databases", "a,b", "--data-only"];
+    let refused = pair.pghaul("postgres", &args).run().expect(1);
+    for told in [
+        "database a: ",
+        "database b: ",
+        "app.rows",
+        "nothing was begun",
+    ] {
+        assert!(refused.stderr.contains(told), "{told}: {}", refused.stderr);
+    }
+    let facts = "SELECT (SELECT string_agg(DISTINCT of, ',') || count(*) FROM app.rows),
+        (SELECT string_agg(of, ',') FROM app.log), (SELECT string_agg(of, ',') FROM public.other),
+        (SELECT last_value FROM app.s)";
+    for db in ["a", "b", "c"] {
+        assert_eq!(pair.target.psql(db, facts), "old1|old|old|1", "{db}");
+    }
+    let selecting = [
+        "--truncate",
+        "--schema",
+        "app",
+        "--exclude-table",
+        "app.lo*",
+    ];
+    let json = ["--verify", "--output", "json"];
+    let args = [&args[..], &selecting, &json].concat();
+    let output = pair.pghaul("postgres", &args).run().expect(0);
+    for (db, sequence) in [("a", 197), ("b", 198)] {
+        let expected = format!("{db}1000|old|old|{sequence}");
+        assert_eq!(pair.target.psql(db, facts), expected, "{}", output.stdout);
+        let own = format!("SELECT id FROM app.only_{db}");
+        assert_eq!(pair.target.psql(db, &own), "7");
+        oracle::assert_progress(&pair.target, db);
+        let summary = format!("\"database\":\"{db}\"");
+        let told = |line: &str| line.contains("\"event\":\"summary\"") && line.contains(&summary);
+        assert!(output.stdout.lines().any(told), "{}", output.stdout);
+    }
+    assert_eq!(pair.target.psql("c", facts), "old1|old|old|1");
+    let again = [&args[..], &["--resume"]].concat();
+    let output = pair.pghaul("postgres", &again).run().expect(0);
+    assert!(
+        output.stdout.matches("complete before").count() >= 2,
+        "{}",
+        output.stdout
+    );
 }
 
 /// Of the oldest version, whose catalogs lack most of what is asked for, and of the newest, whose

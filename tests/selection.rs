@@ -21,7 +21,7 @@ INSERT INTO app.items ("order") SELECT 1 + g % 3000 FROM generate_series(1, 4000
 CREATE TABLE app."Audit" (at timestamptz DEFAULT now(), what text);
 INSERT INTO app."Audit" (what) VALUES ('one'), ('two');
 COMMENT ON TABLE app."Audit" IS 'kept for ever';
-CREATE VIEW app.busy AS SELECT country, count(*) FROM app.orders GROUP BY 1;
+CREATE VIEW app.busy AS SELECT o.country, count(*) FROM app.orders o, (VALUES (1)) AS one GROUP BY 1;
 CREATE MATERIALIZED VIEW app.summary AS SELECT count(*) AS n FROM app.orders;
 CREATE FUNCTION app.f(i int) RETURNS int LANGUAGE sql AS 'SELECT i + 1';
 CREATE TYPE app.mood AS ENUM ('good', 'bad');
@@ -48,10 +48,39 @@ GRANT SELECT ON LARGE OBJECT 4711 TO sel_reader;
 ANALYZE;
 "#;
 
+/// What versions before 12 do not have.
+const GENERATED: &str = ", twice int GENERATED ALWAYS AS (\"order\" * 2) STORED";
+
+/// What versions before 11 do not have.
+const PARTITIONED_KEY: &str = "ALTER TABLE app.measured ADD PRIMARY KEY (at);";
+
 fn shop() -> Pair {
-    let pair = Pair::start();
+    filled(Pair::start())
+}
+
+/// The distribution's version on both sides, the farthest versions, and two between.
+fn shops() -> impl Iterator<Item = Pair> {
+    let pairs: [fn() -> Pair; 3] = [
+        Pair::start,
+        || Pair::of_versions(10, 18),
+        || Pair::of_versions(13, 16),
+    ];
+    pairs.into_iter().map(|start| filled(start()))
+}
+
+/// With what the source's version knows of the shop.
+fn filled(pair: Pair) -> Pair {
+    let mut script = SHOP.to_owned();
+    let version = pair.source.version();
+    if version < 12 {
+        script = script.replace(GENERATED, "");
+    }
+    if version < 11 {
+        let keys = ["measured_1", "measured_2"].map(|one| PARTITIONED_KEY.replace("measured", one));
+        script = script.replace(PARTITIONED_KEY, &keys.concat());
+    }
     pair.source.create_db("d");
-    pair.source.psql("d", SHOP);
+    pair.source.psql("d", &script);
     pair
 }
 
@@ -71,6 +100,8 @@ fn dump(cluster: &Cluster, flags: &[&str]) -> BTreeSet<String> {
     let text = pg::run(&mut command).unwrap_or_else(|error| panic!("{error}"));
     text.lines()
         .filter(|line| !line.is_empty() && !line.starts_with("--") && !line.contains("restrict "))
+        // Versions before 12 have only one.
+        .filter(|line| *line != "SET default_table_access_method = heap;")
         .map(str::to_owned)
         .collect()
 }
@@ -109,53 +140,54 @@ fn migrate(pair: &Pair, flags: &[&str]) -> crate::support::Output {
 
 #[test]
 fn a_selection_is_what_pg_dump_dumps() {
-    let pair = shop();
-    let cases: &[(&[&str], &[&str])] = &[
-        (&["--schema", "app", "--schema", "public"], &[]),
-        (
-            &["--schema", "\"Other \"*", "--schema", "A??"],
-            &["country"],
-        ),
-        (
-            &[
-                "--exclude-schema",
-                "\"Other App\"",
-                "--exclude-schema",
-                "scr*",
-            ],
-            &[],
-        ),
-        (
-            &[
-                "--exclude-table",
-                "app.measured*",
-                "--exclude-table",
-                "*.[aj]u*",
-            ],
-            &[],
-        ),
-        (&["--table", "country", "--table", "app.orders"], &[]),
-        (
-            &[
-                "--exclude-table-data",
-                "app.items",
-                "--exclude-table-data",
-                "app.summary",
-            ],
-            &[],
-        ),
-    ];
-    for (flags, but) in cases {
-        let output = migrate(&pair, flags);
-        assert_selected(&pair, flags, but);
-        assert!(
-            output.stdout.contains("source and target are the same"),
-            "{}",
-            output.stdout
-        );
-        let mut verify = vec!["verify"];
-        verify.extend(*flags);
-        pair.pghaul("d", &verify).run().expect(0);
+    for pair in shops() {
+        let cases: &[(&[&str], &[&str])] = &[
+            (&["--schema", "app", "--schema", "public"], &[]),
+            (
+                &["--schema", "\"Other \"*", "--schema", "A??"],
+                &["country"],
+            ),
+            (
+                &[
+                    "--exclude-schema",
+                    "\"Other App\"",
+                    "--exclude-schema",
+                    "scr*",
+                ],
+                &[],
+            ),
+            (
+                &[
+                    "--exclude-table",
+                    "app.measured*",
+                    "--exclude-table",
+                    "*.[aj]u*",
+                ],
+                &[],
+            ),
+            (&["--table", "country", "--table", "app.orders"], &[]),
+            (
+                &[
+                    "--exclude-table-data",
+                    "app.items",
+                    "--exclude-table-data",
+                    "app.summary",
+                ],
+                &[],
+            ),
+        ];
+        for (flags, but) in cases {
+            let output = migrate(&pair, flags);
+            assert_selected(&pair, flags, but);
+            assert!(
+                output.stdout.contains("source and target are the same"),
+                "{}",
+                output.stdout
+            );
+            let mut verify = vec!["verify"];
+            verify.extend(*flags);
+            pair.pghaul("d", &verify).run().expect(0);
+        }
     }
 }
 
@@ -211,66 +243,69 @@ fn a_pattern_that_matches_nothing_is_refused_by_name() {
 
 #[test]
 fn what_refers_to_unselected_tables_is_left_out_and_named() {
-    let pair = shop();
-    let flags = [
-        "--table",
-        "app.orders",
-        "--table",
-        "app.measured_1",
-        "--table",
-        "app.busy",
-    ];
-    let output = migrate(&pair, &flags);
-    for named in [
-        "orders_country_fkey",
-        "public.country is not selected",
-        "measured_1 as a partition",
-    ] {
-        assert!(output.stdout.contains(named), "{named}: {}", output.stdout);
-    }
-    assert_eq!(
-        relations(&pair.target),
-        "app.busy app.measured_1 app.orders app.orders_id_seq"
-    );
-    let facts = "SELECT (SELECT count(*) FROM app.measured_1), (SELECT count(*) FROM app.orders),
+    for pair in shops() {
+        let flags = [
+            "--table",
+            "app.orders",
+            "--table",
+            "app.measured_1",
+            "--table",
+            "app.busy",
+        ];
+        let output = migrate(&pair, &flags);
+        for named in [
+            "orders_country_fkey",
+            "public.country is not selected",
+            "measured_1 as a partition",
+        ] {
+            assert!(output.stdout.contains(named), "{named}: {}", output.stdout);
+        }
+        assert_eq!(
+            relations(&pair.target),
+            "app.busy app.measured_1 app.orders app.orders_id_seq"
+        );
+        let facts =
+            "SELECT (SELECT count(*) FROM app.measured_1), (SELECT count(*) FROM app.orders),
         (SELECT last_value FROM app.orders_id_seq), (SELECT count(*) FROM app.busy),
         (SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'app'),
         (SELECT count(*) FROM pg_constraint WHERE contype = 'f'),
         (SELECT count(*) FROM pg_largeobject_metadata)";
-    assert_eq!(
-        pair.target.psql("d", facts),
-        "100|3000|3000|50|sel_owner|0|0"
-    );
+        assert_eq!(
+            pair.target.psql("d", facts),
+            "100|3000|3000|50|sel_owner|0|0"
+        );
 
-    // A partitioned table comes alone, as pg_dump has it; a child needs its parent.
-    migrate(&pair, &["--table", "app.measured"]);
-    assert_eq!(relations(&pair.target), "app.measured");
-    let refused = pair
-        .pghaul("d", &["migrate", "--overwrite", "--table", "app.child"])
-        .run();
-    let refused = refused.expect(2);
-    assert!(refused.stderr.contains("app.parent"), "{}", refused.stderr);
-    // A type that is not there is no matter of a warning.
-    let refused = pair
-        .pghaul("d", &["migrate", "--overwrite", "--table", "app.moods"])
-        .run();
-    let refused = refused.expect(1);
-    assert!(
-        refused.stderr.contains("select what it needs"),
-        "{}",
-        refused.stderr
-    );
+        // A partitioned table comes alone, as pg_dump has it; a child needs its parent.
+        migrate(&pair, &["--table", "app.measured"]);
+        assert_eq!(relations(&pair.target), "app.measured");
+        let refused = pair
+            .pghaul("d", &["migrate", "--overwrite", "--table", "app.child"])
+            .run();
+        let refused = refused.expect(2);
+        assert!(refused.stderr.contains("app.parent"), "{}", refused.stderr);
+        // A type that is not there is no matter of a warning.
+        let refused = pair
+            .pghaul("d", &["migrate", "--overwrite", "--table", "app.moods"])
+            .run();
+        let refused = refused.expect(1);
+        assert!(
+            refused.stderr.contains("select what it needs"),
+            "{}",
+            refused.stderr
+        );
+    }
 }
 
 #[test]
 fn a_schema_alone_has_neither_rows_nor_values_nor_large_objects() {
-    let pair = shop();
-    migrate(&pair, &["--schema-only"]);
-    let facts = "SELECT (SELECT count(*) FROM app.orders), (SELECT is_called FROM app.lone),
+    for pair in shops() {
+        migrate(&pair, &["--schema-only"]);
+        let facts = "SELECT (SELECT count(*) FROM app.orders), (SELECT is_called FROM app.lone),
         (SELECT relispopulated FROM pg_class WHERE relname = 'summary'),
         (SELECT count(*) FROM pg_constraint WHERE contype = 'f'), (SELECT count(*) FROM pg_largeobject_metadata)";
-    assert_eq!(pair.target.psql("d", facts), "0|f|f|2|0");
-    assert_selected(&pair, &["--schema-only"], &[]);
+        assert_eq!(pair.target.psql("d", facts), "0|f|f|2|0");
+        assert_selected(&pair, &["--schema-only"], &[]);
+    }
 }
 
 #[test]
@@ -304,30 +339,31 @@ fn a_resumed_migration_keeps_its_selection() {
 
 #[test]
 fn owners_privileges_and_comments_can_stay_behind() {
-    let pair = shop();
-    let flags = ["--no-owner", "--no-privileges", "--no-comments"];
-    let more = [
-        &flags[..],
-        &["--no-roles", "--no-analyze", "--no-tablespaces"],
-    ]
-    .concat();
-    let mut args = vec!["migrate"];
-    args.extend(more);
-    let output = pair.pghaul("d", &args).run().expect(0);
-    // A policy cannot stand without the role that it is for.
-    assert!(
-        output.stdout.contains("policy app.items p"),
-        "{}",
-        output.stdout
-    );
-    assert_selected(&pair, &flags, &["POLICY"]);
-    let facts = "SELECT (SELECT count(*) FROM pg_roles WHERE rolname ~* '^sel'),
+    for pair in shops() {
+        let flags = ["--no-owner", "--no-privileges", "--no-comments"];
+        let more = [
+            &flags[..],
+            &["--no-roles", "--no-analyze", "--no-tablespaces"],
+        ]
+        .concat();
+        let mut args = vec!["migrate"];
+        args.extend(more);
+        let output = pair.pghaul("d", &args).run().expect(0);
+        // A policy cannot stand without the role that it is for.
+        assert!(
+            output.stdout.contains("policy app.items p"),
+            "{}",
+            output.stdout
+        );
+        assert_selected(&pair, &flags, &["POLICY"]);
+        let facts = "SELECT (SELECT count(*) FROM pg_roles WHERE rolname ~* '^sel'),
         (SELECT count(*) FROM pg_class WHERE relowner <> 'postgres'::regrole),
         (SELECT count(*) FROM pg_class WHERE relnamespace = 'app'::regnamespace AND relacl IS NOT NULL),
         (SELECT count(*) FROM pg_default_acl), (SELECT count(*) FROM pg_statistic WHERE starelid >= 16384
           AND starelid NOT IN (SELECT oid FROM pg_class WHERE relnamespace = 'pghaul'::regnamespace)),
         (SELECT format('%s %s', lomowner::regrole, lomacl) FROM pg_largeobject_metadata)";
-    assert_eq!(pair.target.psql("d", facts), "0|0|0|0|0|postgres ");
+        assert_eq!(pair.target.psql("d", facts), "0|0|0|0|0|postgres ");
+    }
 }
 
 #[test]
@@ -356,38 +392,39 @@ fn passwords_are_not_even_read() {
 
 #[test]
 fn roles_get_other_names_wherever_they_stand() {
-    let pair = shop();
-    pair.target.psql("postgres", "CREATE ROLE reader NOINHERIT");
-    pair.source.psql("d", "GRANT sel_owner TO sel_reader; GRANT CONNECT ON DATABASE d TO sel_reader;
+    for pair in shops() {
+        pair.target.psql("postgres", "CREATE ROLE reader NOINHERIT");
+        pair.source.psql("d", "GRANT sel_owner TO sel_reader; GRANT CONNECT ON DATABASE d TO sel_reader;
         ALTER DATABASE d OWNER TO sel_owner; ALTER ROLE sel_reader IN DATABASE d SET work_mem = '5MB'");
-    let map = [
-        "--role-map",
-        "sel_owner=New \"Owner\"",
-        "--role-map",
-        "sel_reader=reader",
-    ];
-    migrate(&pair, &map);
-    // The source under the same names is what the target has to be.
-    let expected = dump(&pair.source, &["--create"]);
-    let rename = |line: &String| {
-        line.replace("sel_owner", "\"New \"\"Owner\"\"\"")
-            .replace("sel_reader", "reader")
-    };
-    let expected: BTreeSet<String> = expected.iter().map(rename).collect();
-    let found = dump(&pair.target, &["--create"]);
-    let missing: Vec<_> = expected.difference(&found).collect();
-    assert!(missing.is_empty(), "missing {missing:#?} of {found:#?}");
-    let facts = "SELECT (SELECT count(*) FROM pg_roles WHERE rolname ~ '^sel'),
+        let map = [
+            "--role-map",
+            "sel_owner=New \"Owner\"",
+            "--role-map",
+            "sel_reader=reader",
+        ];
+        migrate(&pair, &map);
+        // The source under the same names is what the target has to be.
+        let expected = dump(&pair.source, &["--create"]);
+        let rename = |line: &String| {
+            line.replace("sel_owner", "\"New \"\"Owner\"\"\"")
+                .replace("sel_reader", "reader")
+        };
+        let expected: BTreeSet<String> = expected.iter().map(rename).collect();
+        let found = dump(&pair.target, &["--create"]);
+        let missing: Vec<_> = expected.difference(&found).collect();
+        assert!(missing.is_empty(), "missing {missing:#?}");
+        let facts = "SELECT (SELECT count(*) FROM pg_roles WHERE rolname ~ '^sel'),
         (SELECT roleid::regrole || ' ' || member::regrole FROM pg_auth_members WHERE member = 'reader'::regrole),
         (SELECT lomowner::regrole || ' ' || lomacl::text FROM pg_largeobject_metadata)";
-    assert_eq!(
-        pair.target.psql("d", facts),
-        "0|\"New \"\"Owner\"\"\" reader|\"New \"\"Owner\"\"\" {\"\\\"New \\\"\\\"Owner\\\"\\\"\\\"=rw/\\\"New \\\"\\\"Owner\\\"\\\"\\\"\",\"reader=r/\\\"New \\\"\\\"Owner\\\"\\\"\\\"\"}"
-    );
-    let mut verify = vec!["verify"];
-    verify.extend(map);
-    pair.pghaul("d", &verify).run().expect(0);
-    pair.pghaul("d", &["verify"]).run().expect(3);
+        assert_eq!(
+            pair.target.psql("d", facts),
+            "0|\"New \"\"Owner\"\"\" reader|\"New \"\"Owner\"\"\" {\"\\\"New \\\"\\\"Owner\\\"\\\"\\\"=rw/\\\"New \\\"\\\"Owner\\\"\\\"\\\"\",\"reader=r/\\\"New \\\"\\\"Owner\\\"\\\"\\\"\"}"
+        );
+        let mut verify = vec!["verify"];
+        verify.extend(map);
+        pair.pghaul("d", &verify).run().expect(0);
+        pair.pghaul("d", &["verify"]).run().expect(3);
+    }
 }
 
 #[test]

@@ -147,7 +147,7 @@ pub(crate) struct Migrate {
     pub(crate) resume: bool,
 
     /// With --resume, if the source changed since: copy changed and unfinished tables anew
-    #[arg(long, requires = "resume")]
+    #[arg(long, requires = "resume", conflicts_with = "data_only")]
     pub(crate) allow_new_snapshot: bool,
 
     /// Begin without the checks of `pghaul validate`

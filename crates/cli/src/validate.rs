@@ -109,9 +109,10 @@ pub(crate) fn run(args: &Validate) -> Result<Outcome> {
 impl Scope<'_> {
     /// Checks, and fails if the migration would; warnings are printed.
     pub(crate) async fn require(self, form: Form) -> Result<()> {
-        // A single migration looks at its schema before it changes anything; of several, the
-        // first ones would be under way by then.
-        let found = if self.strict && self.database.is_some() {
+        // A single migration looks at its schema, and at what stands on the target, before it
+        // changes anything; of several, the first ones would be under way by then.
+        let decisive = self.strict || !self.selection.has_schema();
+        let found = if decisive && self.database.is_some() {
             self.check_all().await?
         } else {
             self.check().await?

@@ -285,7 +285,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Whether these words follow each other.
-fn has(text: &str, sequence: &[&str]) -> bool {
+pub(crate) fn has(text: &str, sequence: &[&str]) -> bool {
     let words: Vec<&str> = words(text).collect();
     words.windows(sequence.len()).any(|window| {
         window

@@ -8,9 +8,10 @@ use pghaul_wire::quote::ident;
 
 use crate::archive::{Archive, Entry};
 use crate::entry::Unit;
+use crate::foresight::has;
 use crate::instead;
 use crate::present::Present;
-use crate::{role_map, tablespace};
+use crate::{role_map, statement, tablespace};
 
 /// The catalog as the target is to have it.
 pub(crate) fn apply(catalog: &Catalog, observer: &dyn Observer) -> Catalog {
@@ -77,6 +78,9 @@ pub(crate) fn choose(archive: &mut Archive, catalog: &Catalog) {
     });
     archive.change(|entry| {
         role_map::rename(entry, selection);
+        if is_alone(entry, catalog) {
+            entry.definition = detached(&entry.definition);
+        }
         // Asked for by name, the schema that every database has is in the archive, too.
         if entry.desc == "SCHEMA" && entry.tag == "public" {
             entry.definition = entry.definition.replacen(
@@ -104,6 +108,24 @@ fn is_left_out(entry: &Entry, catalog: &Catalog) -> bool {
                 one.oid == entry.oid
             }
     })
+}
+
+/// Whether an entry is a partition without its parent.
+fn is_alone(entry: &Entry, catalog: &Catalog) -> bool {
+    entry.desc == "TABLE"
+        && catalog.left_out.iter().any(|one| {
+            one.kind == "TABLE ATTACH" && one.schema == entry.schema && one.name == entry.tag
+        })
+}
+
+/// A table's statements without the one that makes it a partition: `pg_dump` older than 14 has no
+/// entry of its own for that.
+fn detached(definition: &str) -> String {
+    let attaches = |piece: &&str| has(piece, &["ATTACH", "PARTITION"]);
+    statement::split(definition)
+        .into_iter()
+        .filter(|piece| !attaches(piece))
+        .collect()
 }
 
 /// Says what is left out because something else is not selected.
@@ -160,4 +182,26 @@ pub(crate) fn ground(catalog: &Catalog, present: &Present) -> Vec<Unit> {
         }
     });
     homes.chain(needed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_of_an_old_pg_dump_loses_its_parent() {
+        let create = "CREATE TABLE s.\"ATTACH PARTITION\" (\n    at integer\n);\n";
+        let attach = "ALTER TABLE ONLY s.p ATTACH PARTITION s.\"ATTACH PARTITION\" \
+                      FOR VALUES FROM (0) TO (100);\n";
+        let after = "ALTER TABLE ONLY s.\"ATTACH PARTITION\" ALTER COLUMN at SET STATISTICS 7;\n";
+        let whole = [create, attach, after].concat();
+        let detached = detached(&whole);
+        let pieces: Vec<&str> = statement::split(&detached);
+        let pieces: Vec<&str> = pieces
+            .into_iter()
+            .map(str::trim)
+            .filter(|piece| !piece.is_empty())
+            .collect();
+        assert_eq!(pieces, [create.trim(), after.trim()]);
+    }
 }
