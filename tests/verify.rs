@@ -82,3 +82,62 @@ fn an_unfinished_migration_is_only_removed_by_force() {
     assert!(refused.stderr.contains("--force"), "{}", refused.stderr);
     pair.pghaul("d", &["cleanup", "--force"]).run().expect(0);
 }
+
+/// Two roles become one, and one gets the name that another had.
+#[test]
+fn roles_of_large_objects_are_compared_under_their_new_names() {
+    let pair = Pair::start();
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE ROLE a; CREATE ROLE b; CREATE ROLE c;
+         SELECT lo_from_bytea(11, 'one'), lo_from_bytea(12, 'two');
+         ALTER LARGE OBJECT 11 OWNER TO a; ALTER LARGE OBJECT 12 OWNER TO c;
+         GRANT SELECT ON LARGE OBJECT 11 TO b, c; GRANT SELECT ON LARGE OBJECT 12 TO PUBLIC;
+         CREATE TABLE t (); ALTER TABLE t OWNER TO a; GRANT SELECT ON t TO b, c",
+    );
+    let map = [
+        "--role-map",
+        "a=x",
+        "--role-map",
+        "b=x",
+        "--role-map",
+        "c=a",
+    ];
+    let migrate = [&["migrate", "--verify"], &map[..]].concat();
+    pair.pghaul("d", &migrate).run().expect(0);
+    let owners =
+        "SELECT string_agg(lomowner::regrole::text, ',' ORDER BY oid) FROM pg_largeobject_metadata";
+    assert_eq!(pair.target.psql("d", owners), "x,a");
+    let verify = [&["verify"], &map[..]].concat();
+    pair.pghaul("d", &verify).run().expect(0);
+    for (change, back, named) in [
+        (
+            "ALTER LARGE OBJECT 11 OWNER TO a",
+            "ALTER LARGE OBJECT 11 OWNER TO x; GRANT SELECT ON LARGE OBJECT 11 TO a",
+            "(oid)=(11)",
+        ),
+        (
+            "REVOKE SELECT ON LARGE OBJECT 11 FROM a",
+            "GRANT SELECT ON LARGE OBJECT 11 TO a",
+            "(oid)=(11)",
+        ),
+        (
+            "GRANT UPDATE ON LARGE OBJECT 12 TO x",
+            "REVOKE UPDATE ON LARGE OBJECT 12 FROM x",
+            "(oid)=(12)",
+        ),
+        (
+            "GRANT UPDATE ON t TO a",
+            "REVOKE UPDATE ON t FROM a",
+            "public.t",
+        ),
+    ] {
+        pair.target.psql("d", change);
+        let output = pair.pghaul("d", &verify).run().expect(3);
+        assert!(output.stdout.contains(named), "{change}: {}", output.stdout);
+        pair.target.psql("d", back);
+        pair.pghaul("d", &verify).run().expect(0);
+    }
+    pair.pghaul("d", &["verify"]).run().expect(3);
+}

@@ -125,15 +125,18 @@ pub async fn verify(
     let mut sessions = [source.session(), target.session()];
     let image = Image::agree(&mut sessions, options.algorithm).await?;
 
+    let views = [
+        View::of_source(&ours, selection, options.privileges),
+        View::of_target(&theirs, selection, options.privileges),
+    ];
     let mut report = Report::new(image.algorithm());
     let mut relations = {
         let [ours, theirs] = &mut sessions;
         let [here, there] = chosen;
         if selection.has_schema() {
-            let from = View::of_source(here, selection, options.privileges);
-            let to = View::of_target(there, selection, options.privileges);
+            let [from, to] = &views;
             let (a, b) =
-                tokio::try_join!(inventory::read(ours, &from), inventory::read(theirs, &to),)?;
+                tokio::try_join!(inventory::read(ours, from), inventory::read(theirs, to))?;
             inventory::compare(&a, &b, &mut report);
         }
         let (a, b) = tokio::try_join!(sequence::read(ours, here), sequence::read(theirs, there))?;
@@ -142,12 +145,7 @@ pub async fn verify(
         relation::pair(a, b, selection.has_schema(), &mut report)
     };
     if chosen[0].has_large_objects() {
-        let rights = Rights {
-            // Roles of other names would differ on every object.
-            owners: options.privileges && !selection.no_owner && selection.role_map.is_empty(),
-            grants: options.privileges && !selection.no_acl && selection.role_map.is_empty(),
-            comments: !selection.no_comments,
-        };
+        let rights = views.each_ref().map(Rights::of);
         relations.push(Relation::large_objects(&mut sessions, rights).await?);
     }
     let ends = [&source, &target];

@@ -227,7 +227,7 @@ impl Board<'_> {
                 let relation = self.relations.get(*place)?;
                 let row = self.image.row(&relation.columns, self.wide);
                 let row = self.image.whole(&row);
-                let from = relation.rows(*share, self.image);
+                let from = relation.rows(*share, self.image, end.side());
                 Some(format!(
                     "SELECT {place}, count(*), coalesce(sum({high}), 0), coalesce(sum({low}), 0)
                        FROM (SELECT {row} AS image FROM {from} {barrier}) r"

@@ -2,12 +2,13 @@
 
 use super::image::Image;
 use super::relation::{Column, Share};
+use super::view::{RoleNames, View};
 
 /// Bytes of an object that the server holds at a time.
 const CHUNK: u32 = 4 << 20;
 
 /// What is compared of large objects besides their content.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Rights {
     /// Owners.
     pub(super) owners: bool,
@@ -15,10 +16,24 @@ pub(super) struct Rights {
     pub(super) grants: bool,
     /// Comments.
     pub(super) comments: bool,
+    /// The names that roles have on the target.
+    roles: RoleNames,
+}
+
+impl Rights {
+    /// As one side is compared.
+    pub(super) fn of(view: &View<'_>) -> Self {
+        Self {
+            owners: view.owners,
+            grants: view.grants,
+            comments: view.comments,
+            roles: view.roles.clone(),
+        }
+    }
 }
 
 /// The columns that [`rows`] produces.
-pub(super) fn columns(rights: Rights) -> Vec<Column> {
+pub(super) fn columns(rights: &Rights) -> Vec<Column> {
     let names = [
         (true, "oid"),
         (true, "content"),
@@ -43,7 +58,7 @@ pub(super) fn columns(rights: Rights) -> Vec<Column> {
 ///
 /// Content is read by `lo_get`, not from the pages of `pg_largeobject`: an ordinary role may read
 /// it, and a hole is the same as zeros. An object ends with the first chunk that is not full.
-pub(super) fn rows(share: Share, image: &Image, rights: Rights) -> String {
+pub(super) fn rows(share: Share, image: &Image, rights: &Rights) -> String {
     let filter = match share {
         Share::Remainder(remainder, modulus) => {
             format!("WHERE m.oid::bigint % {modulus} = {remainder}")
@@ -56,13 +71,16 @@ pub(super) fn rows(share: Share, image: &Image, rights: Rights) -> String {
         extra += ", obj_description(m.oid, 'pg_largeobject') AS comment";
     }
     if rights.owners {
-        extra += ", pg_get_userbyid(m.lomowner) AS owner";
+        extra += &format!(", {} AS owner", rights.roles.of("m.lomowner"));
     }
     if rights.grants {
-        extra += ",
+        let (grantee, owner) = (rights.roles.of("x.grantee"), rights.roles.of("m.lomowner"));
+        extra += &format!(
+            ",
            (SELECT string_agg(g.grant, ', ' ORDER BY g.grant COLLATE \"C\")
-              FROM (SELECT DISTINCT concat(x.privilege_type, ' to ', x.grantee::regrole, ' ', x.is_grantable)
-                      FROM aclexplode(m.lomacl) x WHERE x.grantee <> m.lomowner) g(\"grant\")) AS grants";
+              FROM (SELECT DISTINCT concat(x.privilege_type, ' to ', {grantee}, ' ', x.is_grantable)
+                      FROM aclexplode(m.lomacl) x WHERE {grantee} <> {owner}) g(\"grant\")) AS grants"
+        );
     }
     let piece =
         |at: &str| format!("CROSS JOIN LATERAL (SELECT lo_get({at}, {CHUNK}) AS data OFFSET 0) d");

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pghaul_stage::Result;
+use pghaul_stage::{Result, Side};
 
 use super::checksum::Sum;
 use super::image::Image;
@@ -103,7 +103,8 @@ struct Query {
     keyed: bool,
     halves: [String; 2],
     bucket: String,
-    rows: String,
+    /// What is read of the source, and of the target.
+    rows: [String; 2],
 }
 
 impl Query {
@@ -126,17 +127,29 @@ impl Query {
             (row.clone(), Image::text(&names), SHOWN_ROW)
         };
         let [hash, _] = image.halves("r.key");
-        Self {
-            keyed,
-            halves: image.halves("r.image"),
-            bucket: format!("({hash} & {})", buckets - 1),
-            rows: format!(
+        let rows = |side: Side| {
+            format!(
                 "(SELECT {} AS image, {} AS key, {} AS shown FROM {} OFFSET 0) r",
                 image.whole(&row),
                 image.whole(&key),
                 image.show(&format!("left({shown}, {length})")),
-                relation.rows(Share::All, image)
-            ),
+                relation.rows(Share::All, image, side)
+            )
+        };
+        Self {
+            keyed,
+            halves: image.halves("r.image"),
+            bucket: format!("({hash} & {})", buckets - 1),
+            rows: [Side::Source, Side::Target].map(rows),
+        }
+    }
+
+    /// What is read in this session.
+    fn from(&self, session: &Session<'_>) -> &str {
+        let [source, target] = &self.rows;
+        match session.snapshot().side() {
+            Side::Target => target,
+            _ => source,
         }
     }
 
@@ -145,9 +158,9 @@ impl Query {
         let Self {
             halves: [high, low],
             bucket,
-            rows,
             ..
         } = self;
+        let rows = self.from(session);
         let sql =
             format!("SELECT {bucket}, count(*), sum({high}), sum({low}) FROM {rows} GROUP BY 1");
         let rows = session.read(&sql).await?;
@@ -171,9 +184,9 @@ impl Query {
         let Self {
             halves: [high, low],
             bucket,
-            rows,
             ..
         } = self;
+        let rows = self.from(session);
         let list: Vec<String> = buckets.iter().map(u64::to_string).collect();
         let sql = format!(
             "SELECT {high}, {low}, r.shown FROM {rows} WHERE {bucket} = ANY ('{{{}}}')",

@@ -86,7 +86,7 @@ rel AS (
 fn rights(view: &View<'_>, kind: char, acl: &str, owner: &str) -> String {
     let mut rights = Vec::new();
     if view.owners {
-        rights.push(format!("'owner ' || {}", view.role(owner)));
+        rights.push(format!("'owner ' || {}", view.roles.of(owner)));
     }
     if view.grants {
         let acl = format!("coalesce({acl}, acldefault('{kind}', {owner}))");
@@ -99,13 +99,15 @@ fn rights(view: &View<'_>, kind: char, acl: &str, owner: &str) -> String {
 }
 
 fn grants(view: &View<'_>, acl: &str, owner: &str) -> String {
-    let grantee = view.role("x.grantee");
+    let grantee = view.roles.of("x.grantee");
+    // By name, because two roles may have become one.
+    let itself = view.roles.of(owner);
     format!(
         "(SELECT 'grants ' || string_agg(g.item, ', ' ORDER BY g.item COLLATE \"C\")
             FROM (SELECT DISTINCT x.privilege_type || ' to '
                       || CASE x.grantee WHEN 0 THEN 'public' ELSE {grantee} END
                       || CASE WHEN x.is_grantable THEN ' with grant option' ELSE '' END AS item
-                    FROM aclexplode({acl}) x WHERE x.grantee <> {owner}) g)"
+                    FROM aclexplode({acl}) x WHERE {grantee} <> {itself}) g)"
     )
 }
 
@@ -315,7 +317,7 @@ fn rules() -> String {
 }
 
 fn policies(view: &View<'_>) -> String {
-    let role = view.role("r");
+    let role = view.roles.of("r");
     format!(
         "SELECT 3256, p.oid, 1259, c.oid, 'policy', format('%I on %s', p.polname, c.name),
             concat_ws('; ', 'for ' || p.polcmd::text,
@@ -486,7 +488,7 @@ fn default_privileges(view: &View<'_>) -> String {
            FROM pg_default_acl a LEFT JOIN pg_namespace n ON n.oid = a.defaclnamespace
           WHERE CASE a.defaclnamespace WHEN 0 THEN {everything}
                   ELSE a.defaclnamespace IN (SELECT o.oid FROM own o) END",
-        view.role("a.defaclrole"),
+        view.roles.of("a.defaclrole"),
         grants(view, "a.defaclacl", "a.defaclrole")
     )
 }

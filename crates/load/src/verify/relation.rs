@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pghaul_stage::{Result, TableId};
+use pghaul_stage::{Result, Side, TableId};
 use pghaul_wire::{Chosen, quote};
 
 use super::extension_table::{self, CLAUSE, holds_users_rows};
@@ -25,8 +25,8 @@ pub(super) struct Relation {
     pub(super) key: Vec<String>,
     /// Which of the rows are users', if the table is an extension's.
     condition: Option<String>,
-    /// What of large objects is compared besides content.
-    rights: Rights,
+    /// What of large objects is compared besides content, as either side has it.
+    rights: [Rights; 2],
     sizes: [Size; 2],
 }
 
@@ -83,12 +83,12 @@ impl Relation {
     /// The large objects of both sides.
     pub(super) async fn large_objects(
         [source, target]: &mut [Session<'_>; 2],
-        rights: Rights,
+        rights: [Rights; 2],
     ) -> Result<Self> {
         let sizes = tokio::try_join!(large_objects_size(source), large_objects_size(target))?;
         Ok(Self {
             table: None,
-            columns: large_object::columns(rights),
+            columns: large_object::columns(&rights[0]),
             key: vec!["oid".to_owned()],
             condition: None,
             rights,
@@ -104,10 +104,12 @@ impl Relation {
         }
     }
 
-    /// The rows of a share, as what follows FROM, under the alias `t`.
-    pub(super) fn rows(&self, share: Share, image: &Image) -> String {
+    /// The rows of a share of one side, as what follows FROM, under the alias `t`.
+    pub(super) fn rows(&self, share: Share, image: &Image, side: Side) -> String {
         let Some(table) = &self.table else {
-            return large_object::rows(share, image, self.rights);
+            let [source, target] = &self.rights;
+            let rights = if side == Side::Target { target } else { source };
+            return large_object::rows(share, image, rights);
         };
         let from = format!(
             "ONLY {}.{} AS t",
@@ -333,7 +335,7 @@ pub(super) fn pair(
             columns: ours.columns,
             key: ours.key,
             condition: ours.condition,
-            rights: Rights::default(),
+            rights: Default::default(),
             sizes: [ours.size, theirs.size],
         });
     }

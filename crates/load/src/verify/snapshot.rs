@@ -108,6 +108,11 @@ impl Snapshot {
         }
     }
 
+    /// Which of both it is.
+    pub(super) fn side(&self) -> Side {
+        self.side
+    }
+
     /// `server_version_num`.
     pub(super) fn version(&self) -> u32 {
         self.version

@@ -16,15 +16,19 @@ pub(super) struct View<'a> {
     pub(super) grants: bool,
     /// Whether comments are.
     pub(super) comments: bool,
-    /// The names that roles have on the other side.
-    roles: BTreeMap<String, String>,
+    /// The names that roles have on the target.
+    pub(super) roles: RoleNames,
 }
+
+/// The names that one side's roles have on the target, where they are others.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RoleNames(BTreeMap<String, String>);
 
 impl<'a> View<'a> {
     /// The source, whose roles may have other names on the target.
     pub(super) fn of_source(chosen: &'a Chosen, selection: &Selection, privileges: bool) -> Self {
         Self {
-            roles: selection.role_map.clone(),
+            roles: RoleNames(selection.role_map.clone()),
             ..Self::of_target(chosen, selection, privileges)
         }
     }
@@ -36,19 +40,20 @@ impl<'a> View<'a> {
             owners: privileges && !selection.no_owner,
             grants: privileges && !selection.no_acl,
             comments: !selection.no_comments,
-            roles: BTreeMap::new(),
+            roles: RoleNames::default(),
         }
     }
+}
 
+impl RoleNames {
     /// The name that the role of this object identifier has on the target.
-    pub(super) fn role(&self, oid: &str) -> String {
+    pub(super) fn of(&self, oid: &str) -> String {
         let name = format!("pg_get_userbyid({oid})::text");
-        if self.roles.is_empty() {
+        if self.0.is_empty() {
             return name;
         }
-        let cases: Vec<String> = self
-            .roles
-            .iter()
+        let renamed = self.0.iter();
+        let cases: Vec<String> = renamed
             .map(|(old, new)| format!("WHEN {} THEN {}", quote::literal(old), quote::literal(new)))
             .collect();
         format!("CASE {name} {} ELSE {name} END", cases.join(" "))
