@@ -447,3 +447,78 @@ fn strict_refuses_all_before_the_first_begins() {
     }
     assert_eq!(pair.target.databases(), ["postgres"]);
 }
+
+/// What the server lacks stands in one place, and what a database lacks in that database's.
+#[test]
+fn omissions_about_roles_stand_with_the_server() {
+    let pair = Pair::start();
+    pair.source.psql(
+        "postgres",
+        "CREATE ROLE ann LOGIN SUPERUSER PASSWORD 'secret'; CREATE ROLE reader LOGIN",
+    );
+    for db in ["one", "two"] {
+        small(&pair.source, db);
+        pair.source.psql(
+            db,
+            &format!(
+                "GRANT SELECT ON t TO reader;
+                 CREATE FUNCTION public.f() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+                 CREATE EVENT TRIGGER of_{db} ON ddl_command_start EXECUTE FUNCTION public.f()"
+            ),
+        );
+    }
+    pair.target
+        .psql("postgres", "CREATE ROLE admin LOGIN CREATEROLE CREATEDB");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let path = file.path().to_str().expect("a path");
+    let migrate = |more: &[&str]| {
+        let args = ["migrate", "--databases", "one,two"];
+        let reader = pair.source.dsn("postgres").replace("postgres@", "reader@");
+        let admin = pair.target.dsn("postgres").replace("postgres@", "admin@");
+        let call = pair.pghaul("postgres", &[&args[..], more].concat());
+        let output = call.source(&reader).target(&admin).run().expect(0);
+        for gone in ["DATABASE one", "DATABASE two", "ROLE ann", "ROLE reader"] {
+            pair.target.psql("postgres", &format!("DROP {gone}"));
+        }
+        output
+    };
+    let expected = [
+        "password of role \"ann\"",
+        "SUPERUSER of role \"ann\"",
+        "password of role \"reader\"",
+    ];
+    let objects = |event: &Value| -> Vec<String> {
+        let omissions = event["omissions"].as_array().expect("a list").iter();
+        let text = |one: &Value| one["object"].as_str().expect("a text").to_owned();
+        omissions.map(text).collect()
+    };
+    let output = migrate(&["--output", "json"]);
+    let lines = events(&output);
+    assert_eq!(objects(lines.last().expect("a line")), expected);
+    let summaries: Vec<&Value> = lines
+        .iter()
+        .filter(|one| one["event"] == "summary")
+        .collect();
+    assert_eq!(summaries.len(), 2, "{}", output.stdout);
+    for summary in summaries {
+        let db = summary["database"].as_str().expect("a name");
+        let own = objects(summary);
+        assert!(own.contains(&format!("event trigger of_{db}")), "{own:?}");
+        assert!(!own.iter().any(|one| one.contains("role")), "{own:?}");
+    }
+
+    let output = migrate(&["--report", path]);
+    let report = std::fs::read_to_string(path).expect("the report");
+    for text in [&output.stdout, &report] {
+        for told in expected {
+            assert_eq!(text.matches(told).count(), 1, "{told}:\n{text}");
+        }
+        let server = text.find("server, for all databases").expect("its place");
+        for db in ["one", "two"] {
+            let own = text.find(&format!("event trigger of_{db}")).expect("named");
+            assert!(own < server, "{text}");
+        }
+        let set = "Set the passwords of these roles: \"ann\", \"reader\".";
+        assert!(text[server..].contains(set), "{text}");
+    }
+}

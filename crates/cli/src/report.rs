@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pghaul_load::Report;
 use pghaul_relay::{Progress, StepReport, Summary, TableReport};
-use pghaul_stage::Omission;
+use pghaul_stage::{Omission, Scope};
 use pghaul_wire::Conninfo;
 use serde_json::json;
 
@@ -38,6 +38,16 @@ pub(crate) struct Migration<'a> {
     pub(crate) elapsed: Duration,
 }
 
+impl Migration<'_> {
+    /// What the target lacks. Of several databases, none tells what the server lacks: that is
+    /// told once, at the end.
+    fn omissions(&self) -> Vec<Omission> {
+        let mut omissions = self.progress.omissions();
+        omissions.retain(|one| self.database.is_none() || one.scope == Scope::Database);
+        omissions
+    }
+}
+
 /// Prints the report of a migration.
 pub(crate) fn print(form: Form, migration: &Migration<'_>) {
     let Finished {
@@ -59,7 +69,7 @@ pub(crate) fn print(form: Form, migration: &Migration<'_>) {
             "steps": migration.progress.steps(),
             "copy": summary,
             "carried": carried,
-            "omissions": migration.progress.omissions(),
+            "omissions": migration.omissions(),
             "next": next,
             "seconds": migration.elapsed.as_secs_f64(),
         }));
@@ -84,7 +94,7 @@ pub(crate) fn print(form: Form, migration: &Migration<'_>) {
             say(&format!("carried over: {}", kinds.join(", ")));
             say("");
         }
-        for line in omissions(&migration.progress.omissions()) {
+        for line in omissions("not carried over:", &migration.omissions()) {
             say(&line);
         }
         say("what to do next:");
@@ -99,6 +109,19 @@ pub(crate) fn print(form: Form, migration: &Migration<'_>) {
     }
     if let Some(comparison) = comparison {
         print_comparison(form, comparison, migration.database);
+    }
+}
+
+/// Prints what the target's server lacks after the migration of several databases.
+pub(crate) fn print_server(lacking: &[Omission]) {
+    for line in omissions(
+        "not carried over of the server, for all databases:",
+        lacking,
+    ) {
+        say(&line);
+    }
+    for step in runbook::make_up(lacking, "any database") {
+        say(&step.what);
     }
 }
 
@@ -150,18 +173,18 @@ fn next(migration: &Migration<'_>) -> Vec<Step> {
     runbook::steps(
         migration.source,
         migration.target,
-        &migration.progress.omissions(),
+        &migration.omissions(),
         migration.finished.comparison.is_some(),
     )
 }
 
 /// What the target lacks, and the statements that make up for it.
-fn omissions(omissions: &[Omission]) -> Vec<String> {
+fn omissions(heading: &str, omissions: &[Omission]) -> Vec<String> {
     let mut lines = Vec::new();
     if omissions.is_empty() {
         return lines;
     }
-    lines.push("not carried over:".to_owned());
+    lines.push(heading.to_owned());
     for omission in omissions {
         lines.push(format!("  {omission}"));
         let remedy: Vec<&str> = omission

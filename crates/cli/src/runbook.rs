@@ -40,27 +40,8 @@ pub(crate) fn steps(
     } else {
         "Compare source and target: rows, sequences, large objects."
     };
-    let remedies = omissions.iter().filter(|one| one.remedy.is_some()).count();
-    if remedies > 0 {
-        steps.push(step(
-            format!(
-                "Let an administrator of the target run the statements of {remedies} omissions in \
-                 database {}, in the order of the list.",
-                ident(target.dbname())
-            ),
-            None,
-        ));
-    }
-    let roles: Vec<&str> = omissions
-        .iter()
-        .filter_map(|one| one.object.strip_prefix(PASSWORD))
-        .collect();
-    if !roles.is_empty() {
-        steps.push(step(
-            format!("Set the passwords of these roles: {}.", roles.join(", ")),
-            Some("\\password ROLE".to_owned()),
-        ));
-    }
+    let database = format!("database {}", ident(target.dbname()));
+    steps.extend(make_up(omissions, &database));
     // What is missing until then would be a difference.
     steps.push(step(verify.to_owned(), Some("pghaul verify".to_owned())));
     steps.push(step(
@@ -72,6 +53,32 @@ pub(crate) fn steps(
             .to_owned(),
         Some("pghaul cleanup".to_owned()),
     ));
+    steps
+}
+
+/// The steps that make up for what the target lacks, in this place.
+pub(crate) fn make_up(omissions: &[Omission], place: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let remedies = omissions.iter().filter(|one| one.remedy.is_some()).count();
+    if remedies > 0 {
+        steps.push(Step {
+            what: format!(
+                "Let an administrator of the target run the statements of {remedies} omissions in \
+                 {place}, in the order of the list."
+            ),
+            run: None,
+        });
+    }
+    let roles: Vec<&str> = omissions
+        .iter()
+        .filter_map(|one| one.object.strip_prefix(PASSWORD))
+        .collect();
+    if !roles.is_empty() {
+        steps.push(Step {
+            what: format!("Set the passwords of these roles: {}.", roles.join(", ")),
+            run: Some("\\password ROLE".to_owned()),
+        });
+    }
     steps
 }
 

@@ -43,7 +43,7 @@ pub(crate) async fn grant(
                 Err(error) => return Err(error),
             }
         };
-        let omission = Omission::new(name(grant), reason);
+        let omission = Omission::new(name(grant), reason).of_server();
         let omission = if known {
             omission.remedy(statement)
         } else {
@@ -60,7 +60,7 @@ pub(crate) fn omissions(grants: &[ParameterGrant], power: &Power) -> Vec<Omissio
     grants
         .map(|grant| {
             let omission = Omission::new(name(grant), "only a superuser may grant it");
-            omission.remedy(statement(grant))
+            omission.remedy(statement(grant)).of_server()
         })
         .collect()
 }

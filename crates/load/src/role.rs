@@ -85,7 +85,7 @@ impl Roles {
                 omissions.push(outside(membership, power, MAY_NOT_GRANT));
             }
         }
-        omissions
+        omissions.into_iter().map(Omission::of_server).collect()
     }
 
     fn settings_of<'a>(&'a self, role: &'a str) -> impl Iterator<Item = &'a Setting> {
@@ -370,7 +370,8 @@ impl Work<'_> {
     }
 
     fn omit(&self, omission: Omission) {
-        self.observer.observe(&Event::Omitted(&omission));
+        self.observer
+            .observe(&Event::Omitted(&omission.of_server()));
     }
 
     fn note(&self, message: &str) {

@@ -17,10 +17,11 @@ use crate::{role_map, statement, tablespace};
 pub(crate) fn apply(catalog: &Catalog, observer: &dyn Observer) -> Catalog {
     let mut catalog = catalog.clone();
     for role in role_map::rename_all(&mut catalog) {
-        observer.observe(&Event::Omitted(&Omission::new(
+        let omission = Omission::new(
             format!("password of role {role:?}"),
             "its hash of the kind md5 is bound to the role's name on the source",
-        )));
+        );
+        observer.observe(&Event::Omitted(&omission.of_server()));
     }
     let selection = &catalog.selection;
     let database = &mut catalog.database;

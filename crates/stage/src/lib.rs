@@ -67,7 +67,7 @@ pub use generator::{Generator, RowShape};
 pub use lsn::Lsn;
 pub use map_rows::{MapRows, RowMap};
 pub use null::NullTarget;
-pub use omission::Omission;
+pub use omission::{Omission, Scope};
 pub use part::{Encoding, Mark, Part, PartId, Plan, Range, Shape, Slice, Work};
 pub use rows::{CopyItem, Row, Rows};
 pub use selection::{Content, Home, LeftOut, Needed, Selection};

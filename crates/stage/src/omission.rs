@@ -14,6 +14,19 @@ pub struct Omission {
     /// Statements that an administrator could run in the target database to make up for it, if
     /// there are any. No secret is in them.
     pub remedy: Option<String>,
+    /// Whether it is the database's or the server's.
+    pub scope: Scope,
+}
+
+/// What something belongs to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// One database, which it is migrated with.
+    #[default]
+    Database,
+    /// The server, such as a role: migrated once with however many databases.
+    Server,
 }
 
 impl Omission {
@@ -23,7 +36,15 @@ impl Omission {
             object: object.into(),
             reason: reason.into(),
             remedy: None,
+            scope: Scope::Database,
         }
+    }
+
+    /// Makes it one of the server's.
+    #[must_use]
+    pub fn of_server(mut self) -> Self {
+        self.scope = Scope::Server;
+        self
     }
 
     /// Adds the statements that make up for it.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use pghaul_load::Cluster;
 use pghaul_relay::{Cancel, Fanout, Lanes, Progress};
-use pghaul_stage::{Error, Kind, Observer, Result, Side};
+use pghaul_stage::{Error, Kind, Observer, Omission, Result, Scope, Side};
 use pghaul_wire::Conninfo;
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -33,6 +33,8 @@ struct Run<'a> {
     file: Option<ReportFile>,
     handle: Handle,
     cancel: Cancel,
+    /// What the target's server lacks, whichever database told it.
+    lacking: Mutex<Vec<Omission>>,
 }
 
 /// How one database ended.
@@ -78,6 +80,7 @@ pub(super) fn run(args: &Migrate) -> Result<Outcome> {
         trace: args.trace.as_deref().map(Trace::create).transpose()?,
         handle: Handle::current(),
         cancel,
+        lacking: Mutex::default(),
     };
     let choice = args.databases.choose(&run.source, Side::Source);
     let chosen = run.handle.block_on(run.cancel.until(choice))?;
@@ -93,7 +96,14 @@ pub(super) fn run(args: &Migrate) -> Result<Outcome> {
         .iter()
         .any(|row| row.state == State::Stopped || row.state == State::NotBegun);
     drop(run.screen);
-    print(args.output.output, &rows, began.elapsed());
+    let lacking = run
+        .lacking
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    print(args.output.output, &rows, &lacking, began.elapsed());
+    if let Some(file) = run.file.filter(|_| !lacking.is_empty()) {
+        file.add_server(&lacking)?;
+    }
     if stopped {
         return Err(
             Error::new(Kind::Cancelled, "stopped on request").remedy("run again with --resume")
@@ -178,6 +188,7 @@ impl Run<'_> {
             true,
         );
         let result = request.migrate(&self.handle, &self.cancel);
+        self.note_lacking(&progress);
         let copied = progress.snapshot();
         let (rows, bytes, elapsed) = (copied.rows, copied.bytes, began.elapsed());
         let state = match result {
@@ -216,6 +227,16 @@ impl Run<'_> {
             }
         };
         (row.state, row.rows, row.bytes, row.elapsed) = (state, rows, bytes, elapsed);
+    }
+
+    /// Takes note of what the server lacks: however this database ended, no other tells it.
+    fn note_lacking(&self, progress: &Progress) {
+        let mut lacking = self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
+        for omission in progress.omissions() {
+            if omission.scope == Scope::Server && !lacking.contains(&omission) {
+                lacking.push(omission);
+            }
+        }
     }
 
     fn request<'r>(
@@ -280,8 +301,8 @@ impl State {
     }
 }
 
-/// Prints how all of them ended.
-fn print(form: Form, rows: &[Row], elapsed: Duration) {
+/// Prints how all of them ended, and what the server lacks.
+fn print(form: Form, rows: &[Row], lacking: &[Omission], elapsed: Duration) {
     let all = |of: fn(&Row) -> u64| rows.iter().map(of).sum::<u64>();
     let (total_rows, total_bytes) = (all(|row| row.rows), all(|row| row.bytes));
     if form == Form::Json {
@@ -296,8 +317,12 @@ fn print(form: Form, rows: &[Row], elapsed: Duration) {
             .collect();
         return print_json(&json!({
             "event": "databases", "databases": databases, "rows": total_rows,
-            "bytes": total_bytes, "seconds": elapsed.as_secs_f64(),
+            "bytes": total_bytes, "seconds": elapsed.as_secs_f64(), "omissions": lacking,
         }));
+    }
+    if !lacking.is_empty() {
+        say("");
+        report::print_server(lacking);
     }
     let mut table = vec![["database", "state", "rows", "bytes", "time"].map(str::to_owned)];
     table.extend(rows.iter().map(|row| {

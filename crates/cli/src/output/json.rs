@@ -121,7 +121,7 @@ impl JsonLines {
             }),
             Event::Omitted(omission) => json!({
                 "event": "omitted", "object": omission.object, "reason": omission.reason,
-                "remedy": omission.remedy,
+                "remedy": omission.remedy, "scope": omission.scope,
             }),
             Event::Notice { severity, message } => json!({
                 "event": "notice", "severity": severity, "message": message,

@@ -9,6 +9,7 @@ use pghaul_stage::{Error, Omission, Result};
 
 use super::{Migration, next, steps, tables, total};
 use crate::output::count;
+use crate::runbook::{self, Step};
 
 /// The file; with several databases, each has a section in it.
 #[derive(Debug)]
@@ -37,8 +38,24 @@ impl ReportFile {
     ///
     /// Kind input if it cannot be written.
     pub(crate) fn add(&self, migration: &Migration<'_>) -> Result<()> {
+        self.write(&text(migration))
+    }
+
+    /// Adds what the server lacks after the migration of several databases.
+    ///
+    /// # Errors
+    ///
+    /// Kind input if it cannot be written.
+    pub(crate) fn add_server(&self, lacking: &[Omission]) -> Result<()> {
+        let mut out = "# The server, for all databases\n".to_owned();
+        out += &not_carried(lacking, "any database");
+        out += &numbered(&runbook::make_up(lacking, "any database"));
+        self.write(&out)
+    }
+
+    fn write(&self, text: &str) -> Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.write_all(text(migration).as_bytes())
+        file.write_all(text.as_bytes())
             .and_then(|()| file.sync_all())
             .map_err(|error| failed(&self.path, error))
     }
@@ -52,7 +69,6 @@ fn failed(path: &Path, error: std::io::Error) -> Error {
 
 fn text(migration: &Migration<'_>) -> String {
     let catalog = &migration.finished.catalog;
-    let omissions = migration.progress.omissions();
     let mut out = format!(
         "# Migration of database {}\n\n{}.\n\n",
         code(&catalog.database.name),
@@ -62,23 +78,8 @@ fn text(migration: &Migration<'_>) -> String {
     for (kind, number) in &migration.finished.carried {
         out += &format!("| {kind} | {} |\n", count(*number));
     }
-    out += "\n## Not carried over\n\n";
-    if omissions.is_empty() {
-        out += "Nothing was left out.\n";
-    } else {
-        out += "The statements are for an administrator of the target, to be run in the target \
-                database in this order.\n";
-    }
-    for omission in &omissions {
-        out += &entry(omission);
-    }
-    out += "\n## What to do next\n\n";
-    for (at, step) in next(migration).iter().enumerate() {
-        out += &format!("{}. {}\n", at + 1, step.what);
-        if let Some(run) = &step.run {
-            out += &format!("\n   {}\n\n", code(run));
-        }
-    }
+    out += &not_carried(&migration.omissions(), "the target database");
+    out += &numbered(&next(migration));
     let preformatted = |lines: Vec<String>| format!("\n```text\n{}\n```\n", lines.join("\n"));
     out += "\n## Tables and steps\n";
     out += &preformatted(tables(migration.progress.tables()));
@@ -87,6 +88,33 @@ fn text(migration: &Migration<'_>) -> String {
         &migration.finished.summary,
     ));
     out + "\n"
+}
+
+fn not_carried(omissions: &[Omission], place: &str) -> String {
+    let mut out = "\n## Not carried over\n\n".to_owned();
+    if omissions.is_empty() {
+        out += "Nothing was left out.\n";
+    } else {
+        out += &format!(
+            "The statements are for an administrator of the target, to be run in {place} in this \
+             order.\n"
+        );
+    }
+    for omission in omissions {
+        out += &entry(omission);
+    }
+    out
+}
+
+fn numbered(steps: &[Step]) -> String {
+    let mut out = "\n## What to do next\n\n".to_owned();
+    for (at, step) in steps.iter().enumerate() {
+        out += &format!("{}. {}\n", at + 1, step.what);
+        if let Some(run) = &step.run {
+            out += &format!("\n   {}\n\n", code(run));
+        }
+    }
+    out
 }
 
 fn entry(omission: &Omission) -> String {

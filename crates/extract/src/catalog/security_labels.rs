@@ -28,10 +28,13 @@ pub(super) async fn uncarried(
         .map(|row| {
             let [kind, name, provider]: [&str; 3] =
                 [field(row, 0)?, field(row, 1)?, field(row, 2)?];
-            let omission = Omission::new(
+            let mut omission = Omission::new(
                 format!("security label of {kind} {name} for {provider}"),
                 "labels of what is not in a schema are left to the administrator",
             );
+            if ["role", "tablespace"].contains(&kind) {
+                omission = omission.of_server();
+            }
             Ok(omission.remedy(format!(
                 "SECURITY LABEL FOR {} ON {} {name} IS {}",
                 pghaul_wire::quote::ident(provider),
