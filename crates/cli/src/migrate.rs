@@ -81,10 +81,10 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// For the only database.
-    fn of_one(index_jobs: usize) -> Self {
+    fn of_one() -> Self {
         Self {
             lanes: None,
-            cluster: Arc::new(Cluster::of_one(index_jobs)),
+            cluster: Arc::new(Cluster::of_one()),
             comparing: Arc::default(),
             databases: 1,
         }
@@ -128,7 +128,7 @@ pub(crate) fn run(args: &Migrate) -> Result<Outcome> {
         jobs,
         selection: args.leaving.apply(args.selecting.selection()),
         observer: Arc::new(Fanout(watchers)),
-        shared: Shared::of_one(index_jobs(args, jobs)),
+        shared: Shared::of_one(),
         database: None,
         validated: false,
         progress: Arc::clone(&progress),
@@ -229,6 +229,7 @@ impl Request<'_> {
     pub(crate) fn load_config(&self) -> pghaul_load::Config {
         pghaul_load::Config {
             index_jobs: index_jobs(self.args, self.jobs),
+            more_at_the_end: self.args.index_jobs.is_none(),
             ..pghaul_load::Config::default()
         }
     }

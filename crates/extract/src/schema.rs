@@ -1,13 +1,14 @@
 //! Runs pg_dump: the schema without data, as an archive in memory.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use pghaul_stage::{Error, Kind, Result, Selection, Side};
 use pghaul_wire::Conninfo;
 use secrecy::ExposeSecret;
@@ -217,15 +218,25 @@ pub(crate) async fn find(
     bindir: Option<&Path>,
 ) -> Result<Program> {
     let named = bindir.map(Path::as_os_str).map(OsString::from);
-    let directories = match named.or_else(|| std::env::var_os("PGHAUL_PG_BINDIR")) {
-        Some(directory) => vec![PathBuf::from(directory)],
-        None => directories(std::env::var_os("PATH")),
+    let places = match named.or_else(|| std::env::var_os("PGHAUL_PG_BINDIR")) {
+        Some(directory) => vec![vec![PathBuf::from(directory)]],
+        None => vec![side_by_side(), on_path(std::env::var_os("PATH"))],
     };
     let mut found = BTreeSet::new();
-    for directory in directories {
-        let path = directory.join("pg_dump");
-        if let Some(version) = version(&path).await {
-            found.insert(Program { version, path });
+    for directories in places {
+        let programs = directories.into_iter().map(async |directory| {
+            let path = directory.join("pg_dump");
+            let version = version(&path).await?;
+            Some(Program { version, path })
+        });
+        found.extend(join_all(programs).await.into_iter().flatten());
+        // Debian's on the PATH is a script that takes long to say that it is one of these.
+        let exact = |program: &Program| {
+            let major = program.version.0;
+            major >= server / 10_000 && target.is_some_and(|target| major == target / 10_000)
+        };
+        if found.iter().any(exact) {
+            break;
         }
     }
     choose(server, target, found)
@@ -266,35 +277,35 @@ fn choose(server: u32, target: Option<u32>, found: BTreeSet<Program>) -> Result<
     }
 }
 
-/// `PATH`, and where distributions keep several versions side by side.
-fn directories(path: Option<OsString>) -> Vec<PathBuf> {
-    let mut all: Vec<PathBuf> = path
-        .iter()
-        .flat_map(std::env::split_paths)
-        .filter(|dir| dir.is_absolute())
-        .collect();
+/// Where distributions keep several versions.
+fn side_by_side() -> Vec<PathBuf> {
     let inside = |parent: &str| {
         let entries = std::fs::read_dir(parent).into_iter().flatten();
         entries
             .filter_map(|entry| Some(entry.ok()?.path()))
             .collect::<Vec<_>>()
     };
-    all.extend(
-        inside("/usr/lib/postgresql")
-            .into_iter()
-            .map(|version| version.join("bin")),
-    );
     let pgdg = |path: &PathBuf| {
         path.file_name()
             .is_some_and(|name| name.to_string_lossy().starts_with("pgsql-"))
     };
-    all.extend(
-        inside("/usr")
-            .into_iter()
-            .filter(pgdg)
-            .map(|version| version.join("bin")),
-    );
-    all
+    let debian = inside("/usr/lib/postgresql").into_iter();
+    let versions = debian.chain(inside("/usr").into_iter().filter(pgdg));
+    versions.map(|version| version.join("bin")).collect()
+}
+
+/// The directories of `PATH`, each once, whatever links lead there.
+fn on_path(path: Option<OsString>) -> Vec<PathBuf> {
+    let mut seen = HashSet::new();
+    path.iter()
+        .flat_map(std::env::split_paths)
+        .filter(|directory| directory.is_absolute())
+        .filter(|directory| {
+            directory
+                .canonicalize()
+                .is_ok_and(|directory| seen.insert(directory))
+        })
+        .collect()
 }
 
 /// What a program says of itself; `None` if it is no pg_dump.

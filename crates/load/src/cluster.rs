@@ -10,8 +10,8 @@ use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore};
 /// what belongs to the whole server.
 #[derive(Debug)]
 pub struct Cluster {
-    several: bool,
-    index_jobs: usize,
+    /// How many indexes several targets build at a time.
+    places: Option<usize>,
     builders: Arc<Semaphore>,
     /// The roles that a target has seen to.
     roles: Mutex<HashSet<String>>,
@@ -19,12 +19,11 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// For the only target on a server, which builds this many indexes at a time.
-    pub fn of_one(index_jobs: usize) -> Self {
+    /// For the only target on a server, which builds as many indexes as its configuration says.
+    pub fn of_one() -> Self {
         Self {
-            several: false,
-            index_jobs,
-            builders: Arc::new(Semaphore::new(index_jobs)),
+            places: None,
+            builders: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             roles: Mutex::default(),
             databases: Mutex::default(),
         }
@@ -33,8 +32,9 @@ impl Cluster {
     /// For several targets, which together build this many indexes at a time.
     pub fn of_several(index_jobs: usize) -> Self {
         Self {
-            several: true,
-            ..Self::of_one(index_jobs)
+            places: Some(index_jobs),
+            builders: Arc::new(Semaphore::new(index_jobs)),
+            ..Self::of_one()
         }
     }
 
@@ -51,7 +51,7 @@ impl Cluster {
 
     /// Whether a session that has nothing to do takes a place that others could use.
     pub(crate) fn is_shared(&self) -> bool {
-        self.several
+        self.places.is_some()
     }
 
     /// A place among the builders, if one is free and nobody has waited for it.
@@ -68,9 +68,10 @@ impl Cluster {
         })
     }
 
-    /// Whether only one builder is at work.
+    /// Whether only one builder of all targets is at work, as far as they share.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.builders.available_permits() + 1 >= self.index_jobs
+        self.places
+            .is_none_or(|places| self.builders.available_permits() + 1 >= places)
     }
 }
 

@@ -9,6 +9,9 @@ use pghaul_stage::{Error, Result};
 pub struct Config {
     /// How many indexes and constraints are built at the same time.
     pub index_jobs: usize,
+    /// Whether a few more may be built at once when no others are left, so that no processor is
+    /// idle at the end.
+    pub more_at_the_end: bool,
     /// `maintenance_work_mem` of the sessions that build indexes, in MiB. Sorted runs that fit
     /// the processor's cache merge cheaper than one large heap, so more is not better.
     pub maintenance_work_mem: u32,
@@ -40,6 +43,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             index_jobs: 2,
+            more_at_the_end: true,
             maintenance_work_mem: 64,
             freeze: Freeze::Auto,
             lock_timeout: Duration::from_secs(5),
@@ -49,6 +53,14 @@ impl Default for Config {
 }
 
 impl Config {
+    /// How many indexes and constraints are built at the same time when no others are left.
+    pub(crate) fn last_index_jobs(&self) -> usize {
+        match self.more_at_the_end {
+            true => self.index_jobs.saturating_add(self.index_jobs / 2),
+            false => self.index_jobs,
+        }
+    }
+
     /// Refuses values that cannot work.
     ///
     /// # Errors

@@ -13,9 +13,11 @@ use crate::cluster::{Cluster, Place};
 use crate::config::Config;
 use crate::entry::Unit;
 use crate::ledger::Ledger;
+use crate::schedule::Started;
 
-/// Lets the only job there is use the server's parallel workers; several share the processors
-/// among themselves. PostgreSQL 10 has none for this, and does not know the setting.
+/// Lets a job that would leave processors idle use the server's parallel workers; jobs side by
+/// side share the processors among themselves. PostgreSQL 10 has none for this, and does not know
+/// the setting.
 const ALONE: &str = "SELECT pg_catalog.set_config(s.name, s.reset_val, true)
     FROM pg_catalog.pg_settings AS s WHERE s.name = 'max_parallel_maintenance_workers';";
 
@@ -30,8 +32,18 @@ pub(crate) struct PostData {
     observer: Arc<dyn Observer>,
     cluster: Arc<Cluster>,
     settings: String,
-    sessions: usize,
+    widths: Widths,
     workers: Mutex<JoinSet<()>>,
+}
+
+/// How many jobs run at a time.
+#[derive(Debug, Clone, Copy)]
+struct Widths {
+    /// As a rule.
+    usual: usize,
+    /// If these are all that are left: three jobs on two processors end sooner side by side than
+    /// the third does by itself after the others.
+    last: usize,
 }
 
 #[derive(Default)]
@@ -43,9 +55,21 @@ struct Shared {
 #[derive(Default)]
 struct State {
     build: Build,
-    /// Whether no further jobs are expected for now.
-    complete: bool,
+    /// What is still being copied.
+    rows: Rows,
     outcome: Outcome,
+}
+
+/// Whether rows are still being copied, which needs processors and connections, too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Rows {
+    /// Some may be.
+    #[default]
+    Coming,
+    /// None are, but the lanes may still have their connections.
+    Over,
+    /// None are, and the lanes have left.
+    Left,
 }
 
 #[derive(Default)]
@@ -71,7 +95,10 @@ impl PostData {
             observer,
             cluster,
             settings: settings(config),
-            sessions: config.index_jobs,
+            widths: Widths {
+                usual: config.index_jobs,
+                last: config.last_index_jobs(),
+            },
             workers: Mutex::default(),
         }
     }
@@ -97,17 +124,20 @@ impl PostData {
     /// # Errors
     ///
     /// If a job has failed before.
-    pub(crate) fn add(&self, jobs: impl FnOnce(&mut Build)) -> Result<()> {
+    pub(crate) fn add(&self, rows: Rows, jobs: impl FnOnce(&mut Build)) -> Result<()> {
         let mut state = self.shared.lock();
         state.check()?;
-        state.complete = false;
+        state.rows = rows;
         jobs(&mut state.build);
-        let wanted = state.build.schedule.unfinished().min(self.sessions);
+        let wanted = state.build.schedule.unfinished().min(match rows {
+            Rows::Left => self.widths.last,
+            Rows::Coming | Rows::Over => self.widths.usual,
+        });
         drop(state);
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         while workers.len() < wanted {
             let (shared, cluster) = (Arc::clone(&self.shared), Arc::clone(&self.cluster));
-            workers.spawn(work(shared, cluster, self.session()));
+            workers.spawn(work(shared, cluster, self.session(), self.widths));
         }
         drop(workers);
         self.shared.changed.notify_waiters();
@@ -121,12 +151,9 @@ impl PostData {
     /// The first job's that fails; the others stop after what they are doing.
     pub(crate) async fn wait(&self) -> Result<()> {
         self.shared
-            .when(|state| {
-                state.complete = true;
-                match state.check() {
-                    Ok(()) => (state.build.schedule.unfinished() == 0).then_some(Ok(())),
-                    Err(error) => Some(Err(error)),
-                }
+            .when(|state| match state.check() {
+                Ok(()) => (state.build.schedule.unfinished() == 0).then_some(Ok(())),
+                Err(error) => Some(Err(error)),
             })
             .await
     }
@@ -179,6 +206,13 @@ impl State {
         }
     }
 
+    /// Whether another job may start.
+    fn has_room(&self, widths: Widths) -> bool {
+        let schedule = &self.build.schedule;
+        schedule.running() < widths.usual
+            || self.rows == Rows::Left && schedule.current(widths.last + 1) <= widths.last
+    }
+
     fn fail(&mut self, error: Error) {
         if matches!(self.outcome, Outcome::Good) {
             self.outcome = Outcome::Failed(error);
@@ -187,15 +221,16 @@ impl State {
 }
 
 /// Does jobs until one fails.
-async fn work(shared: Arc<Shared>, cluster: Arc<Cluster>, mut session: Apply) {
+async fn work(shared: Arc<Shared>, cluster: Arc<Cluster>, mut session: Apply, widths: Widths) {
     let _watch = Watch(Arc::clone(&shared));
     loop {
         let next = |state: &mut State| match state.outcome {
-            Outcome::Good => {
-                let (job, work) = state.build.schedule.start()?;
-                let alone = state.complete && state.build.schedule.unfinished() == 1;
-                Some(Some((job, work, alone)))
+            Outcome::Good if state.has_room(widths) => {
+                let started = state.build.schedule.start()?;
+                let lone = started.lone && state.rows != Rows::Coming;
+                Some(Some(Started { lone, ..started }))
             }
+            Outcome::Good => None,
             _ => Some(None),
         };
         let ready = next(&mut shared.lock());
@@ -208,19 +243,19 @@ async fn work(shared: Arc<Shared>, cluster: Arc<Cluster>, mut session: Apply) {
                 shared.when(next).await
             }
         };
-        let Some((job, work, alone)) = ready else {
+        let Some(Started { id, work, lone }) = ready else {
             break;
         };
         let outcome = match place(&cluster, &mut session).await {
             Ok(_place) => {
-                let alone = alone && cluster.is_quiet();
-                let settings = if alone { ALONE } else { "" };
+                let lone = lone && cluster.is_quiet();
+                let settings = if lone { ALONE } else { "" };
                 session.together(&work(), settings).await
             }
             Err(error) => Err(error),
         };
         let mut state = shared.lock();
-        state.build.schedule.finish(job);
+        state.build.schedule.finish(id);
         if let Err(error) = outcome {
             state.fail(error);
         }
@@ -253,5 +288,39 @@ impl Drop for Watch {
             ));
             self.0.changed.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::Terms;
+
+    const WIDTHS: Widths = Widths { usual: 2, last: 3 };
+
+    fn state(rows: Rows, jobs: usize) -> State {
+        let mut state = State {
+            rows,
+            ..State::default()
+        };
+        for _ in 0..jobs {
+            let terms = Terms::default();
+            state.build.schedule.add(Box::new(Vec::new), terms, &[]);
+        }
+        state
+    }
+
+    /// How many of so many jobs run at once.
+    fn at_once(mut state: State) -> usize {
+        while state.has_room(WIDTHS) && state.build.schedule.start().is_some() {}
+        state.build.schedule.running()
+    }
+
+    #[test]
+    fn the_last_jobs_run_side_by_side() {
+        assert_eq!(at_once(state(Rows::Left, 3)), 3);
+        assert_eq!(at_once(state(Rows::Left, 4)), 2, "not the last ones");
+        assert_eq!(at_once(state(Rows::Over, 3)), 2, "lanes have connections");
+        assert_eq!(at_once(state(Rows::Coming, 3)), 2);
     }
 }

@@ -1,11 +1,13 @@
 //! Restores the schema: roles and what rows need before them, everything else after them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 use pghaul_stage::{
-    Catalog, Event, Observer, Omission, ParameterGrant, Result, SequenceValue, Step, TableId,
+    Catalog, Event, Observer, Omission, ParameterGrant, Part, Plan, Result, SequenceValue, Step,
+    TableId,
 };
 use tokio::sync::OnceCell;
 
@@ -22,7 +24,7 @@ use crate::exclusion;
 use crate::foresight::{self, Foresight};
 use crate::ledger::Ledger;
 use crate::parameter;
-use crate::post_data::PostData;
+use crate::post_data::{PostData, Rows};
 use crate::present::{Families, Present};
 use crate::role::Roles;
 use crate::secret;
@@ -48,6 +50,8 @@ pub(crate) struct Restore {
     ledger: Arc<Ledger>,
     observer: Arc<dyn Observer>,
     post_data: PostData,
+    /// How many tables still wait for rows.
+    awaited: AtomicUsize,
     /// What the target has, once the pre-data stands.
     ground: OnceCell<Arc<Ground>>,
 }
@@ -77,11 +81,14 @@ impl Restore {
         config: &Config,
         ledger: Arc<Ledger>,
         catalog: &Catalog,
+        plan: &Plan,
         observer: Arc<dyn Observer>,
         cluster: Arc<Cluster>,
     ) -> Result<Restore> {
         let archive = read(catalog)?;
         let statistics = Statistics::new(catalog, &archive);
+        let slices = plan.parts.iter().flat_map(Part::slices);
+        let awaited: HashSet<&TableId> = slices.map(|slice| &slice.table).collect();
         let post_data = PostData::new(Arc::clone(&ledger), Arc::clone(&observer), config, cluster);
         Ok(Restore {
             agenda: Arc::new(Agenda::new(&archive, catalog)),
@@ -104,6 +111,7 @@ impl Restore {
             ledger,
             observer,
             post_data,
+            awaited: AtomicUsize::new(awaited.len()),
             ground: OnceCell::new(),
         })
     }
@@ -189,14 +197,21 @@ impl Restore {
     /// If something that was started earlier has failed.
     pub(crate) async fn tables_loaded(&self, tables: &[TableId]) -> Result<()> {
         let ground = self.ground().await?;
-        self.post_data.add(|build| build.load(ground, tables))
+        let others = |awaited: usize| Some(awaited.saturating_sub(tables.len()));
+        let before = self.awaited.fetch_update(Relaxed, Relaxed, others);
+        let rows = match before.ok().and_then(others) {
+            Some(0) => Rows::Over,
+            _ => Rows::Coming,
+        };
+        self.post_data.add(rows, |build| build.load(ground, tables))
     }
 
     /// Waits for what was started, then restores the rest.
     pub(crate) async fn complete(&self, sequences: &[SequenceValue]) -> Result<()> {
         let ground = self.ground().await?;
-        self.post_data
-            .add(|build| build.load(ground, self.agenda.tables.keys()))?;
+        self.post_data.add(Rows::Left, |build| {
+            build.load(ground, self.agenda.tables.keys());
+        })?;
         self.post_data.wait().await?;
 
         let mut session = self.post_data.session();
@@ -204,8 +219,9 @@ impl Restore {
         self.post_data
             .run(&mut session, &ground.units(&self.agenda.rest))
             .await?;
-        self.post_data
-            .add(|build| build.connect(ground, &self.agenda.late_foreign_keys))?;
+        self.post_data.add(Rows::Left, |build| {
+            build.connect(ground, &self.agenda.late_foreign_keys)
+        })?;
         self.post_data.wait().await?;
         self.post_data
             .run(&mut session, &ground.units(&self.agenda.after_foreign_keys))
@@ -217,7 +233,7 @@ impl Restore {
         self.post_data.run(&mut session, &privileges).await?;
         self.end(Step::PostData, begun);
 
-        self.post_data.add(|build| {
+        self.post_data.add(Rows::Left, |build| {
             build.refresh(ground);
             build.families(ground);
         })?;

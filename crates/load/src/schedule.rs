@@ -46,7 +46,19 @@ pub(crate) struct Schedule<W> {
     jobs: Vec<Job<W>>,
     ready: BTreeSet<(Reverse<Rank>, Reverse<u64>, JobId)>,
     held: HashMap<TableId, Hold>,
+    running: BTreeSet<JobId>,
     unfinished: usize,
+}
+
+/// A job that has been started.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Started<W> {
+    /// To name it when it ends.
+    pub(crate) id: JobId,
+    /// What to do.
+    pub(crate) work: W,
+    /// Whether it outweighs all that could run beside it, so that it would leave processors idle.
+    pub(crate) lone: bool,
 }
 
 #[derive(Debug)]
@@ -70,6 +82,7 @@ impl<W> Default for Schedule<W> {
             jobs: Vec::new(),
             ready: BTreeSet::new(),
             held: HashMap::new(),
+            running: BTreeSet::new(),
             unfinished: 0,
         }
     }
@@ -102,21 +115,8 @@ impl<W> Schedule<W> {
     }
 
     /// Starts the most urgent job whose tables are free.
-    pub(crate) fn start(&mut self) -> Option<(JobId, W)> {
-        let free = |(_, _, id): &&(Reverse<Rank>, Reverse<u64>, JobId)| {
-            self.jobs.get(id.0).is_some_and(|job| {
-                job.terms
-                    .shares
-                    .iter()
-                    .all(|table| self.held.get(table) != Some(&Hold::Taken))
-                    && job
-                        .terms
-                        .takes
-                        .iter()
-                        .all(|table| !self.held.contains_key(table))
-            })
-        };
-        let key = *self.ready.iter().find(free)?;
+    pub(crate) fn start(&mut self) -> Option<Started<W>> {
+        let key = self.startable().next()?;
         self.ready.remove(&key);
         let (_, _, id) = key;
         let job = self.jobs.get_mut(id.0)?;
@@ -129,7 +129,51 @@ impl<W> Schedule<W> {
         for table in &job.terms.takes {
             self.held.insert(table.clone(), Hold::Taken);
         }
-        Some((id, job.work.take()?))
+        let (work, size) = (job.work.take()?, job.terms.size);
+        let lone = self.outweighs(size);
+        self.running.insert(id);
+        Some(Started { id, work, lone })
+    }
+
+    /// Those whose tables are free, the most urgent first.
+    fn startable(&self) -> impl Iterator<Item = (Reverse<Rank>, Reverse<u64>, JobId)> {
+        let free = |(_, _, id): &&(Reverse<Rank>, Reverse<u64>, JobId)| {
+            self.jobs.get(id.0).is_some_and(|job| {
+                let terms = &job.terms;
+                let taken = |table| self.held.get(table) == Some(&Hold::Taken);
+                !terms.shares.iter().any(taken)
+                    && !terms
+                        .takes
+                        .iter()
+                        .any(|table| self.held.contains_key(table))
+            })
+        };
+        self.ready.iter().filter(free).copied()
+    }
+
+    /// Whether a job of this size is more work than all that run or could run beside it.
+    fn outweighs(&self, size: u64) -> bool {
+        let running = self.running.iter().filter_map(|id| self.jobs.get(id.0));
+        let running = running.map(|job| job.terms.size);
+        let mut others = running.chain(self.startable().map(|(_, Reverse(size), _)| size));
+        let Some(first) = others.next() else {
+            return true;
+        };
+        let mut left = size.checked_sub(first);
+        while let (Some(rest), Some(other)) = (left, others.next()) {
+            left = rest.checked_sub(other);
+        }
+        left.is_some_and(|left| left > 0)
+    }
+
+    /// How many jobs run, or could start now; no more than `limit` are counted.
+    pub(crate) fn current(&self, limit: usize) -> usize {
+        self.running.len() + self.startable().take(limit).count()
+    }
+
+    /// How many jobs run.
+    pub(crate) fn running(&self) -> usize {
+        self.running.len()
     }
 
     /// Ends a job, so that those after it can start.
@@ -149,6 +193,7 @@ impl<W> Schedule<W> {
         for table in terms.takes {
             self.held.remove(&table);
         }
+        self.running.remove(&id);
         self.unfinished -= 1;
         for follower in followers {
             let Some(job) = self.jobs.get_mut(follower.0) else {
@@ -194,20 +239,48 @@ mod tests {
         }
     }
 
+    fn next<W>(schedule: &mut Schedule<W>) -> Option<(JobId, W)> {
+        schedule.start().map(|started| (started.id, started.work))
+    }
+
     #[test]
     fn indexes_of_a_table_run_together_and_its_completion_after_them() {
         let mut schedule = Schedule::default();
         let small = schedule.add("small", terms(Rank::Build, 1, &[1], &[]), &[]);
         let large = schedule.add("large", terms(Rank::Build, 9, &[1], &[]), &[]);
         schedule.add("finish", terms(Rank::Finish, 0, &[], &[1]), &[small, large]);
-        assert_eq!(schedule.start(), Some((large, "large")));
-        assert_eq!(schedule.start(), Some((small, "small")));
-        assert_eq!(schedule.start(), None);
+        assert_eq!(schedule.current(9), 2);
+        assert_eq!(next(&mut schedule), Some((large, "large")));
+        assert_eq!(next(&mut schedule), Some((small, "small")));
+        assert!(schedule.start().is_none());
+        assert_eq!(schedule.running(), 2);
         schedule.finish(large);
-        assert_eq!(schedule.start(), None);
+        assert!(schedule.start().is_none());
         schedule.finish(small);
-        assert_eq!(schedule.start().map(|(_, work)| work), Some("finish"));
-        assert_eq!(schedule.unfinished(), 1);
+        assert_eq!(next(&mut schedule).map(|(_, work)| work), Some("finish"));
+        assert_eq!((schedule.unfinished(), schedule.running()), (1, 1));
+    }
+
+    #[test]
+    fn a_job_is_lone_if_it_outweighs_what_runs_beside_it() {
+        let lone = |sizes: &[u64], later: &[u64]| {
+            let mut schedule = Schedule::default();
+            let mut ids = Vec::new();
+            for size in sizes {
+                ids.push(schedule.add((), terms(Rank::Build, *size, &[1], &[]), &[]));
+            }
+            for size in later {
+                schedule.add((), terms(Rank::Finish, *size, &[], &[1]), &ids);
+            }
+            std::iter::from_fn(|| schedule.start().map(|started| started.lone)).collect::<Vec<_>>()
+        };
+        assert_eq!(lone(&[5], &[]), [true]);
+        assert_eq!(lone(&[5], &[9]), [true], "what follows does not count");
+        assert_eq!(lone(&[0], &[]), [true]);
+        assert_eq!(lone(&[5, 5], &[]), [false, false]);
+        assert_eq!(lone(&[9, 5, 3], &[]), [true, false, false]);
+        assert_eq!(lone(&[8, 5, 3], &[]), [false, false, false]);
+        assert_eq!(lone(&[0, 0], &[]), [false, false]);
     }
 
     #[test]
@@ -216,17 +289,14 @@ mod tests {
         let first = schedule.add(1, terms(Rank::Check, 3, &[], &[1, 2]), &[]);
         schedule.add(2, terms(Rank::Check, 2, &[], &[2, 3]), &[]);
         let third = schedule.add(3, terms(Rank::Check, 1, &[], &[3, 4]), &[]);
-        assert_eq!(schedule.start(), Some((first, 1)));
-        assert_eq!(
-            schedule.start(),
-            Some((third, 3)),
-            "an unrelated one overtakes"
-        );
-        assert_eq!(schedule.start(), None);
+        assert_eq!(next(&mut schedule), Some((first, 1)));
+        let started = next(&mut schedule);
+        assert_eq!(started, Some((third, 3)), "an unrelated one overtakes");
+        assert!(schedule.start().is_none());
         schedule.finish(third);
-        assert_eq!(schedule.start(), None);
+        assert!(schedule.start().is_none());
         schedule.finish(first);
-        assert_eq!(schedule.start().map(|(_, work)| work), Some(2));
+        assert_eq!(next(&mut schedule).map(|(_, work)| work), Some(2));
     }
 
     #[test]
@@ -237,7 +307,7 @@ mod tests {
         schedule.finish(first);
         schedule.finish(first);
         schedule.add(2, Terms::default(), &[first]);
-        assert_eq!(schedule.start().map(|(_, work)| work), Some(2));
+        assert_eq!(next(&mut schedule).map(|(_, work)| work), Some(2));
     }
 
     proptest! {
@@ -269,7 +339,7 @@ mod tests {
             let mut ends = ends.iter().cycle();
             while schedule.unfinished() > 0 {
                 while running.len() < width {
-                    let Some((id, number)) = schedule.start() else { break };
+                    let Some((id, number)) = next(&mut schedule) else { break };
                     let (after, shares, takes) = &before[number];
                     prop_assert!(after.iter().all(|id| done.contains(id)));
                     for other in &running {

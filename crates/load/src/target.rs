@@ -64,7 +64,7 @@ impl PgTarget {
         config.validate()?;
         let (ledger, ready) = (OnceCell::new(), OnceCell::new());
         Ok(PgTarget {
-            cluster: Arc::new(Cluster::of_one(config.index_jobs)),
+            cluster: Arc::new(Cluster::of_one()),
             conninfo,
             config,
             observer,
@@ -198,6 +198,7 @@ impl PgTarget {
             &self.config,
             Arc::clone(ledger),
             catalog,
+            plan,
             Arc::clone(&self.observer),
             Arc::clone(&self.cluster),
         )?;
