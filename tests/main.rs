@@ -7,6 +7,7 @@ mod databases;
 mod encodings;
 mod examples;
 mod faults;
+mod foresight;
 mod harness;
 mod large_rows;
 mod managed;

@@ -20,7 +20,7 @@ fn folder(cluster: &Cluster, name: &str) -> PathBuf {
     folder
 }
 
-fn tablespaces(cluster: &Cluster, names: &[&str]) {
+pub(crate) fn tablespaces(cluster: &Cluster, names: &[&str]) {
     for name in names {
         let location = folder(cluster, &name.replace(' ', "_"));
         let location = location.display();

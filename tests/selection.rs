@@ -428,6 +428,53 @@ fn roles_get_other_names_wherever_they_stand() {
 }
 
 #[test]
+fn a_resumed_migration_keeps_the_new_names_of_roles() {
+    let pair = shop();
+    pair.target.psql("postgres", "CREATE ROLE fresh");
+    let map = ["--role-map", "sel_owner=fresh", "--no-roles", "--no-acl"];
+    let start = |args: &[&str]| pair.pghaul("d", &[&["migrate"], args].concat());
+    start(&map).run().expect(0);
+    // As if the run had been stopped before its last steps.
+    pair.target
+        .psql("d", "UPDATE pghaul.migration SET state = 'prepared'");
+    let facts = "SELECT (SELECT epoch FROM pghaul.migration), (SELECT count(*) FROM pghaul.step)";
+    let before = pair.target.psql("d", facts);
+    for other in [
+        ["--role-map", "sel_owner=other", "--no-roles", "--no-acl"],
+        ["--role-map", "sel_reader=fresh", "--no-roles", "--no-acl"],
+    ] {
+        let refused = start(&[&["--resume"], &other[..]].concat()).run().expect(2);
+        for told in ["--role-map \"sel_owner=fresh\"", "--overwrite"] {
+            assert!(refused.stderr.contains(told), "{told}: {}", refused.stderr);
+        }
+    }
+    pair.target
+        .psql("postgres", "ALTER ROLE fresh RENAME TO gone");
+    let refused = start(&["--resume"]).run().expect(2);
+    let named = "the target has no role \"fresh\"";
+    assert!(refused.stderr.contains(named), "{}", refused.stderr);
+    assert_eq!(pair.target.psql("d", facts), before);
+    pair.target
+        .psql("postgres", "ALTER ROLE gone RENAME TO fresh");
+    start(&[&["--resume"], &map[..]].concat()).run().expect(0);
+    let owner = "SELECT relowner::regrole FROM pg_class WHERE relname = 'orders'";
+    assert_eq!(pair.target.psql("d", owner), "fresh");
+
+    // Of a migration that began without.
+    pair.target.psql(
+        "d",
+        "UPDATE pghaul.migration SET state = 'prepared', catalog = jsonb_set(
+           catalog::jsonb, '{selection,role_map}', '{}')",
+    );
+    let refused = start(&[&["--resume"], &map[..]].concat()).run().expect(2);
+    assert!(
+        refused.stderr.contains("began with no --role-map"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
 fn patterns_match_what_pg_dump_matches() {
     let pair = shop();
     for pattern in [

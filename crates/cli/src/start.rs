@@ -16,6 +16,17 @@ use crate::migrate::{Ends, Request, Rows};
 /// How many names an error lists.
 const NAMES: usize = 5;
 
+/// What is done about the target database when a migration begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Database {
+    /// It is used as it is.
+    Kept,
+    /// It is created.
+    Absent,
+    /// It is dropped, then created.
+    Replaced,
+}
+
 impl Request<'_> {
     /// Opens both ends; `None` if the migration was complete already.
     pub(crate) async fn start(&self) -> Result<Option<Ends>> {
@@ -27,21 +38,12 @@ impl Request<'_> {
             State::Migration(saved) if self.args.resume => {
                 self.resume(*saved, &source, version).await
             }
-            State::Absent => self.begin(version, true).await.map(Some),
+            State::Absent => self.begin(version, Database::Absent).await.map(Some),
             State::Occupied(_) if !self.selection.has_schema() => {
-                self.begin(version, false).await.map(Some)
+                self.begin(version, Database::Kept).await.map(Some)
             }
-            State::Empty => self.begin(version, false).await.map(Some),
-            _ => {
-                self.warn(&format!(
-                    "dropping the target database {} with everything in it, as --overwrite asks",
-                    self.target.dbname()
-                ));
-                let turn = self.shared.cluster.databases().await;
-                pghaul_load::drop_database(&self.target).await?;
-                drop(turn);
-                self.begin(version, true).await.map(Some)
-            }
+            State::Empty => self.begin(version, Database::Kept).await.map(Some),
+            _ => self.begin(version, Database::Replaced).await.map(Some),
         }
     }
 
@@ -117,7 +119,7 @@ impl Request<'_> {
         scope.require(self.args.output.output).await
     }
 
-    async fn begin(&self, target_version: u32, create: bool) -> Result<Ends> {
+    async fn begin(&self, target_version: u32, database: Database) -> Result<Ends> {
         if self.args.resume {
             self.note("the target holds no migration to resume; starting from the beginning");
         }
@@ -127,11 +129,19 @@ impl Request<'_> {
         let plan = source.plan().await?;
         if self.selection.has_schema() {
             pghaul_load::check_tablespaces(&self.target, &catalog).await?;
-            self.foresee(&catalog).await?;
+            self.foresee(&catalog, database != Database::Kept).await?;
         } else {
             existing::check(&self.target, &source, &catalog, &plan).await?;
         }
-        if create {
+        if database == Database::Replaced {
+            self.warn(&format!(
+                "dropping the target database {} with everything in it, as --overwrite asks",
+                self.target.dbname()
+            ));
+            let _turn = self.shared.cluster.databases().await;
+            pghaul_load::drop_database(&self.target).await?;
+        }
+        if database != Database::Kept {
             let tablespace = catalog.database_tablespace();
             let create = async {
                 let _turn = self.shared.cluster.databases().await;
@@ -160,8 +170,8 @@ impl Request<'_> {
     }
 
     /// Refuses what cannot work on the target, and with --strict whatever would be lost.
-    async fn foresee(&self, catalog: &Catalog) -> Result<()> {
-        let foreseen = pghaul_load::foresee(&self.target, catalog).await?;
+    async fn foresee(&self, catalog: &Catalog, anew: bool) -> Result<()> {
+        let foreseen = pghaul_load::foresee(&self.target, catalog, anew).await?;
         if !foreseen.blocked.is_empty() {
             return Err(Error::new(
                 Kind::Permanent,
@@ -258,6 +268,16 @@ impl Request<'_> {
         let recorded = &saved.catalog.selection;
         if self.selection == *recorded || self.selection == Selection::default() {
             return Ok(());
+        }
+        let map = &self.selection.role_map;
+        if !map.is_empty() && *map != recorded.role_map {
+            return Err(Error::input(format!(
+                "the migration began with {}, and goes on with that",
+                role_map(&recorded.role_map)
+            ))
+            .at(Side::Target)
+            .on(format!("database {}", self.target.dbname()))
+            .remedy("leave --role-map out, or start again with --overwrite"));
         }
         Err(Error::input(
             "this is not the selection that the migration began with",
@@ -438,6 +458,18 @@ fn same_source(saved: &Saved, source: &Probe) -> Result<()> {
     )
     .at(Side::Source)
     .remedy("name the original source, or start again with --overwrite"))
+}
+
+/// The flags that say it.
+fn role_map(map: &BTreeMap<String, String>) -> String {
+    if map.is_empty() {
+        return "no --role-map".to_owned();
+    }
+    let flags = map.iter();
+    let flags: Vec<String> = flags
+        .map(|(old, new)| format!("--role-map {:?}", format!("{old}={new}")))
+        .collect();
+    flags.join(" ")
 }
 
 fn changed(message: &str, what: &[Changed]) -> Error {

@@ -85,6 +85,8 @@ impl Inventory {
             indexes: indexes::read(client, chosen).await?,
             sequences: sequences::read(client, chosen).await?,
             large_objects: large_objects.count,
+            large_object_rights: large_objects::rights(client, chosen).await?,
+            limited: !roles::is_superuser(client).await?,
             roles,
             memberships: roles::memberships(client, server.version).await?,
             role_settings,

@@ -5,6 +5,7 @@ use pghaul_wire::quote::ident;
 
 use crate::archive::{Archive, Entry, Section};
 use crate::dialect;
+use crate::grant::Grants;
 use crate::instead::{self, Instead};
 use crate::owner;
 use crate::present::Present;
@@ -134,7 +135,12 @@ impl Unit {
     /// All of an entry.
     pub(crate) fn of(entry: &Entry, present: &Present) -> Unit {
         let partitioned = entry.relkind == Some('p');
-        let mut sql = dialect::definition(entry, present.power.version);
+        let granting = matches!(entry.desc.as_str(), "ACL" | "DEFAULT ACL");
+        let mut sql = if granting {
+            Grants::of(entry, present).possible
+        } else {
+            dialect::definition(entry, present.power.version)
+        };
         let version = present.extensions.get(&entry.tag);
         let version = version.filter(|_| entry.desc == "EXTENSION");
         let version = version.map(String::as_str);
@@ -142,7 +148,7 @@ impl Unit {
             sql = instead::pinned(&sql, version);
         }
         let mut instead = instead::of(entry, version);
-        if !present.power.superuser && matches!(entry.desc.as_str(), "ACL" | "DEFAULT ACL") {
+        if !present.power.superuser && granting {
             let owner = Some(entry.owner.as_str()).filter(|owner| present.may_own(owner));
             // An owner who may not use the schema can grant nothing in it.
             instead.extend(owner.map(|_| Instead {

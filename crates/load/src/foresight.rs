@@ -3,29 +3,35 @@
 //! The same answer is given before a migration, where it decides whether `--strict` lets it
 //! begin, and while restoring, where these entries are passed over.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use pghaul_stage::{Catalog, Omission, Result, Silent};
+use pghaul_stage::{Catalog, Omission, Result};
 use pghaul_wire::Conninfo;
 
 use crate::archive::{Archive, Entry};
 use crate::database::maintenance;
 use crate::entry::{Unit, is_elsewhere};
-use crate::owner;
-use crate::parameter;
+use crate::grant::Grants;
 use crate::power::Power;
 use crate::present::Present;
-use crate::properties;
+use crate::properties::{self, Place};
 use crate::restore;
 use crate::role::Roles;
-use crate::role_map;
-use crate::secret;
-use crate::selection;
 use crate::session::open;
 use crate::statement::tokens;
+use crate::{
+    instead, label, large_object, owner, parameter, role_map, secret, selection, tablespace,
+};
 
 /// Kinds that describe another entry's object.
 const ATTACHED: [&str; 3] = ["ACL", "COMMENT", "SECURITY LABEL"];
+
+/// Why something of a role is left out.
+pub(crate) const ABSENT: &str = "the role does not exist on the target";
+
+/// Why something that is to belong to a role is left out, or belongs to another.
+pub(crate) const ABSENT_OR_CLOSED: &str =
+    "the target has no such role, or does not let the loading role act for it";
 
 /// What is foreseen of an archive.
 #[derive(Debug, Clone, Default)]
@@ -45,11 +51,8 @@ struct Reason {
 
 impl Foresight {
     /// Looks through an archive, in the order in which it may be restored.
-    pub(crate) fn of(archive: &Archive, power: &Power) -> Foresight {
+    pub(crate) fn of(archive: &Archive, present: &Present) -> Foresight {
         let mut foresight = Foresight::default();
-        if power.superuser {
-            return foresight;
-        }
         let positions: HashMap<i32, usize> = archive
             .entries()
             .enumerate()
@@ -86,10 +89,13 @@ impl Foresight {
                     .dependencies
                     .iter()
                     .all(|id| !positions.contains_key(id));
-                refusal(&entry, power, foreign).map(|text| Reason {
-                    text: text.to_owned(),
-                    root: at,
-                })
+                let power = &present.power;
+                let text = lack(&entry, present).or_else(|| {
+                    let forbidden = !power.superuser;
+                    let text = forbidden.then(|| refusal(&entry, power, foreign)).flatten();
+                    text.map(str::to_owned)
+                });
+                text.map(|text| Reason { text, root: at })
             };
             let Some(reason) = reason else { continue };
             if entry.desc == "TABLE" {
@@ -112,7 +118,33 @@ impl Foresight {
     pub(crate) fn all(&self, archive: &Archive, present: &Present) -> Vec<Omission> {
         let mut all = present.omissions(archive, self);
         all.extend(self.omissions(archive, present));
+        all.extend(self.grants(archive, present));
         all
+    }
+
+    /// Privileges of roles that the target does not have.
+    fn grants(&self, archive: &Archive, present: &Present) -> Vec<Omission> {
+        let mut omissions = Vec::new();
+        for (at, entry) in archive.entries().enumerate() {
+            let granting = matches!(entry.desc.as_str(), "ACL" | "DEFAULT ACL");
+            if !granting || self.omits(at) || is_elsewhere(&entry) {
+                continue;
+            }
+            let grants = Grants::of(&entry, present);
+            let subject = named(&entry);
+            if !grants.grantees.is_empty() {
+                let roles = quoted(&grants.grantees);
+                let omission = Omission::new(format!("{subject} for {roles}"), ABSENT);
+                omissions.push(omission.remedy(grants.lost));
+            }
+            if !grants.grantors.is_empty() {
+                omissions.push(Omission::new(
+                    format!("grantor {} of {subject}", quoted(&grants.grantors)),
+                    "the target has no such role, so the owner grants in its place",
+                ));
+            }
+        }
+        omissions
     }
 
     /// What is passed over. What describes an object is part of the object.
@@ -129,14 +161,7 @@ impl Foresight {
         }
         let omission = |(at, parts): (usize, Vec<String>)| {
             let (entry, reason) = (archive.entry(at)?, self.omitted.get(&at)?);
-            let object = match entry.desc.as_str() {
-                "ACL" => format!("privileges on {}", subject(&entry)),
-                "COMMENT" => format!("comment on {}", subject(&entry)),
-                "DEFAULT ACL" => format!("{} of role {:?}", entry.tag.to_lowercase(), entry.owner),
-                "PUBLICATION TABLES IN SCHEMA" => format!("schema in publication {}", entry.tag),
-                _ => entry.subject(),
-            };
-            Some(Omission::new(object, reason.text.as_str()).remedy(parts.join("\n")))
+            Some(Omission::new(named(&entry), reason.text.as_str()).remedy(parts.join("\n")))
         };
         remedies.into_iter().filter_map(omission).collect()
     }
@@ -151,49 +176,74 @@ pub struct Foreseen {
     pub blocked: Vec<String>,
 }
 
-/// What the target's role will leave out of `catalog`; the target database may be absent.
+/// What the target will lack of `catalog`. `anew` says that the target database will be created,
+/// whether there is one of its name or not.
 ///
 /// # Errors
 ///
 /// Those of connecting, and kind input for an archive that cannot be read or a new name of a role
 /// that nobody will create.
-pub async fn foresee(conninfo: &Conninfo, catalog: &Catalog) -> Result<Foreseen> {
-    let client = match open(conninfo, None).await {
-        Err(error) if error.code() == Some("3D000") => maintenance(conninfo).await?,
-        outcome => outcome?,
+pub async fn foresee(conninfo: &Conninfo, catalog: &Catalog, anew: bool) -> Result<Foreseen> {
+    let client = if anew {
+        maintenance(conninfo).await?
+    } else {
+        open(conninfo, None).await?
     };
     role_map::check(&client, &catalog.selection).await?;
-    let catalog = &selection::apply(catalog, &Silent);
-    let present = Present {
+    let (catalog, mut omissions) = selection::apply(catalog);
+    let mut present = Present {
         tablespace_map: catalog.tablespace_map.clone(),
-        ..Present::foresee(&client).await?
+        ..Present::foresee(&client, &catalog.roles).await?
     };
-    let archive = restore::read(catalog)?;
-    let foresight = Foresight::of(&archive, &present.power);
-    let mut omissions = Roles::of(catalog).omissions(&present.power);
-    omissions.extend(parameter::omissions(
-        &catalog.parameter_grants,
-        &present.power,
-    ));
+    let settings = catalog.role_settings.iter();
+    let settings = settings.chain(&catalog.database.settings);
+    present.power.try_settings(&client, settings).await?;
+    let archive = restore::read(&catalog)?;
+    present.ask_providers(&client, &archive).await?;
+    let foresight = Foresight::of(&archive, &present);
+    omissions.extend(Roles::of(&catalog).omissions(&present.power));
+    omissions.extend(parameter::omissions(&catalog.parameter_grants, &present));
     omissions.extend(foresight.all(&archive, &present));
-    omissions.extend(hidden(&archive, catalog));
-    omissions.extend(selection::omissions(catalog));
-    omissions.extend(properties::omissions(
-        &catalog.database,
-        &catalog.selection,
-        conninfo.dbname(),
-        &present.power,
-        |role| present.power.will_act_for(role),
-    ));
+    omissions.extend(hidden(&archive, &catalog));
+    omissions.extend(selection::omissions(&catalog));
+    omissions.extend(versions(&archive, &catalog, &foresight, &present.power));
+    omissions.extend(large_object::omissions(&catalog, &present)?);
+    let place = if anew {
+        Place::coming(conninfo.dbname(), &present.power)
+    } else {
+        Place::read(&client).await?
+    };
+    omissions.extend(properties::omissions(&catalog, &place, &present)?);
+    omissions.extend(tablespace::omission(&client, catalog.database_tablespace(), anew).await?);
     Ok(Foreseen {
         omissions,
         blocked: foresight.blocked,
     })
 }
 
+/// Extensions that the target does not offer in the source's version.
+fn versions(
+    archive: &Archive,
+    catalog: &Catalog,
+    foresight: &Foresight,
+    power: &Power,
+) -> Vec<Omission> {
+    let created = archive.entries().enumerate();
+    let created = created
+        .filter(|(at, entry)| entry.desc == "EXTENSION" && !foresight.omits(*at))
+        .map(|(_, entry)| entry.tag);
+    let needed = catalog.needed.iter().map(|one| one.name.clone());
+    let names: BTreeSet<String> = created.chain(needed).collect();
+    let extensions = catalog.extensions.iter();
+    extensions
+        .filter(|one| names.contains(&one.name) && power.lacks_version(&one.name, &one.version))
+        .map(|one| instead::other_version(&one.name, &one.version))
+        .collect()
+}
+
 /// What the source does not show to a role that is no superuser, in spite of its being there.
 pub(crate) fn hidden(archive: &Archive, catalog: &Catalog) -> Vec<Omission> {
-    if catalog.roles.iter().all(|role| role.password_readable) {
+    if !catalog.limited {
         return Vec::new();
     }
     let bare = archive
@@ -207,6 +257,23 @@ pub(crate) fn hidden(archive: &Archive, catalog: &Catalog) -> Vec<Omission> {
         )
     })
     .collect()
+}
+
+/// An entry for people, as what an omission is about.
+fn named(entry: &Entry) -> String {
+    match entry.desc.as_str() {
+        "ACL" => format!("privileges on {}", subject(entry)),
+        "COMMENT" => format!("comment on {}", subject(entry)),
+        "DEFAULT ACL" => format!("{} of role {:?}", entry.tag.to_lowercase(), entry.owner),
+        "PUBLICATION TABLES IN SCHEMA" => format!("schema in publication {}", entry.tag),
+        _ => entry.subject(),
+    }
+}
+
+/// Names of roles in a list.
+fn quoted(roles: &BTreeSet<String>) -> String {
+    let roles: Vec<String> = roles.iter().map(|role| format!("{role:?}")).collect();
+    roles.join(", ")
 }
 
 /// What an ACL or a comment is on, for people.
@@ -226,6 +293,25 @@ fn remedy(entry: &Entry, present: &Present) -> String {
     let unit = Unit::of(entry, present);
     let owner = owner::alter(entry).unwrap_or_default();
     format!("{}\n{owner}", unit.sql.trim_end())
+}
+
+/// What an entry cannot be without, which the target does not have; whoever restores it.
+fn lack(entry: &Entry, present: &Present) -> Option<String> {
+    match entry.desc.as_str() {
+        "POLICY" | "USER MAPPING" => {
+            let mut absent = role_map::roles(&entry.desc, &entry.definition);
+            absent.retain(|role| !present.has_role(role));
+            let roles = quoted(&absent);
+            (!absent.is_empty()).then(|| format!("the target has no role {roles}"))
+        }
+        "DEFAULT ACL" if entry.owner != present.power.name && !present.may_own(&entry.owner) => {
+            Some(ABSENT_OR_CLOSED.to_owned())
+        }
+        "SECURITY LABEL" => label::provider(&entry.definition)
+            .filter(|provider| present.absent_providers.contains(provider))
+            .map(|provider| format!("the target has not loaded the provider {provider:?}")),
+        _ => None,
+    }
 }
 
 /// Why the role may not restore an entry; `None` if nothing speaks against it.
@@ -264,9 +350,6 @@ fn refusal(entry: &Entry, power: &Power, foreign: bool) -> Option<&'static str> 
         "SUBSCRIPTION" if !power.may_subscribe() => Some("the role may not create subscriptions"),
         "EXTENSION" if !power.may_extend(&entry.tag) => {
             Some("only a superuser may create this extension")
-        }
-        "DEFAULT ACL" if !power.will_act_for(&entry.owner) => {
-            Some("the target has no such role, or does not let the loading role act for it")
         }
         // From version 15 on it belongs to the owner of the database.
         "ACL" | "COMMENT" | "SECURITY LABEL" if entry.tag == "SCHEMA public" => {

@@ -38,15 +38,19 @@ pub(crate) fn pinned(definition: &str, version: &str) -> String {
 
 /// An extension in the version that the target has by default.
 pub(crate) fn any_version(name: &str, definition: &str, version: &str) -> Instead {
-    let omission = Omission::new(
-        format!("version {version:?} of extension {name:?}"),
-        "the target does not offer it; the extension has the target's default version",
-    );
     Instead {
         sql: definition.to_owned(),
         after: None,
-        omission: Some(omission),
+        omission: Some(other_version(name, version)),
     }
+}
+
+/// What is told of an extension whose version the target does not offer.
+pub(crate) fn other_version(name: &str, version: &str) -> Omission {
+    Omission::new(
+        format!("version {version:?} of extension {name:?}"),
+        "the target does not offer it; the extension has the target's default version",
+    )
 }
 
 /// A foreign key that rows of the source break, because they came in while it was not checked: it

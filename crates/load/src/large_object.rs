@@ -5,10 +5,12 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use pghaul_stage::{Error, Event, Kind, Observer, Omission, Result, Selection, Side};
+use pghaul_stage::{Catalog, Error, Event, Kind, Observer, Omission, Result, Selection, Side};
 use pghaul_wire::{Lane, quote};
 
 use crate::acl::{Item, grants};
+use crate::foresight::ABSENT_OR_CLOSED;
+use crate::present::Present;
 
 /// The tables, gone at commit.
 pub(crate) const TABLES: &str =
@@ -137,14 +139,45 @@ pub(crate) async fn create(
     for role in missing {
         let remedy = lane.query(&alterations(&role)).await?;
         let remedy = remedy.into_iter().flatten().flatten().next();
-        let omission = Omission::new(
-            format!("ownership and privileges of role {role:?} on large objects"),
-            "the target has no such role, or does not let the loading role act for it",
-        );
-        let omission = omission.remedy(remedy.unwrap_or_default());
+        let omission = lacking(&role).remedy(remedy.unwrap_or_default());
         observer.observe(&Event::Omitted(&omission));
     }
     Ok(())
+}
+
+/// What [`create`] will leave out.
+///
+/// # Errors
+///
+/// Kind permanent for privileges that cannot be read.
+pub(crate) fn omissions(catalog: &Catalog, present: &Present) -> Result<Vec<Omission>> {
+    let (selection, me) = (&catalog.selection, &present.power.name);
+    let mut missing = BTreeSet::new();
+    for rights in &catalog.large_object_rights {
+        let owner = selection.role(&rights.owner);
+        let known = !selection.no_owner && (owner == me || present.may_own(owner));
+        if !known && !selection.no_owner {
+            missing.insert(owner.to_owned());
+        }
+        let standing = if known { owner } else { me };
+        let Some(acl) = rights.acl.as_ref().filter(|_| !selection.no_acl) else {
+            continue;
+        };
+        let items = acl
+            .iter()
+            .map(|item| Ok(Item::parse(item)?.renamed(selection)))
+            .collect::<Result<Vec<_>>>()?;
+        let exists = |role: &str| present.has_role(role);
+        missing.extend(grants(PLACE, owner, standing, &items, exists)?.missing);
+    }
+    Ok(missing.iter().map(|role| lacking(role)).collect())
+}
+
+fn lacking(role: &str) -> Omission {
+    Omission::new(
+        format!("ownership and privileges of role {role:?} on large objects"),
+        ABSENT_OR_CLOSED,
+    )
 }
 
 /// The query for the statements that give a role its large objects; none if they are many.

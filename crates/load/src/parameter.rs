@@ -6,6 +6,7 @@ use pghaul_wire::quote::ident;
 
 use crate::database;
 use crate::power::Power;
+use crate::present::Present;
 use crate::properties::roles;
 use crate::session::failed;
 
@@ -23,17 +24,13 @@ pub(crate) async fn grant(
         return Ok(());
     }
     let known = database::version(client).await? >= SINCE;
-    let roles = roles(client).await?;
+    let (roles, power) = (roles(client).await?, Power::read(client).await?);
     for grant in grants {
         let statement = statement(grant);
-        let lacking = [&grant.grantee, &grant.grantor]
-            .into_iter()
-            .flatten()
-            .find(|role| !roles.contains(*role));
         let reason = if !known {
             "PostgreSQL knows such grants since version 15".to_owned()
-        } else if let Some(role) = lacking {
-            format!("the target has no role {role:?}")
+        } else if let Some(reason) = obstacle(grant, &power, |role| roles.contains(role)) {
+            reason
         } else {
             match execute(client, grant, &statement).await {
                 Ok(()) => continue,
@@ -54,15 +51,30 @@ pub(crate) async fn grant(
     Ok(())
 }
 
-/// What only a superuser may grant.
-pub(crate) fn omissions(grants: &[ParameterGrant], power: &Power) -> Vec<Omission> {
-    let grants = grants.iter().filter(|_| !power.superuser);
-    grants
-        .map(|grant| {
-            let omission = Omission::new(name(grant), "only a superuser may grant it");
-            omission.remedy(statement(grant)).of_server()
-        })
-        .collect()
+/// What cannot be granted. A source that has such grants is as new as they are, and so is the
+/// target.
+pub(crate) fn omissions(grants: &[ParameterGrant], present: &Present) -> Vec<Omission> {
+    let lost = grants.iter().filter_map(|grant| {
+        let reason = obstacle(grant, &present.power, |role| present.has_role(role))?;
+        let omission = Omission::new(name(grant), reason);
+        Some(omission.remedy(statement(grant)).of_server())
+    });
+    lost.collect()
+}
+
+/// Why something cannot be granted, as far as that is known without trying.
+fn obstacle(
+    grant: &ParameterGrant,
+    power: &Power,
+    exists: impl Fn(&str) -> bool,
+) -> Option<String> {
+    let roles = [&grant.grantee, &grant.grantor].into_iter().flatten();
+    let absent = roles.clone().find(|role| !exists(role));
+    match absent {
+        Some(role) => Some(format!("the target has no role {role:?}")),
+        None if !power.superuser => Some("only a superuser may grant it".to_owned()),
+        None => None,
+    }
 }
 
 fn name(grant: &ParameterGrant) -> String {

@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use pghaul_stage::{Result, Setting};
+use pghaul_stage::{Kind, Result, Setting};
 use pghaul_wire::Client;
+use pghaul_wire::quote::ident;
 
 use crate::database;
 use crate::role::is_reserved;
 use crate::session::failed;
+use crate::setting::assignment;
 use crate::tablespace;
 
 /// The first version in which creating a role does not give everything over it.
@@ -78,12 +80,16 @@ pub(crate) struct Power {
     roles: HashMap<String, Standing>,
     /// Parameters, and whether the role may set them for others.
     settings: HashMap<String, bool>,
+    /// Parameters and values that the server does not take, and what it says.
+    refused: HashMap<(String, String), String>,
     /// Every tablespace of the server.
     tablespaces: HashSet<String>,
     /// Languages that not everybody may use.
     untrusted: HashSet<String>,
     /// Extensions that the server offers, and whether the role may create them.
     extensions: HashMap<String, bool>,
+    /// Their versions.
+    versions: HashSet<(String, String)>,
 }
 
 impl Power {
@@ -131,6 +137,11 @@ impl Power {
         if !power.superuser {
             power.read_limits(client).await?;
         }
+        let versions = "SELECT name::text, version FROM pg_catalog.pg_available_extension_versions";
+        // Some builds of a server fail to list them, which is no reason to stop.
+        if let Ok(rows) = client.query(versions, &[]).await {
+            power.versions = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        }
         Ok(power)
     }
 
@@ -150,7 +161,6 @@ impl Power {
                      ('azure.extensions', 'rds.extensions', 'cloudsql.supported_extensions')))
                FROM pg_catalog.pg_available_extension_versions GROUP BY 1"
         );
-        // Some builds of a server fail to list them, which is no reason to stop.
         if let Ok(rows) = client.query(&extensions, &[]).await {
             self.extensions = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         }
@@ -160,6 +170,34 @@ impl Power {
                 self.exempt.insert(kind);
             } else {
                 client.batch_execute("ROLLBACK").await.map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries settings on itself, in transactions that are rolled back: the server takes the same
+    /// values for every role and database.
+    pub(crate) async fn try_settings<'s>(
+        &mut self,
+        client: &Client,
+        settings: impl IntoIterator<Item = &'s Setting>,
+    ) -> Result<()> {
+        for setting in settings {
+            let value = (setting.name.clone(), setting.value.clone());
+            if self.refused.contains_key(&value) || self.refuses_setting(setting).is_some() {
+                continue;
+            }
+            let script = format!(
+                "BEGIN; ALTER ROLE {} SET {}; ROLLBACK",
+                ident(&self.name),
+                assignment(&setting.name, &setting.value)
+            );
+            let Err(error) = client.batch_execute(&script).await.map_err(failed) else {
+                continue;
+            };
+            client.batch_execute("ROLLBACK").await.map_err(failed)?;
+            if error.kind() == Kind::Permanent && error.code().is_some() {
+                self.refused.insert(value, error.message().to_owned());
             }
         }
         Ok(())
@@ -178,6 +216,12 @@ impl Power {
     /// Whether it may create an extension; one that the server does not list is not known.
     pub(crate) fn may_extend(&self, name: &str) -> bool {
         self.superuser || self.extensions.get(name).copied().unwrap_or(true)
+    }
+
+    /// Whether the server offers an extension, but not in this version.
+    pub(crate) fn lacks_version(&self, name: &str, version: &str) -> bool {
+        let wanted = (name.to_owned(), version.to_owned());
+        !self.versions.contains(&wanted) && self.versions.iter().any(|(one, _)| one == name)
     }
 
     /// Whether functions in this language are for everybody to create.
@@ -207,9 +251,19 @@ impl Power {
         self.roles.contains_key(name)
     }
 
+    /// Whether it may create databases.
+    pub(crate) fn may_create_databases(&self) -> bool {
+        self.superuser || self.create_db
+    }
+
+    /// Whether it may create roles.
+    pub(crate) fn may_create_roles(&self) -> bool {
+        self.superuser || self.create_role
+    }
+
     /// Whether it may create a role of this name.
     pub(crate) fn may_create_role(&self, name: &str) -> bool {
-        !is_reserved(name) && (self.superuser || self.create_role)
+        !is_reserved(name) && self.may_create_roles()
     }
 
     /// Whether it may act for a role that is there.
@@ -225,15 +279,6 @@ impl Power {
         })
     }
 
-    /// Whether it will be able to act for a role once the source's roles are created.
-    pub(crate) fn will_act_for(&self, name: &str) -> bool {
-        if self.has_role(name) {
-            self.acts_for(name) || self.may_grant(name)
-        } else {
-            self.may_create_role(name)
-        }
-    }
-
     /// Whether it will be able to grant a role once the source's roles are created.
     pub(crate) fn will_grant(&self, name: &str) -> bool {
         if self.has_role(name) {
@@ -244,18 +289,22 @@ impl Power {
     }
 
     /// Why it may not make a setting of a role or a database, or should not; `None` if it may.
-    pub(crate) fn refuses_setting(&self, setting: &Setting) -> Option<&'static str> {
+    pub(crate) fn refuses_setting(&self, setting: &Setting) -> Option<&str> {
         let name = setting.name.as_str();
+        let refused = || {
+            let value = (setting.name.clone(), setting.value.clone());
+            self.refused.get(&value).map(String::as_str)
+        };
         let mut places = tablespace::named(setting).into_iter();
         match self.settings.get(name) {
             // The server would take it, and warn whoever logs in.
             Some(true) if places.any(|place| !self.tablespaces.contains(&place)) => {
                 Some("the target has no such tablespace")
             }
-            Some(true) => None,
+            Some(true) => refused(),
             Some(false) => Some("the target's role may not set this parameter"),
             None if !name.contains('.') => Some("the target does not know this parameter"),
-            None if self.superuser => None,
+            None if self.superuser => refused(),
             None => Some("only a superuser may set a parameter that the server does not know"),
         }
     }
@@ -294,8 +343,8 @@ mod tests {
         assert!(old.may_grant("pg_monitor") && !new.may_grant("pg_monitor"));
         assert!(!old.may_grant("root") && !new.may_grant("root"));
         assert!(old.may_grant("mine") && new.may_grant("mine"));
-        assert!(old.will_act_for("new") && new.will_act_for("new"));
-        assert!(!new.will_act_for("rds_superuser"));
+        assert!(old.will_grant("new") && new.will_grant("new"));
+        assert!(!new.will_grant("rds_superuser"));
         assert!(new.may_give("CREATEDB") && !new.may_give("BYPASSRLS"));
         assert!(!old.may_give("SUPERUSER"));
     }

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use pghaul_stage::{Omission, Result, TableId};
+use pghaul_stage::{Omission, Result, Role, TableId};
 use pghaul_wire::Client;
 
 use crate::archive::{Archive, Entry};
 use crate::foresight::Foresight;
+use crate::label;
 use crate::power::Power;
+use crate::role::is_reserved;
 use crate::session::failed;
 use crate::tablespace;
 
@@ -33,8 +35,12 @@ pub(crate) struct Present {
     pub(crate) tablespace_map: BTreeMap<String, String>,
     /// The source's extensions, with their versions.
     pub(crate) extensions: BTreeMap<String, String>,
-    /// Whether the source's roles are yet to be created.
-    pub(crate) foreseen: bool,
+    /// Roles of the source that are yet to be created.
+    pub(crate) coming: HashSet<String>,
+    /// Roles that the loading role will join if it may, because they are the source's.
+    pub(crate) joined: HashSet<String>,
+    /// Providers of security labels that the server has not loaded.
+    pub(crate) absent_providers: HashSet<String>,
 }
 
 impl Present {
@@ -57,22 +63,53 @@ impl Present {
         })
     }
 
-    /// Asks the target before that.
-    pub(crate) async fn foresee(client: &Client) -> Result<Present> {
+    /// Asks the target before that; these roles of the source would be created.
+    pub(crate) async fn foresee(client: &Client, roles: &[Role]) -> Result<Present> {
         let present = Present::read(client).await?;
+        let names = roles.iter().map(|role| role.name.clone());
+        let (joined, coming) = names
+            .filter(|role| !is_reserved(role))
+            .partition(|role| present.power.has_role(role));
+        let creates = present.power.may_create_roles();
         Ok(Present {
-            foreseen: true,
+            joined,
+            coming: if creates { coming } else { HashSet::new() },
             ..present
         })
     }
 
+    /// Asks which providers of the archive's security labels the server does not have.
+    pub(crate) async fn ask_providers(&mut self, client: &Client, archive: &Archive) -> Result<()> {
+        let labels = archive
+            .entries()
+            .filter(|entry| entry.desc == "SECURITY LABEL");
+        let providers: BTreeSet<String> = labels
+            .filter_map(|entry| label::provider(&entry.definition))
+            .collect();
+        for provider in providers {
+            if !label::is_loaded(client, &provider, &self.power.name).await? {
+                self.absent_providers.insert(provider);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the target has a role, or will have it.
+    pub(crate) fn has_role(&self, role: &str) -> bool {
+        self.power.has_role(role) || self.coming.contains(role)
+    }
+
     /// Whether objects can be given to this role.
     pub(crate) fn may_own(&self, role: &str) -> bool {
-        if self.foreseen {
-            self.power.will_act_for(role)
-        } else {
-            self.power.acts_for(role)
-        }
+        self.coming.contains(role)
+            || self.power.acts_for(role)
+            || self.joined.contains(role) && self.power.may_grant(role)
+    }
+
+    /// Whether settings can be made for this role.
+    pub(crate) fn may_set_for(&self, role: &str) -> bool {
+        let power = &self.power;
+        power.superuser || self.coming.contains(role) || power.may_grant(role) || power.name == role
     }
 
     /// Which owners and tablespaces of the archive the target cannot provide, leaving out the

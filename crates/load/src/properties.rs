@@ -3,49 +3,210 @@
 
 use std::collections::HashSet;
 
-use pghaul_stage::{Database, Event, Observer, Omission, Result, Selection, Setting};
+use pghaul_stage::{Catalog, Database, Event, Observer, Omission, Result, Selection, Setting};
 use pghaul_wire::{Client, quote};
 
 use crate::acl::{Item, grants};
+use crate::foresight::{ABSENT, ABSENT_OR_CLOSED};
 use crate::power::Power;
+use crate::present::Present;
 use crate::session::failed;
 use crate::setting;
 
-/// Why something of a role is left out.
-const ABSENT: &str = "the role does not exist on the target";
+const PRIVILEGES: &str = "privileges of the database";
+const COMMENT: &str = "comment of the database";
+const LIMIT: &str = "connection limit of the database";
 
-/// What [`apply`] will leave out for lack of power, in the order in which to make up for it.
-/// `acts_for` says whether the loading role will be able to act for a role.
-pub(crate) fn omissions(
-    source: &Database,
-    selection: &Selection,
-    name: &str,
-    power: &Power,
-    acts_for: impl Fn(&str) -> bool,
-) -> Vec<Omission> {
-    let owner = keeps_owner(source, name, power, acts_for).filter(|_| !selection.no_owner);
-    let settings = source.settings.iter();
-    owner
-        .into_iter()
-        .chain(settings.filter_map(|setting| unset(name, setting, power)))
-        .collect()
+const NOT_OWNED: &str = "the target's role does not own the database";
+const MAY_NOT_SET: &str = "the target's role may not make settings for this role";
+const MAY_NOT_GIVE: &str =
+    "the target's role may not create databases, without which it cannot give one away";
+
+/// The target database, as far as its properties depend on it.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    name: String,
+    owner: String,
+    /// Whether the loading role has the owner's rights.
+    owned: bool,
+    limit: i32,
 }
 
-fn keeps_owner(
-    source: &Database,
-    name: &str,
-    power: &Power,
-    acts_for: impl Fn(&str) -> bool,
-) -> Option<Omission> {
-    let owner = source.owner.as_str();
-    if owner == power.name || acts_for(owner) {
-        return None;
+impl Place {
+    /// The current database.
+    pub(crate) async fn read(client: &Client) -> Result<Place> {
+        let row = client
+            .query_one(
+                "SELECT d.datname::text, pg_catalog.pg_get_userbyid(d.datdba)::text,
+                        pg_catalog.pg_has_role(d.datdba, 'USAGE'), d.datconnlimit
+                 FROM pg_catalog.pg_database AS d
+                 WHERE d.datname = pg_catalog.current_database()",
+                &[],
+            )
+            .await
+            .map_err(failed)?;
+        Ok(Place {
+            name: row.get(0),
+            owner: row.get(1),
+            owned: row.get(2),
+            limit: row.get(3),
+        })
     }
-    let omission = Omission::new(
-        format!("owner {owner:?} of the database"),
-        "the target has no such role, or does not let the loading role act for it",
+
+    /// One that the loading role is about to create.
+    pub(crate) fn coming(name: &str, power: &Power) -> Place {
+        Place {
+            name: name.to_owned(),
+            owner: power.name.clone(),
+            owned: true,
+            limit: -1,
+        }
+    }
+}
+
+/// What the properties of a source mean for a target.
+struct Outlook<'a> {
+    source: &'a Database,
+    selection: &'a Selection,
+    place: &'a Place,
+    present: &'a Present,
+}
+
+/// What [`apply`] will leave out, in the order in which to make up for it.
+///
+/// # Errors
+///
+/// Kind permanent for privileges that cannot be read.
+pub(crate) fn omissions(
+    catalog: &Catalog,
+    place: &Place,
+    present: &Present,
+) -> Result<Vec<Omission>> {
+    let source = &catalog.database;
+    let outlook = Outlook {
+        source,
+        selection: &catalog.selection,
+        place,
+        present,
+    };
+    let kept = outlook.owner();
+    let owner = match &kept {
+        None if !outlook.selection.no_owner => &source.owner,
+        _ => &place.owner,
+    };
+    let mut omissions: Vec<Omission> = kept.iter().cloned().collect();
+    omissions.extend(outlook.privileges(owner)?.0);
+    omissions.extend(outlook.comment().and_then(|(_, refused)| refused));
+    omissions.extend(
+        source
+            .settings
+            .iter()
+            .filter_map(|one| outlook.setting(one)),
     );
-    Some(omission.remedy(give(name, owner)))
+    omissions.extend(outlook.limit().and_then(|(_, refused)| refused));
+    Ok(omissions)
+}
+
+impl Outlook<'_> {
+    fn database(&self) -> String {
+        format!("DATABASE {}", quote::ident(&self.place.name))
+    }
+
+    /// What cannot be changed without the owner's rights.
+    fn unowned(&self, what: &str, statement: &str) -> Option<Omission> {
+        let omission = || Omission::new(what, NOT_OWNED).remedy(statement);
+        (!self.place.owned).then(omission)
+    }
+
+    /// The owner, if the database does not get it.
+    fn owner(&self) -> Option<Omission> {
+        let (owner, power) = (self.source.owner.as_str(), &self.present.power);
+        if self.selection.no_owner || owner == self.place.owner {
+            return None;
+        }
+        let reason = if !self.place.owned {
+            NOT_OWNED
+        } else if owner != power.name && !self.present.may_own(owner) {
+            ABSENT_OR_CLOSED
+        } else if !power.may_create_databases() {
+            MAY_NOT_GIVE
+        } else {
+            return None;
+        };
+        let omission = Omission::new(format!("owner {owner:?} of the database"), reason);
+        Some(omission.remedy(give(&self.place.name, owner)))
+    }
+
+    /// Privileges that are left out, and the statements that grant the others.
+    fn privileges(&self, owner: &str) -> Result<(Vec<Omission>, String)> {
+        let Some(acl) = &self.source.acl else {
+            return Ok(Default::default());
+        };
+        let items = acl
+            .iter()
+            .map(|item| Ok(Item::parse(item)?.renamed(self.selection)))
+            .collect::<Result<Vec<_>>>()?;
+        let grants = grants(
+            &self.database(),
+            &self.source.owner,
+            owner,
+            &items,
+            |role| self.present.has_role(role),
+        )?;
+        let missing = grants.missing.iter();
+        let missing = missing
+            .map(|role| Omission::new(format!("privileges of {role:?} on the database"), ABSENT));
+        // One message is one transaction: nobody is locked out in between.
+        let statements = grants.statements.join(";\n");
+        let refused = self.unowned(PRIVILEGES, &statements);
+        let granted = if refused.is_none() {
+            statements
+        } else {
+            String::new()
+        };
+        Ok((missing.chain(refused).collect(), granted))
+    }
+
+    /// The statement for the comment, and why it will fail.
+    fn comment(&self) -> Option<(String, Option<Omission>)> {
+        let comment = self.source.comment.as_ref()?;
+        let statement = format!(
+            "COMMENT ON {} IS {}",
+            self.database(),
+            quote::literal(comment)
+        );
+        let refused = self.unowned(COMMENT, &statement);
+        Some((statement, refused))
+    }
+
+    /// Why a setting is left out, if it is.
+    fn setting(&self, setting: &Setting) -> Option<Omission> {
+        let (power, present) = (&self.present.power, self.present);
+        let omission = |reason: &str| Omission::new(setting_name(setting), reason);
+        let statement = assign(&self.place.name, setting);
+        if let Some(reason) = power.refuses_setting(setting) {
+            return Some(omission(reason).remedy(statement));
+        }
+        match setting.role.as_deref() {
+            Some(role) if !present.has_role(role) => Some(omission(ABSENT)),
+            Some(role) if !present.may_set_for(role) => {
+                Some(omission(MAY_NOT_SET).remedy(statement))
+            }
+            None => self.unowned(&setting_name(setting), &statement),
+            Some(_) => None,
+        }
+    }
+
+    /// The statement for the connection limit, if it is another, and why it will fail.
+    fn limit(&self) -> Option<(String, Option<Omission>)> {
+        let limit = self.source.connection_limit;
+        if limit == self.place.limit {
+            return None;
+        }
+        let statement = format!("ALTER {} CONNECTION LIMIT {limit}", self.database());
+        let refused = self.unowned(LIMIT, &statement);
+        Some((statement, refused))
+    }
 }
 
 fn give(name: &str, owner: &str) -> String {
@@ -54,11 +215,6 @@ fn give(name: &str, owner: &str) -> String {
         quote::ident(name),
         quote::ident(owner)
     )
-}
-
-fn unset(name: &str, setting: &Setting, power: &Power) -> Option<Omission> {
-    let reason = power.refuses_setting(setting)?;
-    Some(Omission::new(setting_name(setting), reason).remedy(assign(name, setting)))
 }
 
 fn setting_name(setting: &Setting) -> String {
@@ -88,93 +244,55 @@ pub(crate) async fn apply(
     selection: &Selection,
     observer: &dyn Observer,
 ) -> Result<()> {
-    let roles = roles(client).await?;
-    let power = Power::read(client).await?;
-    let row = client
-        .query_one(
-            "SELECT d.datname::text, pg_catalog.pg_get_userbyid(d.datdba)::text
-             FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()",
-            &[],
-        )
-        .await
-        .map_err(failed)?;
-    let (name, mut owner): (String, String) = (row.get(0), row.get(1));
-    let database = format!("DATABASE {}", quote::ident(&name));
-
-    if !selection.no_owner && source.owner != owner {
-        let kept = keeps_owner(source, &name, &power, |role| power.acts_for(role));
-        if let Some(omission) = kept {
-            omit(observer, omission);
-        } else if attempt(
-            client,
-            observer,
-            "owner of the database",
-            &give(&name, &source.owner),
-        )
-        .await?
-        {
-            owner.clone_from(&source.owner);
+    let place = Place::read(client).await?;
+    let mut present = Present::read(client).await?;
+    present.power.try_settings(client, &source.settings).await?;
+    let outlook = Outlook {
+        source,
+        selection,
+        place: &place,
+        present: &present,
+    };
+    let mut owner = place.owner.as_str();
+    if let Some(omission) = outlook.owner() {
+        omit(observer, omission);
+    } else if !selection.no_owner && source.owner != owner {
+        let statement = give(&place.name, &source.owner);
+        if attempt(client, observer, "owner of the database", &statement).await? {
+            owner = &source.owner;
         }
     }
-    privileges(
-        client, observer, source, selection, &database, &owner, &roles,
-    )
-    .await?;
-    if let Some(comment) = &source.comment {
-        let statement = format!("COMMENT ON {database} IS {}", quote::literal(comment));
-        attempt(client, observer, "comment of the database", &statement).await?;
+    let (omissions, statements) = outlook.privileges(owner)?;
+    for omission in omissions {
+        omit(observer, omission);
+    }
+    attempt(client, observer, PRIVILEGES, &statements).await?;
+    if let Some((statement, refused)) = outlook.comment() {
+        attempt_unless(client, observer, COMMENT, &statement, refused).await?;
     }
     for setting in &source.settings {
-        let absent = setting.role.as_ref().filter(|role| !roles.contains(*role));
-        if let Some(omission) = unset(&name, setting, &power) {
-            omit(observer, omission);
-        } else if absent.is_some() {
-            omit(observer, Omission::new(setting_name(setting), ABSENT));
-        } else {
-            let (what, statement) = (setting_name(setting), assign(&name, setting));
-            attempt(client, observer, &what, &statement).await?;
-        }
+        let (what, statement) = (setting_name(setting), assign(&place.name, setting));
+        let refused = outlook.setting(setting);
+        attempt_unless(client, observer, &what, &statement, refused).await?;
     }
-    let statement = format!(
-        "ALTER {database} CONNECTION LIMIT {}",
-        source.connection_limit
-    );
-    attempt(
-        client,
-        observer,
-        "connection limit of the database",
-        &statement,
-    )
-    .await?;
+    if let Some((statement, refused)) = outlook.limit() {
+        attempt_unless(client, observer, LIMIT, &statement, refused).await?;
+    }
     Ok(())
 }
 
-async fn privileges(
+/// Tells of what is refused already, or tries.
+async fn attempt_unless(
     client: &Client,
     observer: &dyn Observer,
-    source: &Database,
-    selection: &Selection,
-    database: &str,
-    owner: &str,
-    roles: &HashSet<String>,
+    what: &str,
+    statement: &str,
+    refused: Option<Omission>,
 ) -> Result<()> {
-    let Some(acl) = &source.acl else {
-        return Ok(());
-    };
-    let items = acl
-        .iter()
-        .map(|item| Ok(Item::parse(item)?.renamed(selection)))
-        .collect::<Result<Vec<_>>>()?;
-    let grants = grants(database, &source.owner, owner, &items, |role| {
-        roles.contains(role)
-    })?;
-    for role in &grants.missing {
-        let what = format!("privileges of {role:?} on the database");
-        omit(observer, Omission::new(what, ABSENT));
+    match refused {
+        Some(omission) => omit(observer, omission),
+        None => drop(attempt(client, observer, what, statement).await?),
     }
-    // One message is one transaction: nobody is locked out in between.
-    let statements = grants.statements.join(";\n");
-    attempt(client, observer, "privileges of the database", &statements).await?;
     Ok(())
 }
 

@@ -296,17 +296,18 @@ impl Restore {
 
     async fn survey(&self) -> Result<Ground> {
         let client = self.ledger.session().await?;
-        let present = Present {
+        let mut present = Present {
             tablespace_map: self.tablespace_map.clone(),
             extensions: self.extensions.clone(),
             partial: self.catalog.selection.is_partial(),
             ..Present::read(&client).await?
         };
+        present.ask_providers(&client, &self.archive).await?;
         Ok(Ground {
             archive: Arc::clone(&self.archive),
             agenda: Arc::clone(&self.agenda),
             statistics: Arc::clone(&self.statistics),
-            foresight: Foresight::of(&self.archive, &present.power),
+            foresight: Foresight::of(&self.archive, &present),
             admission: Admission::of(&self.archive, &present),
             present,
             collect: !self.catalog.selection.no_analyze && self.catalog.selection.has_rows(),

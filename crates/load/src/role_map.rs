@@ -1,6 +1,7 @@
 //! Gives roles other names on the target, wherever a name of one stands in the schema.
 
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashSet};
 
 use pghaul_stage::{Catalog, Error, Result, Selection, Side};
 use pghaul_wire::{Client, quote};
@@ -49,19 +50,39 @@ pub(crate) fn rename(entry: &mut Entry, selection: &Selection) {
         .role(&entry.owner)
         .to_owned()
         .clone_into(&mut entry.owner);
-    // After these words, which no unquoted name can be, such statements have the names of roles.
-    let before: &[&str] = match entry.desc.as_str() {
+    entry.definition = replace(&entry.definition, before(&entry.desc), |name| {
+        let renamed = selection.role_map.get(name);
+        renamed.map(String::as_str)
+    });
+}
+
+/// The words after which statements of such an entry have the names of roles; no unquoted name
+/// can be one of them.
+fn before(desc: &str) -> &'static [&'static str] {
+    match desc {
         "ACL" => &["TO", "FROM", "AUTHORIZATION"],
         "DEFAULT ACL" => &["TO", "FROM", "ROLE", "AUTHORIZATION"],
         "POLICY" => &["TO"],
         "USER MAPPING" => &["FOR"],
-        _ => return,
-    };
-    entry.definition = replace(&entry.definition, before, selection);
+        _ => &[],
+    }
+}
+
+/// The roles that a statement of such an entry names.
+pub(crate) fn roles(desc: &str, text: &str) -> BTreeSet<String> {
+    let names = RefCell::new(BTreeSet::new());
+    replace(text, before(desc), |name| {
+        names.borrow_mut().insert(name.to_owned());
+        None
+    });
+    names.into_inner()
 }
 
 /// Replaces roles in the lists of names that follow one of these words outside of parentheses.
-fn replace(text: &str, before: &[&str], selection: &Selection) -> String {
+fn replace<'n>(text: &str, before: &[&str], renamed: impl Fn(&str) -> Option<&'n str>) -> String {
+    if before.is_empty() {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len());
     let (mut depth, mut expected) = (0usize, false);
     for (_, token) in tokens(text) {
@@ -80,11 +101,9 @@ fn replace(text: &str, before: &[&str], selection: &Selection) -> String {
         expected = depth == 0
             && (before.iter().any(|word| token.eq_ignore_ascii_case(word))
                 || token == "," && out_ends_a_list(&out, before));
-        match name {
-            Some(name) if selection.role_map.contains_key(&name) => {
-                out.push_str(&quote::ident(selection.role(&name)));
-            }
-            _ => out.push_str(token),
+        match name.as_deref().and_then(&renamed) {
+            Some(new) => out.push_str(&quote::ident(new)),
+            None => out.push_str(token),
         }
     }
     out
@@ -105,7 +124,7 @@ fn out_ends_a_list(out: &str, before: &[&str]) -> bool {
 }
 
 /// The name that a token is, if it is one; PUBLIC is none when it is not quoted.
-fn identifier(token: &str) -> Option<String> {
+pub(crate) fn identifier(token: &str) -> Option<String> {
     if let Some(quoted) = token.strip_prefix('"') {
         return Some(quoted.strip_suffix('"')?.replace("\"\"", "\""));
     }

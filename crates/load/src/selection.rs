@@ -13,16 +13,18 @@ use crate::instead;
 use crate::present::Present;
 use crate::{role_map, statement, tablespace};
 
-/// The catalog as the target is to have it.
-pub(crate) fn apply(catalog: &Catalog, observer: &dyn Observer) -> Catalog {
+/// The catalog as the target is to have it, and what that leaves out.
+pub(crate) fn apply(catalog: &Catalog) -> (Catalog, Vec<Omission>) {
     let mut catalog = catalog.clone();
-    for role in role_map::rename_all(&mut catalog) {
+    let unusable = role_map::rename_all(&mut catalog);
+    let unusable = unusable.iter().map(|role| {
         let omission = Omission::new(
             format!("password of role {role:?}"),
             "its hash of the kind md5 is bound to the role's name on the source",
         );
-        observer.observe(&Event::Omitted(&omission.of_server()));
-    }
+        omission.of_server()
+    });
+    let lost = unusable.collect();
     let selection = &catalog.selection;
     let database = &mut catalog.database;
     if selection.no_owner {
@@ -54,7 +56,7 @@ pub(crate) fn apply(catalog: &Catalog, observer: &dyn Observer) -> Catalog {
         catalog.parameter_grants.clear();
         catalog.role_settings.clear();
     }
-    catalog
+    (catalog, lost)
 }
 
 /// Removes what is not restored from an archive, and changes what is restored otherwise.

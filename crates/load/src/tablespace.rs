@@ -101,13 +101,26 @@ pub(crate) fn rename(setting: &mut Setting, map: &BTreeMap<String, String>) {
 
 /// Says so if the current database is not in the tablespace that it should be in.
 pub(crate) async fn compare(client: &Client, wanted: &str, observer: &dyn Observer) -> Result<()> {
+    if let Some(omission) = omission(client, wanted, false).await? {
+        observer.observe(&Event::Omitted(&omission));
+    }
+    Ok(())
+}
+
+/// What is to be said if the current database, or one that is created `anew`, is not in the
+/// tablespace that it should be in.
+pub(crate) async fn omission(
+    client: &Client,
+    wanted: &str,
+    anew: bool,
+) -> Result<Option<Omission>> {
     let query = "SELECT t.spcname::text, d.datname::text
         FROM pg_catalog.pg_database AS d JOIN pg_catalog.pg_tablespace AS t ON t.oid = d.dattablespace
-        WHERE d.datname = pg_catalog.current_database()";
-    let row = client.query_one(query, &[]).await.map_err(failed)?;
+        WHERE d.datname = CASE WHEN $1 THEN 'template0' ELSE pg_catalog.current_database() END";
+    let row = client.query_one(query, &[&anew]).await.map_err(failed)?;
     let (is, database): (&str, &str) = (row.get(0), row.get(1));
-    if is == wanted || wanted.is_empty() {
-        return Ok(());
+    if is == wanted || wanted.is_empty() || anew && is_choice(client, wanted).await? {
+        return Ok(None);
     }
     let mut omission = Omission::new(
         format!("default tablespace {wanted:?} of the database"),
@@ -118,8 +131,7 @@ pub(crate) async fn compare(client: &Client, wanted: &str, observer: &dyn Observ
         let (database, wanted) = (quote::ident(database), quote::ident(wanted));
         omission = omission.remedy(format!("ALTER DATABASE {database} SET TABLESPACE {wanted}"));
     }
-    observer.observe(&Event::Omitted(&omission));
-    Ok(())
+    Ok(Some(omission))
 }
 
 #[cfg(test)]

@@ -23,7 +23,8 @@ use crate::restore::Restore;
 use crate::session::open;
 use crate::writer::{Desk, PartWriter};
 use crate::{
-    fence, foreign_key, forget, properties, refresh, selection, tablespace, truncate, vacant,
+    fence, foreign_key, forget, properties, refresh, role_map, selection, tablespace, truncate,
+    vacant,
 };
 
 /// A PostgreSQL database that is written.
@@ -79,7 +80,8 @@ impl PgTarget {
     ///
     /// # Errors
     ///
-    /// Kind fenced if the migration was taken over since `saved` was read.
+    /// Kind fenced if the migration was taken over since `saved` was read; kind input if a new
+    /// name of a role is gone that was not for us to create.
     pub async fn resume(
         conninfo: Conninfo,
         config: Config,
@@ -87,6 +89,8 @@ impl PgTarget {
         saved: &Saved,
     ) -> Result<PgTarget> {
         let target = PgTarget::fresh(conninfo, config, observer)?;
+        let client = open(&target.conninfo, None).await?;
+        role_map::check(&client, &saved.catalog.selection).await?;
         let ledger = Ledger::take_over(&target.conninfo, saved, &target.config).await?;
         Ok(PgTarget {
             ledger: OnceCell::new_with(Some(Arc::new(ledger))),
@@ -193,7 +197,11 @@ impl PgTarget {
             })
             .await?;
         // The record keeps what the source has, so that a later run can choose from it again.
-        let catalog = &selection::apply(catalog, &*self.observer);
+        let (catalog, lost) = selection::apply(catalog);
+        for omission in &lost {
+            self.observer.observe(&Event::Omitted(omission));
+        }
+        let catalog = &catalog;
         let restore = Restore::new(
             &self.config,
             Arc::clone(ledger),

@@ -43,6 +43,12 @@ pub struct Catalog {
     pub populated: Vec<TableId>,
     /// How many large objects there are.
     pub large_objects: u64,
+    /// The different owners and privileges that they have.
+    #[serde(default)]
+    pub large_object_rights: Vec<LargeObjectRights>,
+    /// Whether it was read by a role that is no superuser, from whom a source hides secrets.
+    #[serde(default)]
+    pub limited: bool,
     /// Roles of the server, without the predefined ones.
     pub roles: Vec<Role>,
     /// Which role is a member of which.
@@ -78,6 +84,15 @@ impl Catalog {
         let own = &self.database.tablespace;
         self.tablespace_map.get(own).unwrap_or(own)
     }
+}
+
+/// Whose some large objects are, and who may use them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LargeObjectRights {
+    /// The owner's name.
+    pub owner: String,
+    /// Privileges, as items of `pg_largeobject_metadata.lomacl` in text; `None` is the default.
+    pub acl: Option<Vec<String>>,
 }
 
 /// A server's identity.

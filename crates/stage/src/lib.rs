@@ -56,8 +56,8 @@ mod waits;
 
 pub use batch::{Batch, Format, Payload, agree};
 pub use catalog::{
-    Catalog, ChildConstraint, Column, Database, Extension, Index, Membership, ParameterGrant, Role,
-    Sequence, SequenceValue, Server, Setting, Table,
+    Catalog, ChildConstraint, Column, Database, Extension, Index, LargeObjectRights, Membership,
+    ParameterGrant, Role, Sequence, SequenceValue, Server, Setting, Table,
 };
 pub use check::Check;
 pub use error::{Error, Kind, Result, Side};

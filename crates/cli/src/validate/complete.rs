@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use pghaul_extract::PgSource;
-use pghaul_load::Foreseen;
+use pghaul_load::{Foreseen, State, inspect};
 use pghaul_relay::Progress;
 use pghaul_stage::{Check, Finding, Kind, Observer, Result, Side, Source};
 
@@ -28,8 +28,9 @@ pub(super) async fn check(scope: &Scope<'_>, target_version: u32) -> Result<Vec<
         opened.close().await?;
         return Ok(vec![fits(checked)?]);
     }
+    let anew = scope.overwrite || matches!(inspect(scope.target).await?, State::Absent);
     catalog.tablespace_map = scope.tablespace_map.iter().cloned().collect();
-    let foreseen = pghaul_load::foresee(scope.target, &catalog).await?;
+    let foreseen = pghaul_load::foresee(scope.target, &catalog, anew).await?;
     opened.close().await?;
     let mut lost: Vec<String> = progress
         .omissions()

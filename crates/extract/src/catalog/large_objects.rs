@@ -1,9 +1,9 @@
 //! Large objects: how many, how big, and whether their pages can be read directly.
 
-use pghaul_stage::Result;
+use pghaul_stage::{LargeObjectRights, Result};
 use pghaul_wire::{Chosen, Client};
 
-use crate::session::{field, row, size};
+use crate::session::{field, row, rows, size};
 
 /// What is known of all large objects together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,26 @@ pub(crate) async fn read(client: &Client, chosen: &Chosen) -> Result<LargeObject
         bytes: size(&answer, 1)?,
         readable: field(&answer, 2)?,
     })
+}
+
+/// The different owners and privileges of those that are selected.
+pub(super) async fn rights(client: &Client, chosen: &Chosen) -> Result<Vec<LargeObjectRights>> {
+    if !chosen.has_large_objects() {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT DISTINCT pg_catalog.pg_get_userbyid(lomowner)::pg_catalog.text, \
+                      lomacl::pg_catalog.text[] \
+                 FROM pg_catalog.pg_largeobject_metadata ORDER BY 1, 2";
+    rows(client, "the rights on large objects", sql)
+        .await?
+        .iter()
+        .map(|row| {
+            Ok(LargeObjectRights {
+                owner: field(row, 0)?,
+                acl: field(row, 1)?,
+            })
+        })
+        .collect()
 }
 
 /// How many identifiers one statement asks for.

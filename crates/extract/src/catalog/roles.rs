@@ -7,6 +7,12 @@ use secrecy::SecretString;
 use super::database::settings;
 use crate::session::{field, row, rows};
 
+/// Whether the role that reads is a superuser.
+pub(super) async fn is_superuser(client: &Client) -> Result<bool> {
+    let sql = "SELECT pg_catalog.current_setting('is_superuser')::bool";
+    field(&row(client, "the role that reads", sql).await?, 0)
+}
+
 /// Every role but the predefined ones, with password hashes where they can be read, and the
 /// settings that hold in all databases.
 pub(crate) async fn read(
