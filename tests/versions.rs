@@ -94,6 +94,54 @@ pairs! {
     from_17_to_17: 17 => 17,
 }
 
+/// Where no materialized view is to be filled, a dump of the schema alone is asked for, which costs
+/// the source less.
+#[test]
+fn a_dump_of_the_schema_alone_lacks_nothing_but_refreshes() {
+    for version in [10, 15, 18] {
+        let pair = Pair::of_versions(version, 18);
+        fixture::ages(&pair.source, "ages");
+        let sections = ["--section=pre-data", "--section=post-data"];
+        let listed = |what: &[&str]| {
+            let entries = entries(&pair.source, what);
+            let refresh = |entry: &String| entry.contains(" MATERIALIZED VIEW DATA ");
+            let (refreshes, others) = entries.into_iter().partition::<Vec<_>, _>(refresh);
+            assert!(others.len() > 300, "{} entries", others.len());
+            (refreshes.len(), others)
+        };
+        let (refreshes, others) = listed(&sections);
+        assert!(refreshes > 1, "{refreshes} refreshes");
+        assert_eq!(listed(&["--schema-only"]), (0, others), "{version}");
+        pair.source.psql("ages", EMPTIED);
+        assert_eq!(listed(&sections), listed(&["--schema-only"]), "{version}");
+        pair.pghaul("ages", &["migrate", "--verify"])
+            .run()
+            .expect(0);
+        assert_migrated(&pair.source, "ages", &pair.target, "ages");
+    }
+}
+
+/// Empties every materialized view.
+const EMPTIED: &str = "DO $$ DECLARE view regclass; BEGIN
+      FOR view IN SELECT oid FROM pg_class WHERE relkind = 'm' LOOP
+        EXECUTE format('REFRESH MATERIALIZED VIEW %s WITH NO DATA', view);
+      END LOOP;
+    END $$";
+
+/// The entries of a dump of `ages`, in order, without the numbers that tell them apart.
+fn entries(cluster: &Cluster, what: &[&str]) -> Vec<String> {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let mut dump = cluster.client("pg_dump", "ages");
+    dump.args(["--format=custom", "-B"]).args(what);
+    pg::run(dump.arg("--file").arg(file.path())).unwrap_or_else(|error| panic!("{error}"));
+    let mut list = pg::program_in(&pg::newest_client(), "pg_restore");
+    let list = pg::run(list.arg("--list").arg(file.path()));
+    let list = list.unwrap_or_else(|error| panic!("{error}"));
+    let entries = list.lines().filter_map(|line| line.split_once("; "));
+    let entries = entries.filter(|(number, _)| !number.is_empty());
+    entries.map(|(_, entry)| entry.to_owned()).collect()
+}
+
 #[test]
 fn an_older_target_is_refused_with_the_reason_and_left_alone() {
     let pair = Pair::of_versions(18, 17);

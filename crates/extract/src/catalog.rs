@@ -6,7 +6,7 @@ mod extensions;
 mod indexes;
 pub(crate) mod large_objects;
 pub(crate) mod left_out;
-mod materialized_views;
+pub(crate) mod materialized_views;
 mod object_identifiers;
 mod parameters;
 mod roles;

@@ -58,7 +58,7 @@ use pghaul_wire::{Client, Conninfo};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use catalog::Inventory;
+use catalog::{Inventory, materialized_views};
 pub use changed::Changed;
 pub use config::{Config, CopyFormat, Split};
 use copy::Pool;
@@ -251,14 +251,26 @@ impl PgSource {
                     self.info.with_option("standard_conforming_strings", "on")
                 };
                 let (id, wait) = (snapshot.id(), self.config.lock_wait);
+                let refreshes = self.refreshes(&snapshot).await?;
+                let selection = &self.config.selection;
                 let (schema, statistics) = tokio::join!(
-                    schema::dump(&program, &info, id, wait, &self.config.selection),
+                    schema::dump(&program, &info, id, wait, selection, refreshes),
                     self.statistics(&program, &info, id),
                 );
                 let schema = schema.map_err(|error| snapshot.check().err().unwrap_or(error))?;
                 Ok(Archives { schema, statistics })
             })
             .await
+    }
+
+    /// Whether materialized views are to be filled.
+    async fn refreshes(&self, snapshot: &Snapshot) -> Result<bool> {
+        if !self.config.selection.has_rows() {
+            return Ok(false);
+        }
+        let client = snapshot.session(&self.info).await?;
+        let populated = materialized_views::populated(&client, snapshot.chosen()).await?;
+        Ok(!populated.is_empty())
     }
 
     /// The planner statistics, if the target takes them. Without them it collects its own, so

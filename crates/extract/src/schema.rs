@@ -67,17 +67,24 @@ impl Program {
     }
 }
 
-/// Dumps the schema as this snapshot sees it.
+/// Dumps the schema as this snapshot sees it, and if asked, the order in which materialized views
+/// are to be filled. The query that finds it compares everything with everything: with 20,000
+/// tables it takes the source longer than all others together.
 pub(crate) async fn dump(
     program: &Program,
     info: &Conninfo,
     snapshot: &str,
     lock_wait: Duration,
     selection: &Selection,
+    refreshes: bool,
 ) -> Result<Bytes> {
+    let what: &[&str] = if refreshes {
+        &["--section=pre-data", "--section=post-data"]
+    } else {
+        &["--schema-only"]
+    };
     // Large objects are copied by ourselves.
-    let what = ["--section=pre-data", "--section=post-data", "-B"];
-    let what = what.map(str::to_owned).into_iter();
+    let what = what.iter().chain(&["-B"]).map(|&one| one.to_owned());
     let what: Vec<String> = what.chain(arguments(selection)).collect();
     run(program, &what, LARGEST_ARCHIVE, info, snapshot, lock_wait).await
 }
@@ -163,7 +170,7 @@ async fn run(
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let work =
         async { tokio::try_join!(archive(stdout, largest), complaint(stderr), child.wait(),) };
-    let (archive, complaints, status) = tokio::time::timeout(DEADLINE, work)
+    let (mut archive, complaints, status) = tokio::time::timeout(DEADLINE, work)
         .await
         .map_err(|_| failed(format!("did not end within {} s", DEADLINE.as_secs())))?
         .map_err(|error| failed("its output could not be read".into()).because(error))?;
@@ -180,6 +187,7 @@ async fn run(
     if !archive.starts_with(b"PGDMP") {
         return Err(failed("did not write an archive".into()));
     }
+    archive.shrink_to_fit();
     Ok(Bytes::from(archive))
 }
 

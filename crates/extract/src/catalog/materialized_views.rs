@@ -7,7 +7,7 @@ use super::tables::{FROM, copied};
 use crate::session::{field, rows};
 
 /// Those whose rows are selected, ordered by name.
-pub(super) async fn populated(client: &Client, chosen: &Chosen) -> Result<Vec<TableId>> {
+pub(crate) async fn populated(client: &Client, chosen: &Chosen) -> Result<Vec<TableId>> {
     let sql = format!(
         "SELECT n.nspname, c.relname FROM {FROM} \
           WHERE {} AND {} AND c.relispopulated ORDER BY 1, 2",
