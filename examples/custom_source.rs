@@ -49,7 +49,7 @@ impl Source for Lines {
             encoding: Encoding::Text,
             shape: Shape::Whole,
         };
-        let (id, work) = (PartId(0), Work::Rows(vec![slice]));
+        let (id, work) = (PartId(0), Work::Rows([slice].into()));
         let part = Part {
             id,
             work,

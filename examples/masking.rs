@@ -25,7 +25,7 @@ fn mask(table: &Table) -> Option<RowMap> {
         .zip(&table.columns)
         .filter(|(_, column)| PERSONAL.contains(&column.name.as_str()))
         // The bytes of other types would not be text in binary COPY.
-        .filter(|(_, column)| column.type_name == "text")
+        .filter(|(_, column)| &*column.type_name == "text")
         .map(|(at, _)| at)
         .collect();
     if columns.is_empty() {

@@ -172,7 +172,8 @@ impl Run<'_> {
             let mut plan = self.wait(source.plan())?;
             for part in &mut plan.parts {
                 if let pghaul_stage::Work::Rows(slices) = &mut part.work {
-                    slices.retain(|slice| slice.table == *table);
+                    let kept = slices.iter().filter(|slice| slice.table == *table);
+                    *slices = kept.cloned().collect();
                 }
             }
             plan.parts.retain(|part| !part.slices().is_empty());

@@ -82,7 +82,7 @@ impl Inventory {
             },
             database: database::read(client, server).await?,
             child_constraints: constraints::of_children(client, server.version, chosen).await?,
-            indexes: indexes::read(client, chosen).await?,
+            indexes: indexes::read(client, chosen, &tables).await?,
             sequences: sequences::read(client, chosen).await?,
             large_objects: large_objects.count,
             large_object_rights: large_objects::rights(client, chosen).await?,

@@ -117,7 +117,7 @@ pub(crate) async fn apart(
         slices.extend(split(slice, groups, limit));
     }
     let form = Part {
-        work: Work::Rows(slices),
+        work: Work::Rows(slices.into()),
         ..part.clone()
     };
     Ok((form.work != part.work).then_some(form))

@@ -1,5 +1,8 @@
 //! Sessions on the source: pinned settings, the snapshot they read under, typed answers.
 
+use std::pin::pin;
+
+use futures_util::TryStreamExt;
 use pghaul_stage::{Error, Kind, Result, Side};
 use pghaul_wire::{Client, server_error};
 use tokio_postgres::Row;
@@ -55,6 +58,22 @@ pub(crate) async fn rows(client: &Client, what: &'static str, sql: &str) -> Resu
         .query(sql, &[])
         .await
         .map_err(|error| server_error(Side::Source, error).on(what))
+}
+
+/// Runs one query whose answer may be long, and passes its rows on one by one.
+pub(crate) async fn each(
+    client: &Client,
+    what: &'static str,
+    sql: &str,
+    mut take: impl FnMut(&Row) -> Result<()>,
+) -> Result<()> {
+    let failed = |error| server_error(Side::Source, error).on(what);
+    let rows = client.query_raw(sql, std::iter::empty::<i32>());
+    let mut rows = pin!(rows.await.map_err(failed)?);
+    while let Some(row) = rows.try_next().await.map_err(failed)? {
+        take(&row)?;
+    }
+    Ok(())
 }
 
 /// Runs one query that answers with one row.

@@ -112,7 +112,7 @@ pub(crate) fn parts(
                 shape: Shape::Whole,
             };
             works.push((
-                Work::Rows(vec![slice]),
+                Work::Rows([slice].into()),
                 cut.rows.div_ceil(share),
                 cut.bytes.div_ceil(share),
                 cut.bytes,
@@ -173,7 +173,7 @@ fn bundles(mut small: Vec<Cut>, config: &Config) -> Vec<(Work, u64, u64, u64)> {
     }
     bundles
         .into_iter()
-        .map(|(slices, rows, bytes)| (Work::Rows(slices), rows, bytes, bytes))
+        .map(|(slices, rows, bytes)| (Work::Rows(slices.into()), rows, bytes, bytes))
         .collect()
 }
 

@@ -46,6 +46,15 @@ pub(crate) struct TableWork {
     pub(crate) foreign_keys: Vec<usize>,
 }
 
+impl TableWork {
+    /// Gives back the room that nothing came for, which is most where tables have an index or two.
+    fn shrink(&mut self) {
+        self.indexes.shrink_to_fit();
+        self.statistics.shrink_to_fit();
+        self.foreign_keys.shrink_to_fit();
+    }
+}
+
 /// An index, or a constraint that is one.
 #[derive(Debug)]
 pub(crate) struct IndexWork {
@@ -63,7 +72,7 @@ pub(crate) struct ForeignKey {
     /// The entry.
     pub(crate) entry: usize,
     /// The tables it connects, and no others if they are plain.
-    pub(crate) tables: Vec<TableId>,
+    pub(crate) tables: Box<[TableId]>,
 }
 
 /// A materialized view's rows.
@@ -154,7 +163,7 @@ impl Sorter<'_> {
                         agenda.rest.push(at);
                     }
                 }
-                Phase::Statistics => match self.tables(&entry).as_slice() {
+                Phase::Statistics => match &*self.tables(&entry, &agenda) {
                     [table] if agenda.tables.contains_key(table) => {
                         if let Some(work) = agenda.tables.get_mut(table) {
                             work.statistics.push(at);
@@ -166,7 +175,7 @@ impl Sorter<'_> {
                 Phase::ForeignKey => {
                     keys.push(Arc::new(ForeignKey {
                         entry: at,
-                        tables: self.tables(&entry),
+                        tables: self.tables(&entry, &agenda),
                     }));
                     waiting.insert(at);
                 }
@@ -213,6 +222,7 @@ impl Sorter<'_> {
                 agenda.late_foreign_keys.push(key);
             }
         }
+        agenda.tables.values_mut().for_each(TableWork::shrink);
         agenda
     }
 
@@ -225,15 +235,20 @@ impl Sorter<'_> {
     }
 
     /// The tables that an entry needs, each once.
-    fn tables(&self, entry: &Entry) -> Vec<TableId> {
+    fn tables(&self, entry: &Entry, agenda: &Agenda) -> Box<[TableId]> {
+        // Names are shared with those that are known already.
+        let shared = |table: TableId| match agenda.tables.get_key_value(&table) {
+            Some((known, _)) => known.clone(),
+            None => table,
+        };
         let mut tables: Vec<TableId> = self
             .dependencies(entry)
             .filter_map(|on| self.archive.entry(on))
             .filter(|entry| entry.desc == "TABLE")
-            .map(|entry| TableId::new(&entry.schema, &entry.tag))
+            .map(|entry| shared(TableId::new(&entry.schema, &entry.tag)))
             .collect();
         tables.sort_unstable();
         tables.dedup();
-        tables
+        tables.into()
     }
 }

@@ -16,7 +16,7 @@ pub(crate) enum Scope {
 }
 
 /// Stores the statistics of one table that the source has, or else collects them.
-pub(crate) fn unit(table: &TableId, carried: Option<&str>, scope: Scope) -> Unit {
+pub(crate) fn unit(table: &TableId, carried: Option<String>, scope: Scope) -> Unit {
     let (schema, name) = (ident(&table.schema), ident(&table.name));
     let only = match scope {
         Scope::Tree => "",
@@ -27,13 +27,13 @@ pub(crate) fn unit(table: &TableId, carried: Option<&str>, scope: Scope) -> Unit
         step: format!("analyze {schema}.{name}"),
         subject: format!("statistics of {table}"),
         instead: carried
+            .iter()
             .map(|_| Instead {
                 sql: analyze.clone(),
                 ..Instead::default()
             })
-            .into_iter()
             .collect(),
-        sql: carried.map_or(analyze, str::to_owned),
+        sql: carried.unwrap_or(analyze),
         ..Unit::default()
     };
     unit.reported(Step::Analyze, &table.to_string(), table)

@@ -96,7 +96,8 @@ impl Apply {
                 self.client = None;
             }
             if error.is_transient() || error.code().is_some() {
-                match self.ledger.steps().await {
+                let steps: Vec<&str> = pending.iter().map(|unit| &*unit.step).collect();
+                match self.ledger.steps_among(&steps).await {
                     Ok(done) => pending.retain(|unit| !done.contains(&unit.step)),
                     Err(other) if other.is_transient() => {}
                     Err(other) => return Err(other),

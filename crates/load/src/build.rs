@@ -14,6 +14,7 @@ use crate::foresight::Foresight;
 use crate::present::{Families, Present};
 use crate::schedule::{JobId, Rank, Schedule, Terms};
 use crate::statistics::Statistics;
+use crate::steps::Steps;
 
 /// Tables smaller than this share a job, because round trips and commits would cost more than
 /// what one builds.
@@ -42,7 +43,7 @@ pub(crate) struct Ground {
     /// Whether planner statistics are wanted.
     pub(crate) collect: bool,
     /// Steps that an earlier run did.
-    pub(crate) done: HashSet<String>,
+    pub(crate) done: Steps,
 }
 
 /// Makes the units of a job when it starts: those of all jobs at once would fill the memory.

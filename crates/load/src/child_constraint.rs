@@ -1,7 +1,7 @@
 //! Constraints that were checked for a child, but not for its parent: the parent's statement makes
 //! the child's, too, and leaves it unchecked.
 
-use pghaul_stage::{ChildConstraint, Omission, TableId};
+use pghaul_stage::{ChildConstraint, Omission};
 use pghaul_wire::quote::ident;
 
 use crate::entry::Unit;
@@ -11,14 +11,10 @@ use crate::instead::Instead;
 pub(crate) fn units(constraints: &[ChildConstraint]) -> impl Iterator<Item = Unit> {
     constraints.iter().map(|ChildConstraint { table, name }| {
         let subject = format!("constraint {name:?} of table {table}");
-        let TableId {
-            schema,
-            name: table,
-        } = table;
         let sql = format!(
             "ALTER TABLE {}.{} VALIDATE CONSTRAINT {};",
-            ident(schema),
-            ident(table),
+            ident(&table.schema),
+            ident(&table.name),
             ident(name)
         );
         let omission = Omission::new(

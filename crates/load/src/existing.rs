@@ -215,7 +215,7 @@ fn compare(table: &Table, columns: &BTreeMap<String, Column>, problems: &mut Vec
                 &column.name,
                 "is generated on the target, and not on the source".to_owned(),
             ),
-            Some(there) if there.type_name != column.type_name => problem(
+            Some(there) if *there.type_name != *column.type_name => problem(
                 &column.name,
                 format!("is {} instead of {}", there.type_name, column.type_name),
             ),

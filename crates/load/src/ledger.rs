@@ -5,8 +5,11 @@
 //! says that a part's rows are there, a row of `step` that some DDL is. Whoever takes the
 //! migration over raises its epoch, after which nobody with an older one commits anything.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+use std::pin::pin;
 
+use bytes::Bytes;
+use futures_util::TryStreamExt;
 use pghaul_stage::{Catalog, Error, Kind, Mark, PartId, Plan, Result, Side};
 use pghaul_wire::{Client, Conninfo, quote};
 use tokio_postgres::Row;
@@ -17,6 +20,7 @@ use crate::fence;
 use crate::new_row::NewRow;
 use crate::secret;
 use crate::session::{FENCED, failed, open};
+use crate::steps::Steps;
 use crate::unlogged;
 
 /// Creates the record. `fence` is called in every transaction that records something: it fails
@@ -117,7 +121,7 @@ impl Saved {
         }
         let row = client
             .query_opt(
-                "SELECT id::text, epoch, plan::text, catalog::text, archive, state = 'complete',
+                "SELECT id::text, epoch, plan::text, catalog::text, state = 'complete',
                         tool_version, created_at::text
                  FROM pghaul.migration ORDER BY created_at DESC LIMIT 1",
                 &[],
@@ -125,10 +129,14 @@ impl Saved {
             .await
             .map_err(failed)?;
         let Some(row) = row else { return Ok(None) };
-        let migration = row.get::<_, String>(0).parse().map_err(unreadable)?;
+        let migration: Uuid = row.get::<_, String>(0).parse().map_err(unreadable)?;
         let mut catalog: Catalog = serde_json::from_str(row.get(3)).map_err(unreadable)?;
-        catalog.archive = row.get::<_, Vec<u8>>(4).into();
         let plan: Plan = serde_json::from_str(row.get(2)).map_err(unreadable)?;
+        let (epoch, complete) = (row.get(1), row.get(4));
+        let (tool_version, created_at) = (row.get(5), row.get(6));
+        // The largest values are not in memory together.
+        drop(row);
+        catalog.archive = archive(client, migration).await?;
         let mut durable = durable(client, migration).await?;
         let lost = unlogged::lost(client).await?;
         for part in &plan.parts {
@@ -142,13 +150,13 @@ impl Saved {
         }
         Ok(Some(Saved {
             migration,
-            epoch: row.get(1),
+            epoch,
             plan,
             catalog,
             durable,
-            complete: row.get(5),
-            tool_version: row.get(6),
-            created_at: row.get(7),
+            complete,
+            tool_version,
+            created_at,
         }))
     }
 }
@@ -162,6 +170,13 @@ fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     .on("table pghaul.migration")
     .remedy("use the pghaul version that began it, or start over with --overwrite")
     .because(error)
+}
+
+/// The schema's archive as it was stored.
+async fn archive(client: &Client, migration: Uuid) -> Result<Bytes> {
+    let query = format!("SELECT archive FROM pghaul.migration WHERE id = '{migration}'");
+    let row = client.query_one(&query, &[]).await.map_err(failed)?;
+    Ok(row.get::<_, Vec<u8>>(0).into())
 }
 
 async fn durable(client: &Client, migration: Uuid) -> Result<BTreeMap<PartId, Durable>> {
@@ -332,14 +347,32 @@ impl Ledger {
     }
 
     /// The steps that are recorded.
-    pub(crate) async fn steps(&self) -> Result<HashSet<String>> {
+    pub(crate) async fn steps(&self) -> Result<Steps> {
         let client = self.session().await?;
         let query = format!(
             "SELECT step FROM pghaul.step WHERE migration = '{}'",
             self.migration
         );
-        let rows = client.query(&query, &[]).await.map_err(failed)?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        let rows = client.query_raw(&query, std::iter::empty::<i32>());
+        let mut rows = pin!(rows.await.map_err(failed)?);
+        let mut steps = Steps::default();
+        while let Some(row) = rows.try_next().await.map_err(failed)? {
+            steps.insert(row.get(0));
+        }
+        Ok(steps)
+    }
+
+    /// Those of these steps that are recorded.
+    pub(crate) async fn steps_among(&self, steps: &[&str]) -> Result<Steps> {
+        let client = self.session().await?;
+        let query = format!(
+            "SELECT step FROM pghaul.step WHERE migration = '{}' AND step = ANY ($1)",
+            self.migration
+        );
+        let rows = client.query(&query, &[&steps]).await.map_err(failed)?;
+        let mut found = Steps::default();
+        rows.iter().for_each(|row| found.insert(row.get(0)));
+        Ok(found)
     }
 
     /// The parts that are durable.

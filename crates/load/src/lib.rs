@@ -53,6 +53,7 @@ mod session;
 mod setting;
 mod statement;
 mod statistics;
+mod steps;
 mod tablespace;
 mod target;
 mod truncate;

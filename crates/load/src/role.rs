@@ -16,6 +16,7 @@ use crate::ledger::Ledger;
 use crate::power::{ADMIN_OPTION, Power};
 use crate::session::failed;
 use crate::setting::assignment;
+use crate::steps::Steps;
 
 /// Beginnings of names that PostgreSQL and managed services keep for themselves.
 const RESERVED: [&str; 7] = [
@@ -169,7 +170,7 @@ struct Work<'a> {
     ledger: &'a Ledger,
     observer: &'a dyn Observer,
     power: Power,
-    done: HashSet<String>,
+    done: Steps,
 }
 
 impl Work<'_> {

@@ -64,9 +64,10 @@ pub(crate) fn choose(archive: &mut Archive, catalog: &Catalog) {
     let selection = &catalog.selection;
     // Comments and the like go with what they are about, which comes before them.
     let mut gone: HashSet<i32> = HashSet::new();
+    let left_out = LeftOut::new(catalog);
     archive.retain(|entry| {
         let dependent = matches!(entry.desc.as_str(), "COMMENT" | "SECURITY LABEL" | "ACL");
-        let goes = is_left_out(entry, catalog)
+        let goes = left_out.has(entry)
             || dependent && entry.dependencies.iter().any(|on| gone.contains(on))
             || match entry.desc.as_str() {
                 "ACL" | "DEFAULT ACL" => selection.no_acl,
@@ -101,16 +102,33 @@ pub(crate) fn choose(archive: &mut Archive, catalog: &Catalog) {
     });
 }
 
-/// Whether an entry refers to what is not selected.
-fn is_left_out(entry: &Entry, catalog: &Catalog) -> bool {
-    catalog.left_out.iter().any(|one| {
-        one.kind == entry.desc
-            && if one.oid == 0 {
-                one.schema == entry.schema && one.name == entry.tag
+/// What refers to something that is not selected: by kind, and by object identifier or else by name.
+#[derive(Default)]
+struct LeftOut<'a> {
+    by_oid: HashSet<(&'a str, u32)>,
+    by_name: HashSet<(&'a str, &'a str, &'a str)>,
+}
+
+impl<'a> LeftOut<'a> {
+    fn new(catalog: &'a Catalog) -> Self {
+        let mut left_out = Self::default();
+        for one in &catalog.left_out {
+            if one.oid == 0 {
+                let name = (one.kind.as_str(), one.schema.as_str(), one.name.as_str());
+                left_out.by_name.insert(name);
             } else {
-                one.oid == entry.oid
+                left_out.by_oid.insert((&one.kind, one.oid));
             }
-    })
+        }
+        left_out
+    }
+
+    fn has(&self, entry: &Entry) -> bool {
+        self.by_oid.contains(&(entry.desc.as_str(), entry.oid))
+            || self
+                .by_name
+                .contains(&(entry.desc.as_str(), &*entry.schema, &*entry.tag))
+    }
 }
 
 /// Whether an entry is a partition without its parent.

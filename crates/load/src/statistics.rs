@@ -21,8 +21,9 @@ const COLUMN: &str = "pg_restore_attribute_stats";
 /// The statistics of a source.
 #[derive(Debug, Default)]
 pub(crate) struct Statistics {
-    /// By table or materialized view, those of its indexes included.
-    relations: HashMap<TableId, String>,
+    archive: Archive,
+    /// The positions of entries by table or materialized view, those of its indexes included.
+    relations: HashMap<TableId, Vec<usize>>,
     /// Whether any were brought.
     brought: bool,
 }
@@ -46,9 +47,12 @@ impl Statistics {
             .iter()
             .map(|index| (TableId::new(&index.table.schema, &index.name), &index.table))
             .collect();
-        let mut relations: HashMap<TableId, String> = HashMap::new();
+        let mut relations: HashMap<TableId, Vec<usize>> = HashMap::new();
         let mut known: HashSet<TableId> = HashSet::new();
-        for entry in archive.entries().filter(|entry| entry.desc == DESC) {
+        for (at, entry) in archive.entries().enumerate() {
+            if entry.desc != DESC {
+                continue;
+            }
             let relation = TableId::new(&entry.schema, &entry.tag);
             if entry.definition.contains(COLUMN) {
                 known.insert(relation.clone());
@@ -56,21 +60,22 @@ impl Statistics {
             let relation = owners
                 .get(&relation)
                 .map_or(relation, |table| (*table).clone());
-            let statements = relations.entry(relation).or_default();
-            statements.push_str(&entry.definition);
-            statements.push('\n');
+            relations.entry(relation).or_default().push(at);
         }
         let objects = extended(schema);
         relations.retain(|table, _| known.contains(table) && !objects.contains(table));
         Statistics {
+            archive,
             relations,
             brought: true,
         }
     }
 
     /// The statements that store all that is known of a table or a materialized view.
-    pub(crate) fn of(&self, table: &TableId) -> Option<&str> {
-        self.relations.get(table).map(String::as_str)
+    pub(crate) fn of(&self, table: &TableId) -> Option<String> {
+        let entries = self.relations.get(table)?.iter();
+        let entries = entries.filter_map(|at| self.archive.entry(*at));
+        Some(entries.map(|entry| entry.definition + "\n").collect())
     }
 
     /// Whether tables are looked at one by one, because some have statistics.

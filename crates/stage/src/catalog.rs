@@ -181,8 +181,8 @@ pub struct Table {
 pub struct Column {
     /// Its name.
     pub name: String,
-    /// Its type, as `format_type` prints it.
-    pub type_name: String,
+    /// Its type, as `format_type` prints it; shared, because few types serve many columns.
+    pub type_name: Arc<str>,
 }
 
 /// An index.
@@ -201,7 +201,8 @@ pub struct Index {
     pub constraint: Option<u32>,
     /// `p` primary key, `u` unique, `x` exclusion; `None` for a plain index.
     pub constraint_type: Option<char>,
-    /// Whether the constraint can be added `USING INDEX` once the index stands.
+    /// Whether the constraint can be added `USING INDEX` once the index stands, and the table is
+    /// large enough for that to be of use.
     pub separable: bool,
     /// Bytes on the source's disk.
     pub bytes: u64,

@@ -1,5 +1,7 @@
 //! A source that makes its rows up: to measure a link or a target without a server that reads.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::stream::{self, StreamExt};
@@ -192,7 +194,7 @@ impl Source for Generator {
     async fn catalog(&self) -> Result<Catalog> {
         let columns = self.shape.columns().iter().map(|(name, type_name)| Column {
             name: (*name).to_owned(),
-            type_name: (*type_name).to_owned(),
+            type_name: (*type_name).into(),
         });
         let table = Table {
             id: self.table.clone(),
@@ -214,12 +216,12 @@ impl Source for Generator {
     async fn plan(&self) -> Result<Plan> {
         let parts = (0..).zip(self.ranges()).map(|(id, (rows, range))| Part {
             id: PartId(id),
-            work: Work::Rows(vec![Slice {
+            work: Work::Rows(Arc::from([Slice {
                 table: self.table.clone(),
                 range,
                 encoding: Encoding::Binary,
                 shape: Shape::Whole,
-            }]),
+            }])),
             rows,
             bytes: rows * self.shape.row_bytes(),
         });

@@ -72,7 +72,7 @@ pub use part::{Encoding, Mark, Part, PartId, Plan, Range, Shape, Slice, Work};
 pub use rows::{CopyItem, Row, Rows};
 pub use selection::{Content, Home, LeftOut, Needed, Selection};
 pub use source::{Batches, Source};
-pub use table::TableId;
+pub use table::{QualifiedName, TableId};
 pub use target::{Target, Writer};
 pub use transform::{Pass, Transform};
 pub use untranslatable::Untranslatable;

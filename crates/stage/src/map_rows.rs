@@ -102,7 +102,7 @@ impl fmt::Debug for MapRows {
 fn only(table: &Table, names: &[String]) -> Table {
     let identity = Column {
         name: String::new(),
-        type_name: "tid".to_owned(),
+        type_name: "tid".into(),
     };
     let named = |name: &String| table.columns.iter().find(|column| column.name == *name);
     let columns = names.iter().filter_map(named).cloned();
@@ -175,7 +175,7 @@ mod tests {
         let id = TableId::new("public", "t");
         let columns = ["id", "body", "email"].map(|name| Column {
             name: name.to_owned(),
-            type_name: "text".to_owned(),
+            type_name: "text".into(),
         });
         let catalog = Catalog {
             tables: vec![std::sync::Arc::new(Table {
@@ -197,7 +197,7 @@ mod tests {
         };
         let part = Part {
             id: PartId(0),
-            work: Work::Rows(vec![slice(["body"], false), slice(["email"], true)]),
+            work: Work::Rows([slice(["body"], false), slice(["email"], true)].into()),
             rows: 1,
             bytes: 0,
         };

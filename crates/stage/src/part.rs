@@ -1,6 +1,7 @@
 //! The unit of work, and the plan that lists all of them.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,8 +43,8 @@ pub struct Part {
 #[non_exhaustive]
 pub enum Work {
     /// Rows: one slice of a large table, or many small tables whole, which share the
-    /// round trips and the transaction.
-    Rows(Vec<Slice>),
+    /// round trips and the transaction. Copies of the part share them.
+    Rows(Arc<[Slice]>),
     /// Large objects with `from ≤ oid < to`; `None` is no bound. Slice 0 of its batches is the
     /// objects' metadata, slice 1 their pages.
     LargeObjects {
@@ -151,7 +152,7 @@ impl Part {
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.work {
-            Work::Rows(slices) => match slices.as_slice() {
+            Work::Rows(slices) => match &**slices {
                 [] => f.write_str("nothing"),
                 [only] => write!(f, "{}{}", only.table, only.range),
                 [first, rest @ ..] => write!(f, "{} and {} more", first.table, rest.len()),

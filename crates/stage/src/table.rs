@@ -1,12 +1,19 @@
 //! Names of tables.
 
 use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// A table's qualified name, unquoted, exactly as the catalog stores it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct TableId {
+/// A table's qualified name, unquoted, exactly as the catalog stores it. Copies share it, because
+/// many lists name each of what may be a hundred thousand tables.
+#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TableId(Arc<QualifiedName>);
+
+/// What a [`TableId`] says.
+#[derive(Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct QualifiedName {
     /// The schema.
     pub schema: String,
     /// The table in it.
@@ -16,10 +23,24 @@ pub struct TableId {
 impl TableId {
     /// The table `name` in `schema`.
     pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
-        Self {
+        Self(Arc::new(QualifiedName {
             schema: schema.into(),
             name: name.into(),
-        }
+        }))
+    }
+}
+
+impl Deref for TableId {
+    type Target = QualifiedName;
+
+    fn deref(&self) -> &QualifiedName {
+        &self.0
+    }
+}
+
+impl fmt::Debug for TableId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -1,28 +1,35 @@
 //! Indexes, and which of them a constraint can adopt.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use pghaul_stage::{Index, Omission, Result, TableId};
+use pghaul_stage::{Index, Omission, Result, Table, TableId};
 use pghaul_wire::{Chosen, Client};
 
 use super::tables::{FROM, copied};
-use crate::session::{field, rows, size};
+use crate::session::{each, field, rows, size};
 
 /// A constraint can adopt a btree index over plain columns in default order; what else
 /// `ADD CONSTRAINT … USING INDEX` asks for (default operator classes and collations) every
-/// constraint's index has already.
+/// constraint's index has already. And it is worth the while where building several indexes of the
+/// table at once is: not below half a megabyte of rows.
 ///
 /// Source: PostgreSQL's manual, ALTER TABLE.
 const SEPARABLE: &str = "coalesce(am.amname = 'btree' AND con.contype IN ('p', 'u') \
-    AND i.indexprs IS NULL AND i.indpred IS NULL AND NOT 0 <> ANY (i.indoption::int2[]), false)";
+    AND i.indexprs IS NULL AND i.indpred IS NULL AND NOT 0 <> ANY (i.indoption::int2[]) \
+    AND pg_catalog.pg_relation_size(c.oid) >= 524288, false)";
 
 /// Every valid index of the tables. Definitions, which cost the server most, are asked for only
 /// where they are needed.
-pub(crate) async fn read(client: &Client, chosen: &Chosen) -> Result<Vec<Arc<Index>>> {
+pub(crate) async fn read(
+    client: &Client,
+    chosen: &Chosen,
+    tables: &[Arc<Table>],
+) -> Result<Vec<Arc<Index>>> {
     let sql = format!(
-        "SELECT i.indexrelid, ic.relname, n.nspname, c.relname, \
-                CASE WHEN {SEPARABLE} THEN pg_catalog.pg_get_indexdef(i.indexrelid) ELSE '' END, \
-                con.oid, con.contype::text, {SEPARABLE}, \
+        "SELECT i.indexrelid, ic.relname, c.oid, \
+                CASE WHEN s.separable THEN pg_catalog.pg_get_indexdef(i.indexrelid) ELSE '' END, \
+                con.oid, con.contype::text, s.separable, \
                 coalesce(pg_catalog.pg_relation_size(i.indexrelid), 0) \
            FROM {FROM} \
            JOIN pg_catalog.pg_index i ON i.indrelid = c.oid \
@@ -31,26 +38,31 @@ pub(crate) async fn read(client: &Client, chosen: &Chosen) -> Result<Vec<Arc<Ind
            LEFT JOIN pg_catalog.pg_constraint con \
                   ON con.conindid = i.indexrelid AND con.conrelid = i.indrelid \
                  AND con.contype IN ('p', 'u', 'x') \
+          CROSS JOIN LATERAL (SELECT {SEPARABLE}) s (separable) \
           WHERE {} AND i.indisvalid AND i.indisready \
           ORDER BY n.nspname, c.relname, ic.relname",
         copied('r', chosen)
     );
-    rows(client, "the catalog of indexes", &sql)
-        .await?
-        .iter()
-        .map(|row| {
-            Ok(Arc::new(Index {
-                oid: field(row, 0)?,
-                name: field(row, 1)?,
-                table: TableId::new(field::<&str>(row, 2)?, field::<&str>(row, 3)?),
-                definition: field(row, 4)?,
-                constraint: field(row, 5)?,
-                constraint_type: field::<Option<&str>>(row, 6)?.and_then(|t| t.chars().next()),
-                separable: field(row, 7)?,
-                bytes: size(row, 8)?,
-            }))
-        })
-        .collect()
+    let tables: HashMap<u32, &TableId> = tables.iter().map(|t| (t.oid, &t.id)).collect();
+    let mut indexes = Vec::new();
+    each(client, "the catalog of indexes", &sql, |row| {
+        let Some(&table) = tables.get(&field::<u32>(row, 2)?) else {
+            return Ok(());
+        };
+        indexes.push(Arc::new(Index {
+            oid: field(row, 0)?,
+            name: field(row, 1)?,
+            table: table.clone(),
+            definition: field(row, 3)?,
+            constraint: field(row, 4)?,
+            constraint_type: field::<Option<&str>>(row, 5)?.and_then(|t| t.chars().next()),
+            separable: field(row, 6)?,
+            bytes: size(row, 7)?,
+        }));
+        Ok(())
+    })
+    .await?;
+    Ok(indexes)
 }
 
 /// The indexes that are not usable: `CREATE INDEX CONCURRENTLY` and its like leave them behind when

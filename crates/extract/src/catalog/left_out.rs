@@ -77,7 +77,7 @@ async fn foreign_keys(client: &Client, version: u32, chosen: &Chosen) -> Result<
                 object: format!("foreign key {name:?} of table {table}"),
                 reason: format!("table {other} is not selected"),
                 kind: "FK CONSTRAINT".to_owned(),
-                schema: table.schema,
+                schema: table.schema.clone(),
                 name,
                 oid: field(row, 3)?,
             })

@@ -1,12 +1,12 @@
 //! Tables that hold rows, their columns and sizes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use pghaul_stage::{Column, Result, Table, TableId};
 use pghaul_wire::{Chosen, Client};
 
-use crate::session::{field, row, rows, size};
+use crate::session::{each, field, row, size};
 
 /// The relations that [`copied`] is about.
 pub(crate) const FROM: &str =
@@ -73,11 +73,8 @@ pub(crate) async fn read(
         chosen.rows("c"),
         copied('r', chosen)
     );
-    let answer = rows(client, "the catalog of tables", &sql).await?;
-    let mut tables = Vec::with_capacity(answer.len());
-    let mut facts = Vec::with_capacity(answer.len());
-    let mut index = HashMap::with_capacity(answer.len());
-    for row in &answer {
+    let (mut tables, mut facts, mut index) = (Vec::new(), Vec::new(), HashMap::new());
+    each(client, "the catalog of tables", &sql, |row| {
         let oid: u32 = field(row, 0)?;
         let heap = size(row, 6)?;
         index.insert(oid, tables.len());
@@ -104,7 +101,9 @@ pub(crate) async fn read(
             configuration: field::<Option<&str>>(row, 12)?.map(condition),
             selected: field(row, 13)?,
         });
-    }
+        Ok(())
+    })
+    .await?;
 
     let generated = if version >= 120_000 {
         "a.attgenerated <> ''"
@@ -119,24 +118,40 @@ pub(crate) async fn read(
           ORDER BY a.attrelid, a.attnum",
         copied('r', chosen)
     );
-    for row in &rows(client, "the catalog of columns", &sql).await? {
-        let Some(index) = index.get(&field::<u32>(row, 0)?) else {
-            continue;
+    let mut types = HashSet::new();
+    each(client, "the catalog of columns", &sql, |row| {
+        let table = index.get(&field::<u32>(row, 0)?).copied();
+        let table = table.and_then(|at| Some((tables.get_mut(at)?, facts.get_mut(at)?)));
+        let Some((table, facts)) = table else {
+            return Ok(());
         };
-        if let (Some(table), Some(facts)) = (tables.get_mut(*index), facts.get_mut(*index)) {
-            let table = Arc::make_mut(table);
-            if field(row, 4)? {
-                table.generated.push(field(row, 1)?);
-                continue;
-            }
-            table.columns.push(Column {
-                name: field(row, 1)?,
-                type_name: field(row, 2)?,
-            });
-            facts.types.push(field(row, 3)?);
+        let name = field(row, 1)?;
+        if field(row, 4)? {
+            Arc::make_mut(table).generated.push(name);
+            return Ok(());
         }
+        let type_name = shared(&mut types, field(row, 2)?);
+        Arc::make_mut(table)
+            .columns
+            .push(Column { name, type_name });
+        facts.types.push(field(row, 3)?);
+        Ok(())
+    })
+    .await?;
+    for table in &mut tables {
+        Arc::make_mut(table).columns.shrink_to_fit();
     }
     Ok((tables, facts))
+}
+
+/// The name, of which there is one copy.
+fn shared(known: &mut HashSet<Arc<str>>, name: &str) -> Arc<str> {
+    if let Some(known) = known.get(name) {
+        return Arc::clone(known);
+    }
+    let name = Arc::from(name);
+    known.insert(Arc::clone(&name));
+    name
 }
 
 /// The condition of a clause as an extension gives it: `WHERE …`, or nothing for all rows.

@@ -65,7 +65,7 @@ async fn tables_have_their_columns_in_order_and_only_those_that_copy_moves() {
     let columns: Vec<(&str, &str)> = table("plain")
         .columns
         .iter()
-        .map(|column| (column.name.as_str(), column.type_name.as_str()))
+        .map(|column| (column.name.as_str(), column.type_name.as_ref()))
         .collect();
     assert_eq!(
         columns,
@@ -119,6 +119,7 @@ async fn indexes_say_which_of_them_a_constraint_can_adopt() {
                              CONSTRAINT i UNIQUE (c) INCLUDE (a)); \
              CREATE INDEX plain ON t (lower(b::text), c DESC) WHERE a > 0; \
              CREATE UNIQUE INDEX uniq ON t (b DESC); \
+             INSERT INTO t SELECT n, n, n FROM generate_series(1, 15000) n; \
              CREATE TABLE p (k int PRIMARY KEY) PARTITION BY RANGE (k); \
              CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10)",
         )
@@ -132,7 +133,8 @@ async fn indexes_say_which_of_them_a_constraint_can_adopt() {
     assert_eq!(
         list,
         [
-            ("p1_pkey", Some('p'), true),
+            // Building several at once is not worth the while here.
+            ("p1_pkey", Some('p'), false),
             ("i", Some('u'), true),
             ("plain", None, false),
             ("t_pkey", Some('p'), true),

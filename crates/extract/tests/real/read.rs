@@ -173,12 +173,12 @@ async fn ranges_of_keys_hold_every_row_once() {
     };
     let part = |range| Part {
         id: PartId(0),
-        work: Work::Rows(vec![pghaul_stage::Slice {
+        work: Work::Rows(std::sync::Arc::from([pghaul_stage::Slice {
             table: TableId::new("public", "t"),
             range,
             encoding: Encoding::Text,
             shape: pghaul_stage::Shape::Whole,
-        }]),
+        }])),
         rows: 0,
         bytes: 0,
     };

@@ -81,7 +81,7 @@ async fn only_writers_of_the_same_part_are_ended() {
         "CREATE TABLE a (i int); CREATE TABLE b (i int)",
         ["a", "b"].map(|name| table(name, &["i"], 0, 0)).to_vec(),
         ["a", "b"]
-            .map(|name| Work::Rows(vec![whole(name, Encoding::Text)]))
+            .map(|name| Work::Rows([whole(name, Encoding::Text)].into()))
             .to_vec(),
     );
     let target = m.prepared().await;

@@ -133,7 +133,7 @@ impl Migration {
         Migration::new(
             "CREATE TABLE t (id int, note text)",
             vec![table("t", &["id", "note"], 0, 0)],
-            vec![Work::Rows(vec![whole("t", Encoding::Text)])],
+            vec![Work::Rows([whole("t", Encoding::Text)].into())],
         )
     }
 

@@ -25,10 +25,10 @@ async fn resume(m: &Migration, saved: &Saved) -> PgTarget {
 fn several() -> Migration {
     let text = |name| whole(name, Encoding::Text);
     let parts = vec![
-        Work::Rows(vec![text("big")]),
-        Work::Rows(vec![text("big")]),
-        Work::Rows(vec![text("a"), text("b")]),
-        Work::Rows(vec![text("c")]),
+        Work::Rows([text("big")].into()),
+        Work::Rows([text("big")].into()),
+        Work::Rows([text("a"), text("b")].into()),
+        Work::Rows([text("c")].into()),
         Work::LargeObjects {
             from: None,
             to: None,

@@ -114,7 +114,11 @@ async fn many_tables_share_a_transaction() {
         table(names[4], &["a"], 0, 0),
     ];
     let slices = names.map(|name| whole(name, Encoding::Binary)).to_vec();
-    let m = Migration::new(ddl, tables, vec![Work::Rows(slices), Work::Rows(vec![])]);
+    let m = Migration::new(
+        ddl,
+        tables,
+        vec![Work::Rows(slices.into()), Work::Rows([].into())],
+    );
 
     let source = m.server.database();
     m.server.psql(
@@ -177,7 +181,7 @@ async fn rows_in_another_character_set_are_converted() {
     let mut m = Migration::new(
         ddl,
         tables,
-        vec![Work::Rows(slices.clone()), Work::Rows(slices)],
+        vec![Work::Rows(slices.clone().into()), Work::Rows(slices.into())],
     );
     m.catalog.database.encoding = "LATIN1".into();
     let source = m.server.name("latin");
@@ -229,9 +233,9 @@ async fn whole_large_tables_are_frozen() {
         to: Some(100),
     };
     let parts = vec![
-        Work::Rows(vec![whole("big", Encoding::Binary)]),
-        Work::Rows(vec![whole("toasty", Encoding::Binary)]),
-        Work::Rows(vec![slice]),
+        Work::Rows([whole("big", Encoding::Binary)].into()),
+        Work::Rows([whole("toasty", Encoding::Binary)].into()),
+        Work::Rows([slice].into()),
     ];
     let m = Migration::new(ddl, tables, parts);
     let rows = m.server.copy(
@@ -265,7 +269,7 @@ async fn a_broken_session_is_replaced() {
         "CREATE TABLE a (i int); CREATE TABLE b (i int)",
         vec![table("a", &["i"], 0, 0), table("b", &["i"], 0, 0)],
         ["a", "b"]
-            .map(|name| Work::Rows(vec![whole(name, Encoding::Text)]))
+            .map(|name| Work::Rows([whole(name, Encoding::Text)].into()))
             .to_vec(),
     );
     m.plan.parts[1].id = PartId(77);

@@ -275,7 +275,7 @@ impl Source for MemorySource {
                 .map(|slice| self.slice(slice).unwrap_or_default().len() as u64)
                 .sum(),
             bytes: slices.iter().map(|slice| self.bytes(slice)).sum(),
-            work: Work::Rows(slices),
+            work: Work::Rows(slices.into()),
         });
         Ok(Plan {
             start: Lsn::default(),
