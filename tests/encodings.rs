@@ -2,7 +2,7 @@
 //! `docs/encodings.md`.
 
 use crate::support::oracle::assert_migrated;
-use crate::support::{Cluster, Output, Pair};
+use crate::support::{Cluster, Output, Pair, pg};
 
 /// Creates a database of this encoding, and runs SQL in it, which is read as `client`.
 fn database(cluster: &Cluster, db: &str, encoding: &str, client: &str, sql: &str) {
@@ -185,4 +185,85 @@ fn single_bytes_beyond_ascii_survive_where_only_text_is_possible() {
     pair.pghaul("d", &["migrate"]).run().expect(0);
     let values = "SELECT id, c::int, many[1]::int, array_length(many, 1), k, w FROM t ORDER BY id";
     assert_eq!(pair.target.psql("d", values), pair.source.psql("d", values));
+}
+
+/// A locale whose amounts have no digits after the point, as in Japan.
+const WHOLE_AMOUNTS: &str = "comment_char %
+escape_char /
+LC_MONETARY
+int_curr_symbol \"JPY \"
+currency_symbol \"Y\"
+mon_decimal_point \".\"
+mon_thousands_sep \",\"
+mon_grouping 3
+positive_sign \"\"
+negative_sign \"-\"
+int_frac_digits 0
+frac_digits 0
+p_cs_precedes 1
+p_sep_by_space 0
+n_cs_precedes 1
+n_sep_by_space 0
+p_sign_posn 4
+n_sign_posn 4
+END LC_MONETARY
+";
+
+/// Money is a number of the smallest unit; where its digits are cut is a setting of the reader.
+#[test]
+fn money_arrives_whatever_its_locale() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = folder.path().join("yy_YY");
+    let definition = folder.path().join("yen");
+    std::fs::write(&definition, WHOLE_AMOUNTS).expect("a file");
+    // It warns of all the categories that are not defined.
+    let compiled = std::process::Command::new("localedef")
+        .args(["--no-archive", "--force", "-i"])
+        .args([&definition, &place])
+        .output()
+        .expect("localedef starts: it is in the package libc-bin");
+    assert!(place.join("LC_MONETARY").exists(), "{compiled:?}");
+    let mut open = std::process::Command::new("chmod");
+    pg::run(open.args(["-R", "a+rX"]).arg(folder.path())).unwrap_or_else(|error| panic!("{error}"));
+    let path = folder.path().to_str().expect("a path in UTF-8");
+    let yen = || {
+        Cluster::builder()
+            .env("LOCPATH", path)
+            .conf("lc_monetary", "yy_YY")
+            .start()
+    };
+    for (source, target) in [(yen(), Cluster::start()), (Cluster::start(), yen())] {
+        let pair = Pair { source, target };
+        pair.source.create_db("d");
+        pair.source.psql(
+            "d",
+            "SET lc_monetary = 'C'; CREATE TABLE t (id int PRIMARY KEY, m money, many money[]);
+             INSERT INTO t SELECT n, m, ARRAY[m, NULL, m]
+               FROM unnest(ARRAY['-92233720368547758.08', '92233720368547758.07', '0', '12.34',
+                                 '-0.01', NULL]::money[]) WITH ORDINALITY AS v (m, n);
+             CREATE TABLE defaults (id int, m money DEFAULT '12.34', CHECK (m > '0.05'::money))",
+        );
+        let shown =
+            [&pair.source, &pair.target].map(|it| it.psql("postgres", "SELECT 1234::money"));
+        assert_ne!(shown[0], shown[1]);
+        for format in ["binary", "text"] {
+            let args = [
+                "migrate",
+                "--overwrite",
+                "--verify",
+                "--copy-format",
+                format,
+            ];
+            pair.pghaul("d", &args).run().expect(0);
+            let sent = "INSERT INTO defaults (id) VALUES (1);
+                SELECT encode(cash_send(m), 'hex'), encode(array_send(many), 'hex') FROM t ORDER BY id;
+                SELECT encode(cash_send(m), 'hex') FROM defaults; DELETE FROM defaults";
+            assert_eq!(
+                pair.target.psql("d", sent),
+                pair.source.psql("d", sent),
+                "{format}"
+            );
+            pair.pghaul("d", &["verify"]).run().expect(0);
+        }
+    }
 }

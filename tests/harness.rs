@@ -33,6 +33,27 @@ fn a_cluster_starts_crashes_recovers_and_goes() {
     assert!(!folder.exists());
 }
 
+/// Killed, a test removes nothing; the next one does.
+#[test]
+fn folders_of_dead_processes_go_when_a_cluster_starts() {
+    let mut process = std::process::Command::new("true").spawn().expect("true");
+    process.wait().expect("its end");
+    let (dead, alive) = (process.id(), std::process::id());
+    let folder = |name: String| {
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir(&folder).expect("a folder");
+        folder
+    };
+    let dead = [format!("pghaul-{dead}-9"), format!("pghaul-home-{dead}-x")].map(folder);
+    let alive = folder(format!("pghaul-home-{alive}-x"));
+    drop(Cluster::start());
+    assert!(alive.exists());
+    std::fs::remove_dir(alive).expect("it is empty");
+    for folder in dead {
+        assert!(!folder.exists(), "{}", folder.display());
+    }
+}
+
 #[test]
 fn a_cluster_differs_as_told() {
     let cluster = Cluster::builder()

@@ -276,3 +276,60 @@ fn from_a_reader_of_11_to_an_administrator_of_13() {
         assert!(names(&omissions).contains(expected), "{omissions:#?}");
     }
 }
+
+/// A role that reads everything but what rows' policies and large objects keep from it; and a
+/// target that makes whoever creates a role a member of it at once.
+#[test]
+fn from_a_reader_of_all_data_to_a_creator_of_roles_that_joins_them() {
+    let target = Cluster::builder()
+        .version(16)
+        .conf("createrole_self_grant", "set, inherit")
+        .start();
+    let pair = managed(Cluster::start(), target);
+    pair.source
+        .psql("shop", "CREATE ROLE auditor LOGIN IN ROLE pg_read_all_data; GRANT CONNECT ON DATABASE shop TO auditor");
+    let call = |args: &[&str]| {
+        let source = by(&pair.source.dsn("shop"), "auditor");
+        pghaul(&pair, args).source(&source)
+    };
+    // Tables with policies, by name.
+    let policies = "SELECT oid::regclass FROM pg_class WHERE relrowsecurity ORDER BY 1";
+    let policies = pair.source.psql("shop", policies);
+    assert!(!policies.is_empty());
+    for verb in ["validate", "migrate"] {
+        let refused = call(&[verb]).run().expect(1);
+        let told = refused.stdout + &refused.stderr;
+        assert!(told.contains("613100"), "{told}");
+        for table in policies.lines() {
+            assert!(told.contains(table), "{table}: {told}");
+        }
+        // Sequences are data, large objects are not.
+        assert!(told.contains("large object 4000001"), "{told}");
+        assert!(!told.contains("sequence shop."), "{told}");
+    }
+    let refused = call(&["migrate", "--skip-validation"]).run().expect(1);
+    let table = policies.lines().next().expect("a table");
+    assert!(refused.stderr.contains(table), "{}", refused.stderr);
+
+    pair.source.psql(
+        "shop",
+        "ALTER ROLE auditor BYPASSRLS;
+         SELECT format('GRANT SELECT ON LARGE OBJECT %s TO auditor', oid) FROM pg_largeobject_metadata
+         \\gexec",
+    );
+    let json = ["--output", "json"];
+    let output = call(&[&["migrate"], &json[..]].concat()).run().expect(0);
+    let omissions = omissions(&output);
+    // Whoever reads everything reads the passwords, and no options of user mappings.
+    let names = names(&omissions);
+    assert!(
+        !names.iter().any(|name| name.starts_with("password of")),
+        "{names:#?}"
+    );
+    let options = "options of USER MAPPING shop_app SERVER warehouse";
+    assert!(names.contains(options), "{names:#?}");
+    assert_progress(&pair.target, "shop");
+    assert_no_leftovers(&pair.target, "shop");
+    assert_made_up(&pair, &omissions, &HIDDEN);
+    call(&["cleanup"]).run().expect(0);
+}

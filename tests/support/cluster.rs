@@ -485,9 +485,9 @@ fn sweep() {
     for entry in fs::read_dir(parent()).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let owner = name.to_str().and_then(|name| {
-            let (pid, number) = name.strip_prefix("pghaul-")?.split_once('-')?;
-            number.parse::<u32>().ok()?;
-            pid.parse::<u32>().ok()
+            let name = name.strip_prefix("pghaul-")?;
+            let name = name.strip_prefix("home-").unwrap_or(name);
+            name.split_once('-')?.0.parse::<u32>().ok()
         });
         let server = fs::read_to_string(entry.path().join("data/postmaster.pid"))
             .ok()

@@ -79,7 +79,7 @@ impl Pghaul {
     /// Starts it. It dies with the calling thread.
     pub(crate) fn spawn(self) -> Running {
         let home = tempfile::Builder::new()
-            .prefix("pghaul-home-")
+            .prefix(&format!("pghaul-home-{}-", std::process::id()))
             .tempdir()
             .expect("a folder");
         let file = |name| fs::File::create(home.path().join(name)).expect("a file");

@@ -245,11 +245,13 @@ impl PgSource {
                 // pg_dump writes literals as its session reads them, and those who restore them
                 // read them as the standard has it. A pooler may refuse options, so none are
                 // given where none are needed.
-                let info = if self.server.standard_strings {
-                    self.info.clone()
-                } else {
-                    self.info.with_option("standard_conforming_strings", "on")
-                };
+                let mut info = self.info.clone();
+                if !self.server.standard_strings {
+                    info = info.with_option("standard_conforming_strings", "on");
+                }
+                if self.server.local_money {
+                    info = info.with_option("lc_monetary", "C");
+                }
                 let (id, wait) = (snapshot.id(), self.config.lock_wait);
                 let refreshes = self.refreshes(&snapshot).await?;
                 let selection = &self.config.selection;

@@ -24,6 +24,9 @@ pub struct Probe {
     pub encoding: String,
     /// Whether sessions begin with `standard_conforming_strings` on.
     pub standard_strings: bool,
+    /// Whether sessions begin with a locale that writes money in its own way, and the schema may
+    /// have amounts in it.
+    pub local_money: bool,
 }
 
 impl Probe {
@@ -52,7 +55,15 @@ pub(crate) async fn ask(client: &Client) -> Result<Probe> {
                     pg_catalog.pg_encoding_to_char(d.encoding), \
                     pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'), \
                     (1e6 * pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()))::int8, \
-                    pg_catalog.current_setting('standard_conforming_strings') = 'on' \
+                    pg_catalog.current_setting('standard_conforming_strings') = 'on', \
+                    pg_catalog.current_setting('lc_monetary') NOT IN ('C', 'POSIX') AND ( \
+                      EXISTS (SELECT FROM pg_catalog.pg_attribute a \
+                               WHERE a.attrelid >= 16384 AND a.atttypid IN (790, 791)) OR \
+                      EXISTS (SELECT FROM pg_catalog.pg_type t \
+                               WHERE t.oid >= 16384 AND t.typbasetype IN (790, 791)) OR \
+                      EXISTS (SELECT FROM pg_catalog.pg_proc p \
+                               WHERE p.oid >= 16384 AND ('790' = ANY (p.proargtypes) \
+                                                         OR '791' = ANY (p.proargtypes)))) \
                FROM pg_catalog.pg_database d \
               WHERE d.datname = pg_catalog.current_database()",
             &[],
@@ -75,5 +86,6 @@ pub(crate) async fn ask(client: &Client) -> Result<Probe> {
         in_recovery: field(&row, 3)?,
         encoding: field(&row, 4)?,
         standard_strings: field(&row, 7)?,
+        local_money: field(&row, 8)?,
     })
 }

@@ -18,15 +18,18 @@ use crate::session::failed;
 use crate::setting::assignment;
 use crate::steps::Steps;
 
-/// Beginnings of names that PostgreSQL and managed services keep for themselves.
-const RESERVED: [&str; 7] = [
-    "pg_",
-    "rds",
-    "cloudsql",
-    "alloydb",
-    "azure_",
+/// Beginnings of names that PostgreSQL and managed services keep for themselves; docs/managed.md
+/// says where that is documented.
+const RESERVED: [&str; 5] = ["pg_", "rds_", "cloudsql", "alloydb", "databricks_"];
+
+/// Such names that have no beginning in common.
+const RESERVED_NAMES: [&str; 6] = [
+    "azure_pg_admin",
+    "azure_superuser",
     "azuresu",
-    "databricks_",
+    "rdsadmin",
+    "rdsrepladmin",
+    "rdstopmgr",
 ];
 
 /// How the step begins that made the loading role a member of another.
@@ -395,7 +398,7 @@ fn join(names: &BTreeSet<&str>) -> String {
 
 /// Whether a name belongs to the server or to a managed service.
 pub(crate) fn is_reserved(name: &str) -> bool {
-    RESERVED.iter().any(|beginning| name.starts_with(beginning))
+    RESERVED_NAMES.contains(&name) || RESERVED.iter().any(|beginning| name.starts_with(beginning))
 }
 
 /// Whether the server said no because of who asks, or to what is asked for.
@@ -656,6 +659,8 @@ mod tests {
             .iter()
             .all(|name| is_reserved(name))
         );
-        assert!(!is_reserved("postgres"));
+        for name in ["postgres", "rdsapp", "azure_reader", "supabase_admin"] {
+            assert!(!is_reserved(name), "{name}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -16,6 +16,7 @@ use pghaul_wire::{Conninfo, Environment};
 pub(crate) struct Server {
     folder: PathBuf,
     bindir: PathBuf,
+    _guard: Child,
 }
 
 /// The server's port, part of its socket's name only: it does not listen on TCP.
@@ -33,6 +34,7 @@ impl Server {
         let bindir = bindir();
         let folder = PathBuf::from(format!("/tmp/pghaul-load-{}", std::process::id()));
         fs::create_dir(&folder).expect("a new folder");
+        let guard = guard(&folder);
         if is_root() {
             run(Command::new("chown").arg("postgres:").arg(&folder), "");
         }
@@ -73,7 +75,11 @@ impl Server {
                 .expect("setpriv starts: it is in util-linux");
             drop(server.wait());
         });
-        let server = Server { folder, bindir };
+        let server = Server {
+            folder,
+            bindir,
+            _guard: guard,
+        };
         for _ in 0..600 {
             let mut command = server.client("pg_isready", "postgres");
             if command
@@ -227,7 +233,21 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").expect("/proc is mounted").uid() == 0
 }
 
-/// Removes the folders of test processes that are gone.
+/// Removes the folder once this process has ended, however that was. In a session of its own it
+/// outlives a signal to the whole group of processes.
+fn guard(folder: &Path) -> Child {
+    let script = "read -r _; for _ in 1 2 3 4 5; do sleep 1; rm -rf \"$0\" && exit; done";
+    Command::new("setsid")
+        .args(["sh", "-c", script])
+        .arg(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("setsid starts: it is in util-linux")
+}
+
+/// Removes the folders of test processes that are gone, guards included.
 fn sweep() {
     for entry in fs::read_dir("/tmp").into_iter().flatten().flatten() {
         let name = entry.file_name();

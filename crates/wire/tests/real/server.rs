@@ -358,16 +358,17 @@ fn base() -> &'static Path {
     static BASE: OnceLock<(PathBuf, Child)> = OnceLock::new();
     &BASE
         .get_or_init(|| {
-            let folder = tempfile::Builder::new()
-                .prefix("pghaul-wire")
-                .tempdir()
-                .unwrap()
-                .keep();
+            sweep();
+            let name = format!("{PREFIX}{}", std::process::id());
+            let folder = std::env::temp_dir().join(name);
+            std::fs::create_dir(&folder).unwrap();
             if is_root() {
                 run(Command::new("chown").arg("postgres:postgres").arg(&folder));
             }
-            let guard = Command::new("sh")
-                .args(["-c", "read -r _; sleep 2; rm -rf \"$0\""])
+            // In a session of its own it outlives a signal to the whole group of processes.
+            let script = "read -r _; for _ in 1 2 3 4 5; do sleep 1; rm -rf \"$0\" && exit; done";
+            let guard = Command::new("setsid")
+                .args(["sh", "-c", script])
                 .arg(&folder)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::null())
@@ -377,6 +378,23 @@ fn base() -> &'static Path {
             (folder, guard)
         })
         .0
+}
+
+/// How the folders of test processes begin; the rest is the process.
+const PREFIX: &str = "pghaul-wire-";
+
+/// Removes the folders of test processes that are gone, guards included.
+fn sweep() {
+    let entries = std::fs::read_dir(std::env::temp_dir())
+        .into_iter()
+        .flatten();
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            drop(std::fs::remove_dir_all(entry.path()));
+        }
+    }
 }
 
 /// A scratch folder that this user alone can read.
