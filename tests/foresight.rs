@@ -76,7 +76,7 @@ INSERT INTO pg_shseclabel VALUES ('app'::regrole, 'pg_authid'::regclass, 'nobody
 /// A source that will lose something of every kind.
 fn lossy() -> Pair {
     let pair = Pair::start();
-    crate::objects::tablespaces(&pair.source, &["away", "apart"]);
+    crate::server::tablespaces(&pair.source, &["away", "apart"]);
     let create = "CREATE DATABASE d TEMPLATE template0 TABLESPACE away";
     pair.source.psql("postgres", create);
     pair.source.psql("d", LOSSY);

@@ -15,6 +15,7 @@ mod many_tables;
 mod migrate;
 mod objects;
 mod selection;
+mod server;
 mod support;
 mod trace;
 mod validate;

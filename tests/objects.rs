@@ -1,166 +1,12 @@
-//! Kinds of objects that need more than a statement: tablespaces, extensions, what rows break.
+//! Kinds of objects that need more than a statement: extensions, constraints that rows break,
+//! indexes, labels; and whether the fixture has every kind.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 
 use crate::faults::wait_until;
 use crate::support::oracle::assert_migrated;
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::{Cluster, Output, Pair, pg};
-
-/// A folder for a tablespace, within the cluster's own, which is removed with it.
-fn folder(cluster: &Cluster, name: &str) -> PathBuf {
-    let folder = cluster.socket_dir().join(name);
-    fs::create_dir(&folder).expect("a folder");
-    if pg::is_root() {
-        let mut command = Command::new("chown");
-        pg::run(command.arg("postgres:").arg(&folder)).unwrap_or_else(|error| panic!("{error}"));
-    }
-    folder
-}
-
-pub(crate) fn tablespaces(cluster: &Cluster, names: &[&str]) {
-    for name in names {
-        let location = folder(cluster, &name.replace(' ', "_"));
-        let location = location.display();
-        cluster.psql(
-            "postgres",
-            &format!("CREATE TABLESPACE \"{name}\" LOCATION '{location}'"),
-        );
-    }
-}
-
-/// The tablespace of everything that has one, the database included.
-const PLACES: &str = "
-SELECT c.relname, t.spcname FROM pg_class AS c JOIN pg_tablespace AS t ON t.oid = c.reltablespace
-WHERE c.relnamespace = 'public'::regnamespace
-UNION ALL SELECT 'database', t.spcname FROM pg_database AS d JOIN pg_tablespace AS t ON t.oid = d.dattablespace
-WHERE d.datname = current_database() ORDER BY 1";
-
-const PLACED: &str = "
-CREATE TABLE plain (id int PRIMARY KEY USING INDEX TABLESPACE quick, n int, filler text) TABLESPACE \"Slow one\";
-CREATE INDEX plain_n ON plain (n) TABLESPACE quick;
-CREATE INDEX plain_home ON plain (filler);
-ALTER TABLE plain ADD CONSTRAINT plain_once EXCLUDE (id WITH =) USING INDEX TABLESPACE \"Slow one\";
-CREATE TABLE large (id int PRIMARY KEY USING INDEX TABLESPACE quick, filler text);
-CREATE TABLE parent (id int, at date) PARTITION BY RANGE (at) TABLESPACE quick;
-CREATE TABLE parent_1 PARTITION OF parent FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
-CREATE TABLE parent_2 PARTITION OF parent DEFAULT TABLESPACE \"Slow one\";
-CREATE INDEX parent_id ON parent (id) TABLESPACE \"Slow one\";
-CREATE MATERIALIZED VIEW seen TABLESPACE quick AS SELECT count(*) FROM plain;
-INSERT INTO plain SELECT i, i, 'row ' || i FROM generate_series(1, 100) i;
-INSERT INTO large SELECT i, repeat('x', 100) FROM generate_series(1, 20000) i;
-INSERT INTO parent SELECT i, date '2024-06-01' + i FROM generate_series(1, 400) i;
-REFRESH MATERIALIZED VIEW seen;";
-
-/// Tablespaces by setting.
-const SETTINGS: &str = "
-CREATE ROLE placed; ALTER ROLE placed SET default_tablespace = 'Slow one';
-ALTER DATABASE d SET temp_tablespaces = 'Slow one', quick";
-
-/// What is set.
-const SET: &str = "SELECT unnest(setconfig) FROM pg_db_role_setting ORDER BY 1";
-
-#[test]
-fn tablespaces_are_kept_mapped_or_said_to_be_missing() {
-    let pair = Pair::start();
-    tablespaces(&pair.source, &["quick", "Slow one", "home"]);
-    pair.source.psql(
-        "postgres",
-        "CREATE DATABASE d TEMPLATE template0 TABLESPACE home",
-    );
-    pair.source.psql("d", PLACED);
-    pair.source.psql("d", SETTINGS);
-    let places = pair.source.psql("d", PLACES);
-
-    // The target has none of them.
-    let lacking = pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
-    for name in ["quick", "Slow one", "home"] {
-        let line = |line: &str| line.contains("tablespace") && line.contains(&format!("{name:?}"));
-        let told = lacking.stdout.lines().chain(lacking.stderr.lines());
-        assert!(told.into_iter().any(line), "{name}: {lacking:?}");
-    }
-    let named = |output: &Output, name: &str| {
-        let mut lines = output.stdout.lines().chain(output.stderr.lines());
-        lines.any(|line| line.contains(name) && line.contains("no such tablespace"))
-    };
-    for setting in [
-        "setting default_tablespace of role \"placed\"",
-        "setting temp_tablespaces of the database",
-    ] {
-        assert!(named(&lacking, setting), "{setting}: {lacking:?}");
-    }
-    assert_eq!(pair.target.psql("d", SET), "");
-    pair.target.psql("postgres", "DROP ROLE placed");
-    assert_eq!(pair.target.psql("d", PLACES), "database|pg_default");
-
-    // One is there under its name, the others under other names.
-    tablespaces(&pair.target, &["quick", "Nine lives", "house"]);
-    let map = [
-        "--tablespace-map",
-        "Slow one=Nine lives",
-        "--tablespace-map",
-        "home=house",
-    ];
-    let args = [&["migrate", "--verify", "--overwrite"][..], &map].concat();
-    pair.pghaul("d", &args).run().expect(0);
-    let expected = places
-        .replace("Slow one", "Nine lives")
-        .replace("home", "house");
-    // The name of an index is no tablespace's.
-    let expected = expected.replace("plain_house", "plain_home");
-    assert_eq!(pair.target.psql("d", PLACES), expected);
-    assert_eq!(
-        pair.target.psql("d", SET),
-        "default_tablespace=Nine lives\ntemp_tablespaces=\"Nine lives\", quick"
-    );
-
-    // A database that exists is not moved, which is said.
-    pair.target.psql(
-        "postgres",
-        "DROP DATABASE d; CREATE DATABASE d TEMPLATE template0",
-    );
-    let args = [&["migrate", "--verify"][..], &map].concat();
-    let stayed = pair.pghaul("d", &args).run().expect(0);
-    let told = format!("{}{}", stayed.stdout, stayed.stderr);
-    assert!(
-        told.contains("ALTER DATABASE \"d\" SET TABLESPACE \"house\""),
-        "{told}"
-    );
-    let expected = expected.replace("database|house", "database|pg_default");
-    assert_eq!(pair.target.psql("d", PLACES), expected);
-
-    // All under their own names: then even the oracle sees no difference.
-    pair.target.psql("postgres", "DROP ROLE placed");
-    tablespaces(&pair.target, &["Slow one", "home"]);
-    pair.pghaul("d", &["migrate", "--verify", "--overwrite"])
-        .run()
-        .expect(0);
-    assert_migrated(&pair.source, "d", &pair.target, "d");
-}
-
-#[test]
-fn a_tablespace_map_that_cannot_be_followed_is_refused() {
-    let pair = Pair::start();
-    pair.source.create_db("d");
-    for (map, reason) in [
-        (
-            "pg_default=nowhere",
-            "the target has no tablespace \"nowhere\"",
-        ),
-        (
-            "unused=pg_default",
-            "nothing of the source database is in the tablespace \"unused\"",
-        ),
-        ("nonsense", "write two names with = between them"),
-    ] {
-        let args = ["migrate", "--skip-validation", "--tablespace-map", map];
-        let refused = pair.pghaul("d", &args).run().expect(2);
-        assert!(refused.stderr.contains(reason), "{map}: {}", refused.stderr);
-    }
-    assert_eq!(pair.target.databases(), ["postgres"]);
-}
+use crate::support::{Cluster, Pair, fixture, pg};
 
 #[test]
 fn foreign_keys_that_rows_break_are_kept_unchecked_and_named() {
@@ -502,4 +348,47 @@ fn security_labels_without_a_provider_are_named() {
         assert!(told, "{expected}: {}\n{}", output.stdout, output.stderr);
     }
     pair.pghaul("d", &["validate", "--strict"]).run().expect(1);
+}
+
+/// Catalogs of labels, for which there is no provider, and of what is no object of its own.
+const NO_OBJECTS: [&str; 4] = [
+    "pg_init_privs",
+    "pg_seclabel",
+    "pg_shseclabel",
+    "pg_subscription_rel",
+];
+
+/// A kind that is not in the fixture would be proven by nothing.
+#[test]
+fn the_fixture_has_every_kind_of_object_that_the_newest_version_knows() {
+    let cluster = Cluster::builder().version(18).start();
+    cluster.create_db("empty");
+    fixture::ages(&cluster, "ages");
+    let catalogs = "SELECT relname FROM pg_class
+        WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind = 'r' ORDER BY 1";
+    for catalog in cluster.psql("ages", catalogs).lines() {
+        let count = format!("SELECT count(*) FROM pg_catalog.{catalog}");
+        let count = |db| cluster.psql(db, &count).parse::<u64>().expect("a number");
+        let shared = "SELECT relisshared FROM pg_class WHERE oid = 'pg_catalog.";
+        let shared = cluster.psql("ages", &format!("{shared}{catalog}'::regclass")) == "t";
+        let holds = count("ages") > if shared { 0 } else { count("empty") };
+        assert!(
+            holds || NO_OBJECTS.contains(&catalog),
+            "nothing in {catalog}"
+        );
+    }
+    // Every kind that COMMENT knows.
+    let described = "SELECT string_agg(DISTINCT (pg_identify_object(classoid, objoid, objsubid)).type, ', ')
+        FROM (SELECT classoid, objoid, objsubid FROM pg_description WHERE objoid >= 16384
+              UNION ALL SELECT classoid, objoid, 0 FROM pg_shdescription WHERE objoid >= 16384) AS d";
+    assert_eq!(
+        cluster.psql("ages", described),
+        "access method, aggregate, cast, collation, composite type column, conversion, database, \
+         domain constraint, event trigger, extension, foreign table, foreign table column, \
+         foreign-data wrapper, function, index, language, large object, materialized view, \
+         materialized view column, operator, operator class, operator family, policy, procedure, \
+         publication, role, rule, schema, sequence, server, statistics object, subscription, table, \
+         table column, table constraint, text search configuration, text search dictionary, \
+         text search parser, text search template, transform, trigger, type, view, view column"
+    );
 }

@@ -276,6 +276,36 @@ fn exclusion_constraints_of_partitioned_tables() {
     assert_migrated(&pair.source, "d", &pair.target, "d");
 }
 
+/// It loses that of keys over time as well.
+#[test]
+fn temporal_keys_of_partitioned_tables() {
+    let pair = Pair::of_versions(18, 18);
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE EXTENSION btree_gist; CREATE SCHEMA \"it's. s\"; SET search_path = \"it's. s\", public;
+         CREATE TABLE stays (room int, during daterange, code int,
+           CONSTRAINT \"a PRIMARY KEY (\" PRIMARY KEY (room, during WITHOUT OVERLAPS),
+           CONSTRAINT by_code UNIQUE (room, code, during WITHOUT OVERLAPS) DEFERRABLE)
+           PARTITION BY LIST (room);
+         CREATE TABLE one PARTITION OF stays FOR VALUES IN (1);
+         ALTER TABLE one RENAME CONSTRAINT one_pkey TO \"its own name\";
+         CREATE TABLE others PARTITION OF stays DEFAULT PARTITION BY RANGE (room);
+         CREATE TABLE further PARTITION OF others DEFAULT;
+         COMMENT ON CONSTRAINT \"its own name\" ON one IS 'renamed';
+         ALTER TABLE one CLUSTER ON \"its own name\";
+         INSERT INTO stays SELECT n % 3, daterange(date '2024-01-01' + n, date '2024-01-02' + n), n
+           FROM generate_series(1, 300) n;
+         CREATE TABLE plain (a int, b int, PRIMARY KEY (a, b), UNIQUE (b, a)) PARTITION BY LIST (a);
+         CREATE TABLE plain_rest PARTITION OF plain DEFAULT;
+         CREATE TABLE meals (room int, during daterange, CONSTRAINT \"while there\"
+           FOREIGN KEY (room, PERIOD during) REFERENCES stays (room, PERIOD during));
+         INSERT INTO meals SELECT room, during FROM stays WHERE code < 50;",
+    );
+    pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
+    assert_migrated(&pair.source, "d", &pair.target, "d");
+}
+
 #[test]
 fn encodings_of_an_old_source() {
     let pair = Pair::of_versions(10, 18);

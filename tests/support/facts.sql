@@ -93,6 +93,12 @@ WHERE n.nspname <> :'skip'
   AND (:oldest = :newest OR NOT t.tgisinternal AND NOT c.relispartition)
 GROUP BY n.nspname, c.relname;
 
+-- Keys whose triggers somebody has disabled or bound to one side of replication.
+SELECT format('triggers of key %s on %s: %s', k.conname, t.tgrelid::regclass, json_agg(DISTINCT t.tgenabled))
+FROM pg_trigger AS t JOIN pg_constraint AS k ON k.oid = t.tgconstraint
+WHERE t.tgisinternal AND t.tgenabled <> 'O' AND k.contype <> 't'
+GROUP BY k.conname, t.tgrelid;
+
 SELECT format('event trigger %s: %s', to_json(evtname), json_build_array(evtevent, evtenabled))
 FROM pg_event_trigger;
 
@@ -122,14 +128,14 @@ SELECT format('role %s: %s', to_json(rolname),
   || jsonb_build_object('comment', shobj_description(r.oid, 'pg_authid')))
 FROM pg_authid AS r WHERE rolname !~ '^pg_';
 
--- Before PostgreSQL 16 memberships were inherited as the member said, could always be assumed, and
--- who had granted them did not matter.
+-- Before PostgreSQL 16 memberships were inherited as the member said and could always be assumed;
+-- who had granted them did not matter, so that a newer server does not take it over.
 SELECT format('membership of %s in %s: %s',
   to_json(pg_get_userbyid(m.member)), to_json(pg_get_userbyid(m.roleid)), jsonb_build_object(
     'admin', m.admin_option,
     'inherit', coalesce(j->>'inherit_option', u.rolinherit::text),
     'set', coalesce(j->>'set_option', 'true'),
-    'grantor', CASE WHEN :oldest >= 16 THEN pg_get_userbyid(m.grantor) END))
+    'grantor', CASE WHEN :oldest >= 16 OR :newest < 16 THEN pg_get_userbyid(m.grantor) END))
 FROM pg_auth_members AS m JOIN pg_authid AS u ON u.oid = m.member, to_jsonb(m) AS j
 WHERE u.rolname !~ '^pg_';
 
@@ -141,11 +147,69 @@ SELECT format('parameter %s: %s', to_json(parname),
 FROM pg_parameter_acl;
 \endif
 
-SELECT format('extension %s: %s', to_json(extname), extversion) FROM pg_extension
-WHERE :oldest = :newest;
+-- What everything is for. Members of extensions have the comments of their version. Which words
+-- are quoted, and how a transform is named, differ from version to version.
+SELECT format('comment on %s %s: %s', i.type,
+  CASE WHEN :oldest = :newest THEN i.identity ELSE regexp_replace(i.identity, '"|pg_catalog[.]| on(?= language )', '', 'g') END,
+  to_json(d.description))
+FROM pg_description AS d, pg_identify_object(d.classoid, d.objoid, d.objsubid) AS i
+WHERE (d.objoid >= 16384 OR d.classoid = 'pg_extension'::regclass OR i.identity = 'public')
+  AND i.schema IS DISTINCT FROM :'skip' AND i.identity <> :'skip'
+  AND (:oldest = :newest OR NOT EXISTS (SELECT FROM pg_depend AS m
+    WHERE m.classid = d.classoid AND m.objid = d.objoid AND m.deptype = 'e'));
 
-SELECT format('setting of %s: %s', json_build_array(
-  CASE WHEN s.setdatabase = 0 THEN 'every database' ELSE 'this database' END,
-  CASE WHEN s.setrole <> 0 THEN pg_get_userbyid(s.setrole) END), to_json(setting))
-FROM pg_db_role_setting AS s, unnest(s.setconfig) AS setting
-WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()));
+-- Who may do what, by whom and whether to be handed on; what nobody has changed is the default.
+-- Of what belongs to the server, only what was changed since it was made, if that is known. The
+-- right to maintain came with PostgreSQL 17, multiranges with 14.
+SELECT format('privileges on %s %s of %s: %s', i.type,
+  CASE WHEN :oldest = :newest THEN i.identity ELSE replace(i.identity, '"', '') END, pg_get_userbyid(o.owner), (
+    SELECT json_agg(json_build_array(pg_get_userbyid(nullif(x.grantee, 0)), x.privilege_type, x.is_grantable,
+        pg_get_userbyid(x.grantor)) ORDER BY x.grantee <> 0, pg_get_userbyid(x.grantee), x.privilege_type,
+        pg_get_userbyid(x.grantor), x.is_grantable)
+    FROM aclexplode(coalesce(o.acl, acldefault(o.kind, o.owner))) AS x
+    WHERE :oldest >= 17 OR :newest < 17 OR x.privilege_type <> 'MAINTAIN'))
+FROM (
+  SELECT 'pg_class'::regclass, oid, 0, relowner, relacl, (CASE relkind WHEN 'S' THEN 's' ELSE 'r' END)::"char"
+  FROM pg_class WHERE relkind NOT IN ('i', 'I', 't', 'c')
+  UNION ALL SELECT 'pg_class'::regclass, c.oid, a.attnum, c.relowner, a.attacl, 'c'
+  FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid WHERE a.attacl IS NOT NULL
+  UNION ALL SELECT 'pg_proc'::regclass, p.oid, 0, p.proowner, p.proacl, 'f' FROM pg_proc AS p
+  WHERE :oldest >= 14 OR NOT EXISTS (SELECT FROM pg_depend AS d JOIN pg_type AS t ON t.oid = d.refobjid
+    WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'i' AND t.typtype = 'm')
+    AND NOT EXISTS (SELECT FROM pg_type AS t WHERE t.oid = p.prorettype AND t.typtype = 'm')
+  UNION ALL SELECT 'pg_type'::regclass, t.oid, 0, t.typowner, t.typacl, 'T' FROM pg_type AS t
+  WHERE NOT EXISTS (SELECT FROM pg_type AS e WHERE e.typarray = t.oid)
+    AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.typrelid AND c.relkind <> 'c')
+    AND (:oldest >= 14 OR t.typtype <> 'm')
+  UNION ALL SELECT 'pg_namespace'::regclass, oid, 0, nspowner, nspacl, 'n' FROM pg_namespace
+  UNION ALL SELECT 'pg_language'::regclass, oid, 0, lanowner, lanacl, 'l' FROM pg_language
+  UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid, 0, fdwowner, fdwacl, 'F' FROM pg_foreign_data_wrapper
+  UNION ALL SELECT 'pg_foreign_server'::regclass, oid, 0, srvowner, srvacl, 'S' FROM pg_foreign_server
+) AS o (class, oid, sub, owner, acl, kind)
+LEFT JOIN pg_init_privs AS p ON p.classoid = o.class AND p.objoid = o.oid AND p.objsubid = o.sub,
+  pg_identify_object(o.class, o.oid, o.sub) AS i
+WHERE i.schema IS DISTINCT FROM :'skip' AND i.identity <> :'skip' AND coalesce(i.schema, '') !~ '^pg_(toast|temp)'
+  AND i.identity !~ '^pg_(toast|temp)'
+  AND CASE
+    WHEN i.identity = 'public' THEN true
+    WHEN 'information_schema' IN (i.schema, i.identity) THEN :oldest = :newest
+    WHEN o.oid < 16384 OR :oldest <> :newest AND EXISTS (SELECT FROM pg_depend AS m
+        WHERE m.classid = o.class AND m.objid = o.oid AND m.deptype = 'e')
+      THEN ARRAY(SELECT a::text FROM unnest(o.acl) AS a ORDER BY 1)
+        IS DISTINCT FROM ARRAY(SELECT a::text FROM unnest(p.initprivs) AS a ORDER BY 1)
+    ELSE true
+    END;
+
+SELECT format('privileges by default: %s', json_build_array(pg_get_userbyid(d.defaclrole), n.nspname,
+  d.defaclobjtype, ARRAY(SELECT json_build_array(pg_get_userbyid(nullif(x.grantee, 0)), x.privilege_type,
+    x.is_grantable, pg_get_userbyid(x.grantor))::text FROM aclexplode(d.defaclacl) AS x
+    WHERE :oldest >= 17 OR :newest < 17 OR x.privilege_type <> 'MAINTAIN' ORDER BY 1)))
+FROM pg_default_acl AS d LEFT JOIN pg_namespace AS n ON n.oid = d.defaclnamespace;
+
+-- What goes with an extension although it is no part of it, and which column each sequence serves.
+SELECT CASE WHEN :oldest = :newest THEN line ELSE replace(line, '"', '') END
+FROM (SELECT * FROM pg_depend WHERE deptype IN ('x', 'a', 'i') OFFSET 0) AS d,
+  pg_identify_object(d.classid, d.objid, d.objsubid) AS i,
+  pg_identify_object(d.refclassid, d.refobjid, d.refobjsubid) AS r,
+  format('%s %s of %s %s: %s', i.type, i.identity, r.type, r.identity, d.deptype) AS line
+WHERE d.deptype = 'x' OR i.type = 'sequence' AND d.refobjsubid > 0 AND i.schema <> :'skip';

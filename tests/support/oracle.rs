@@ -124,9 +124,15 @@ pub(crate) fn leftovers(cluster: &Cluster, db: &str) -> String {
 fn facts(source: &Cluster, source_db: &str, target: &Cluster, target_db: &str) -> Vec<String> {
     let versions = [source.version(), target.version()];
     let [oldest, newest] = [versions[0].min(versions[1]), versions[0].max(versions[1])];
+    // Attributes change from version to version.
+    let catalogs = if oldest == newest && oldest >= 14 {
+        include_str!("catalogs.sql")
+    } else {
+        ""
+    };
     let read = |cluster: &Cluster, db: &str, skip: &str| {
         let script = format!(
-            "\\set skip '{skip}'\n\\set oldest {oldest}\n\\set newest {newest}\n{}",
+            "\\set skip '{skip}'\n\\set oldest {oldest}\n\\set newest {newest}\n{}{catalogs}",
             include_str!("facts.sql")
         );
         count(
@@ -148,6 +154,34 @@ fn facts(source: &Cluster, source_db: &str, target: &Cluster, target_db: &str) -
     missing
         .map(|(line, _)| format!("- {line}"))
         .chain(surplus.map(|(line, _)| format!("+ {line}")))
+        .chain(extensions(source, source_db, target, target_db))
+        .collect()
+}
+
+/// The extensions whose version is not the source's, or where the target does not offer that one,
+/// the target's default.
+fn extensions(source: &Cluster, source_db: &str, target: &Cluster, target_db: &str) -> Vec<String> {
+    let read = |query: &str| target.psql(target_db, query);
+    let offered = read("SELECT name || ' ' || version FROM pg_available_extension_versions");
+    let defaults = read("SELECT name || ' ' || default_version FROM pg_available_extensions");
+    let installed = "SELECT extname || ' ' || extversion FROM pg_extension";
+    let found = read(installed);
+    let source = source.psql(source_db, installed);
+    let expected = source.lines().map(|line| {
+        let name = line.split(' ').next();
+        let default = defaults
+            .lines()
+            .find(|other| other.split(' ').next() == name);
+        // plpgsql comes with the database.
+        match default {
+            Some(default) if name == Some("plpgsql") => default,
+            Some(default) if !offered.lines().any(|other| other == line) => default,
+            _ => line,
+        }
+    });
+    expected
+        .filter(|line| !found.lines().any(|other| other == *line))
+        .map(|line| format!("- extension {line}"))
         .collect()
 }
 

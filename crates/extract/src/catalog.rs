@@ -14,7 +14,9 @@ pub(crate) mod row_security;
 mod security_labels;
 pub(crate) mod sequences;
 mod subscriptions;
+mod supplements;
 pub(crate) mod tables;
+mod tablespaces;
 pub(crate) mod types;
 
 use std::collections::HashMap;
@@ -82,6 +84,11 @@ impl Inventory {
             },
             database: database::read(client, server).await?,
             child_constraints: constraints::of_children(client, server.version, chosen).await?,
+            supplements: if selection.has_schema() {
+                supplements::read(client, server.version, selection, chosen).await?
+            } else {
+                Vec::new()
+            },
             indexes: indexes::read(client, chosen, &tables).await?,
             sequences: sequences::read(client, chosen).await?,
             large_objects: large_objects.count,
@@ -92,6 +99,7 @@ impl Inventory {
             role_settings,
             parameter_grants: parameters::read(client, server.version).await?,
             extensions: extensions::read(client).await?,
+            tablespaces: tablespaces::read(client).await?,
             populated: materialized_views::populated(client, chosen).await?,
             left_out: if selection.has_schema() {
                 left_out::read(client, server.version, chosen).await?

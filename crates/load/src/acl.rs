@@ -108,7 +108,9 @@ fn privilege(letter: char) -> Option<&'static str> {
 /// What brings `object` (as GRANT names it) to exactly `items`, in their order.
 ///
 /// `owner` is the owner on the source and `standing` the one on the target; they differ where
-/// the source's owner does not exist here. `exists` tells which roles do.
+/// the source's owner does not exist here. `exists` tells which roles do. `assume` is for a session
+/// that acts for the owner without being it or a superuser's: it would grant in the name of any
+/// role that it acts for and that may.
 ///
 /// # Errors
 ///
@@ -118,6 +120,7 @@ pub(crate) fn grants(
     owner: &str,
     standing: &str,
     items: &[Item],
+    assume: bool,
     exists: impl Fn(&str) -> bool,
 ) -> Result<Grants> {
     let mut grants = Grants::default();
@@ -128,6 +131,13 @@ pub(crate) fn grants(
             role.to_owned()
         }
     };
+    let back = match assume {
+        true => format!("SET ROLE {}", quote::ident(standing)),
+        false => "RESET ROLE".to_owned(),
+    };
+    if assume {
+        grants.statements.push(back.clone());
+    }
     for role in ["PUBLIC".to_owned(), quote::ident(standing)] {
         grants
             .statements
@@ -176,8 +186,11 @@ pub(crate) fn grants(
             }
         }
         if foreign {
-            grants.statements.push("RESET ROLE".to_owned());
+            grants.statements.push(back.clone());
         }
+    }
+    if assume {
+        grants.statements.push("RESET ROLE".to_owned());
     }
     Ok(grants)
 }
@@ -210,7 +223,10 @@ mod tests {
     #[test]
     fn grants_follow_the_items() {
         let items = items(&["=c/o", "o=CTc/o", "a=c*T/o", "b=c/a", "gone=c/o"]);
-        let grants = grants("DATABASE \"d\"", "o", "o", &items, |role| role != "gone").unwrap();
+        let grants = grants("DATABASE \"d\"", "o", "o", &items, false, |role| {
+            role != "gone"
+        })
+        .unwrap();
         assert_eq!(
             grants.statements,
             [
@@ -229,9 +245,31 @@ mod tests {
     }
 
     #[test]
+    fn a_session_that_is_not_the_owner_assumes_its_role() {
+        let items = items(&["a=c*/o", "b=c/a"]);
+        let grants = grants("DATABASE d", "o", "o", &items, true, |_| true).unwrap();
+        assert_eq!(
+            grants.statements,
+            [
+                r#"SET ROLE "o""#,
+                "REVOKE ALL ON DATABASE d FROM PUBLIC",
+                r#"REVOKE ALL ON DATABASE d FROM "o""#,
+                r#"GRANT CONNECT ON DATABASE d TO "a" WITH GRANT OPTION"#,
+                r#"SET ROLE "a""#,
+                r#"GRANT CONNECT ON DATABASE d TO "b""#,
+                r#"SET ROLE "o""#,
+                "RESET ROLE",
+            ]
+        );
+    }
+
+    #[test]
     fn a_missing_owner_is_replaced_by_the_standing_one() {
         let items = items(&["o=rw/o", "a=r/o"]);
-        let grants = grants("LARGE OBJECT 5", "o", "me", &items, |role| role != "o").unwrap();
+        let grants = grants("LARGE OBJECT 5", "o", "me", &items, false, |role| {
+            role != "o"
+        })
+        .unwrap();
         assert_eq!(
             grants.statements[2..],
             [

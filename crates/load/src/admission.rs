@@ -47,7 +47,8 @@ impl Admission {
             }
         }
         for entry in archive.entries() {
-            let given = owner::alter(&entry).is_some() && present.may_own(&entry.owner);
+            let given = owner::alter(&entry, present.power.version).is_some()
+                && present.may_own(&entry.owner);
             if !given || owners.get(&entry.schema) == Some(&entry.owner) {
                 continue;
             }

@@ -63,6 +63,13 @@ pub async fn drop_database(conninfo: &Conninfo) -> Result<()> {
     }
     let client = maintenance(conninfo).await?;
     let database = quote::ident(name);
+    // What the source's database is a template for, the target's is no more.
+    let template = format!(
+        "SELECT FROM pg_catalog.pg_database WHERE datname = {} AND datistemplate",
+        quote::literal(name)
+    );
+    let template = client.query_opt(&template, &[]).await.map_err(failed)?;
+    let no_template = template.map(|_| format!("ALTER DATABASE {database} IS_TEMPLATE false"));
     let statements = if version(&client).await? >= 130_000 {
         vec![format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)")]
     } else {
@@ -77,7 +84,7 @@ pub async fn drop_database(conninfo: &Conninfo) -> Result<()> {
             format!("DROP DATABASE {database}"),
         ]
     };
-    for statement in statements {
+    for statement in no_template.into_iter().chain(statements) {
         client.batch_execute(&statement).await.map_err(|error| {
             let error = failed(error).on(subject(conninfo));
             match error.code() {

@@ -126,7 +126,7 @@ pub(crate) const MISSING: &[&str] = &["42501", "42704", "42P01", "42883", "3F000
 const HOLDERS: [&str; 6] = ["SCHEMA", "TABLE", "TYPE", "DOMAIN", "SEQUENCE", "EXTENSION"];
 
 /// May not.
-const FORBIDDEN: &[&str] = &["42501"];
+pub(crate) const FORBIDDEN: &[&str] = &["42501"];
 
 /// May not; no such provider.
 const LABEL: &[&str] = &["42501", "22023", "0A000"];
@@ -168,7 +168,8 @@ impl Unit {
             step: format!("entry {}", entry.id),
             subject: entry.subject(),
             sql,
-            owner: owner::alter(entry).filter(|_| present.may_own(&entry.owner)),
+            owner: owner::alter(entry, present.power.version)
+                .filter(|_| present.may_own(&entry.owner)),
             tablespace: present.tablespace(entry).map(str::to_owned),
             access_method: entry.access_method.clone().filter(|_| !partitioned),
             report: None,

@@ -1,8 +1,8 @@
-//! Exclusion constraints of partitioned tables, which PostgreSQL 17 and 18 create but cannot
-//! attach.
+//! Exclusion constraints and temporal keys of partitioned tables, which PostgreSQL 17 and 18 create
+//! but cannot attach.
 //!
 //! pg_dump gives every partition its own constraint and attaches its index to the parent's, which
-//! the server refuses for exclusion constraints. Added to the whole tree at once, the partitions'
+//! the server refuses for them. Added to the whole tree at once, the partitions'
 //! constraints come attached, under names of the server's choice, which are then set right.
 //!
 //! Source: PostgreSQL's manual, ALTER TABLE, `ADD table_constraint`, and ALTER INDEX, `ATTACH
@@ -64,7 +64,16 @@ const ONLY: &str = "ALTER TABLE ONLY ";
 /// What stands between the parent's index and the partition's.
 const ATTACH: &str = " ATTACH PARTITION ";
 
-/// An exclusion constraint, by names as they stand in statements.
+/// What follows the name of an exclusion constraint.
+const EXCLUDE: &str = " EXCLUDE USING ";
+
+/// What follows the name of a key.
+const KEYS: [&str; 2] = [" PRIMARY KEY (", " UNIQUE ("];
+
+/// What the last column of a key over time has.
+const TEMPORAL: &str = " WITHOUT OVERLAPS)";
+
+/// Such a constraint, by names as they stand in statements.
 struct Exclusion {
     /// The table.
     table: String,
@@ -79,18 +88,14 @@ impl Exclusion {
     fn parse(entry: &Entry) -> Option<Exclusion> {
         let text = entry.definition.trim_start().strip_prefix(ONLY)?;
         let (table, text) = text.split_once("\n    ADD CONSTRAINT ")?;
-        let (name, _) = text.split_once(" EXCLUDE USING ")?;
-        // The name ends there, unless these words are part of it.
-        let quotes = name.matches('"').count();
-        if quotes % 2 != 0 || quotes == 0 && name.contains(' ') {
+        let (name, rest) = text.split_at(outside_quotes(text, ' ')?);
+        let is_key_over_time =
+            KEYS.iter().any(|key| rest.starts_with(key)) && rest.contains(TEMPORAL);
+        if !rest.starts_with(EXCLUDE) && !is_key_over_time {
             return None;
         }
-        // The table's schema, which is the index's too, ends at the first dot outside of quotes.
-        let mut inside = false;
-        let dot = table.find(|c| {
-            inside ^= c == '"';
-            c == '.' && !inside
-        })?;
+        // The table's schema, which is the index's too, ends at the first dot.
+        let dot = outside_quotes(table, '.')?;
         Some(Exclusion {
             table: table.to_owned(),
             name: name.to_owned(),
@@ -122,6 +127,15 @@ END",
     }
 }
 
+/// Where this character first stands outside of quotes.
+fn outside_quotes(text: &str, wanted: char) -> Option<usize> {
+    let mut inside = false;
+    text.find(|c| {
+        inside ^= c == '"';
+        c == wanted && !inside
+    })
+}
+
 /// The name that an identifier in a statement stands for.
 fn unquoted(identifier: &str) -> String {
     let inside = identifier.strip_prefix('"');
@@ -143,6 +157,30 @@ mod tests {
             definition: definition.into(),
             dependencies: dependencies.into(),
             ..Entry::default()
+        }
+    }
+
+    #[test]
+    fn what_the_server_cannot_attach_is_recognised() {
+        let found = |constraint: &str| {
+            let text = format!("ALTER TABLE ONLY \"a.b\".t\n    ADD CONSTRAINT {constraint};\n");
+            Exclusion::parse(&entry(1, "CONSTRAINT", &text, &[])).map(|found| found.index)
+        };
+        for (constraint, expected) in [
+            ("x EXCLUDE USING gist (d WITH =)", Some("\"a.b\".x")),
+            ("x PRIMARY KEY (a, d WITHOUT OVERLAPS)", Some("\"a.b\".x")),
+            (
+                "x UNIQUE (a, d WITHOUT OVERLAPS) DEFERRABLE",
+                Some("\"a.b\".x"),
+            ),
+            (
+                "\"x EXCLUDE USING \"\" \" UNIQUE (a, d WITHOUT OVERLAPS)",
+                Some("\"a.b\".\"x EXCLUDE USING \"\" \""),
+            ),
+            ("\"x EXCLUDE USING \" UNIQUE (a)", None),
+            ("x PRIMARY KEY (a)", None),
+        ] {
+            assert_eq!(found(constraint).as_deref(), expected, "{constraint}");
         }
     }
 

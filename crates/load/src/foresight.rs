@@ -20,7 +20,8 @@ use crate::role::Roles;
 use crate::session::open;
 use crate::statement::tokens;
 use crate::{
-    instead, label, large_object, owner, parameter, role_map, secret, selection, tablespace,
+    instead, label, large_object, owner, parameter, role_map, secret, selection, supplement,
+    tablespace,
 };
 
 /// Kinds that describe another entry's object.
@@ -203,8 +204,10 @@ pub async fn foresee(conninfo: &Conninfo, catalog: &Catalog, anew: bool) -> Resu
     let foresight = Foresight::of(&archive, &present);
     omissions.extend(Roles::of(&catalog).omissions(&present.power));
     omissions.extend(parameter::omissions(&catalog.parameter_grants, &present));
+    omissions.extend(tablespace::differences(&client, &catalog, &archive).await?);
     omissions.extend(foresight.all(&archive, &present));
     omissions.extend(hidden(&archive, &catalog));
+    omissions.extend(supplement::omissions(&catalog.supplements, &present.power));
     omissions.extend(selection::omissions(&catalog));
     omissions.extend(versions(&archive, &catalog, &foresight, &present.power));
     omissions.extend(large_object::omissions(&catalog, &present)?);
@@ -291,7 +294,7 @@ fn remedy(entry: &Entry, present: &Present) -> String {
         return format!("-- {} has a secret: create it by hand", entry.subject());
     }
     let unit = Unit::of(entry, present);
-    let owner = owner::alter(entry).unwrap_or_default();
+    let owner = owner::alter(entry, present.power.version).unwrap_or_default();
     format!("{}\n{owner}", unit.sql.trim_end())
 }
 

@@ -130,7 +130,8 @@ pub(crate) async fn create(
             .map(|item| Ok(Item::parse(item)?.renamed(selection)))
             .collect::<Result<Vec<_>>>()?;
         let object = format!("LARGE OBJECT {PLACE}");
-        let grants = grants(&object, owner, standing, &items, |role| {
+        let assume = standing != &me;
+        let grants = grants(&object, owner, standing, &items, assume, |role| {
             roles.contains(role)
         })?;
         missing.extend(grants.missing);
@@ -168,7 +169,7 @@ pub(crate) fn omissions(catalog: &Catalog, present: &Present) -> Result<Vec<Omis
             .map(|item| Ok(Item::parse(item)?.renamed(selection)))
             .collect::<Result<Vec<_>>>()?;
         let exists = |role: &str| present.has_role(role);
-        missing.extend(grants(PLACE, owner, standing, &items, exists)?.missing);
+        missing.extend(grants(PLACE, owner, standing, &items, false, exists)?.missing);
     }
     Ok(missing.iter().map(|role| lacking(role)).collect())
 }

@@ -54,6 +54,7 @@ mod setting;
 mod statement;
 mod statistics;
 mod steps;
+mod supplement;
 mod tablespace;
 mod target;
 mod truncate;

@@ -38,9 +38,12 @@ const DECORATED: [&str; 6] = [
     "PROCEDURE",
 ];
 
-/// The statement that makes the entry's owner the owner of its object; `None` for objects
-/// without an owner of their own.
-pub(crate) fn alter(entry: &Entry) -> Option<String> {
+/// The versions in which a multirange type does not follow its range type to a new owner.
+const OWN_MULTIRANGES: std::ops::Range<u32> = 140_000..170_000;
+
+/// The statement that makes the entry's owner the owner of its object, for a server of this
+/// version; `None` for objects without an owner of their own.
+pub(crate) fn alter(entry: &Entry, version: u32) -> Option<String> {
     if entry.owner.is_empty() || entry.drop.is_empty() {
         return None;
     }
@@ -57,7 +60,24 @@ pub(crate) fn alter(entry: &Entry) -> Option<String> {
     } else {
         return None;
     };
-    Some(format!("ALTER {object} OWNER TO {};", ident(&entry.owner)))
+    let owner = ident(&entry.owner);
+    let mut statement = format!("ALTER {object} OWNER TO {owner};");
+    if let Some(multirange) = multirange(entry).filter(|_| OWN_MULTIRANGES.contains(&version)) {
+        statement += &format!("\nALTER TYPE {multirange} OWNER TO {owner};");
+    }
+    Some(statement)
+}
+
+/// The multirange type that a range type is created with, as its definition names it.
+fn multirange(entry: &Entry) -> Option<&str> {
+    if entry.desc != "TYPE" {
+        return None;
+    }
+    let (_, rest) = entry
+        .definition
+        .split_once("\n    multirange_type_name = ")?;
+    let end = [",\n    ", "\n);"].iter().filter_map(|end| rest.find(end));
+    rest.get(..end.min()?)
 }
 
 #[cfg(test)]
@@ -78,20 +98,27 @@ mod tests {
     #[test]
     fn names_come_from_tag_or_drop_statement() {
         assert_eq!(
-            alter(&entry("TABLE", "s", "a b", "DROP TABLE s.\"a b\";\n")).unwrap(),
+            alter(
+                &entry("TABLE", "s", "a b", "DROP TABLE s.\"a b\";\n"),
+                150_000
+            )
+            .unwrap(),
             r#"ALTER TABLE "s"."a b" OWNER TO "o""x";"#
         );
         assert_eq!(
-            alter(&entry("SCHEMA", "", "s", "DROP SCHEMA s;\n")).unwrap(),
+            alter(&entry("SCHEMA", "", "s", "DROP SCHEMA s;\n"), 150_000).unwrap(),
             r#"ALTER SCHEMA "s" OWNER TO "o""x";"#
         );
         assert_eq!(
-            alter(&entry(
-                "FUNCTION",
-                "s",
-                "f(integer)",
-                "DROP FUNCTION s.f(x integer);\n"
-            ))
+            alter(
+                &entry(
+                    "FUNCTION",
+                    "s",
+                    "f(integer)",
+                    "DROP FUNCTION s.f(x integer);\n"
+                ),
+                150_000
+            )
             .unwrap(),
             r#"ALTER FUNCTION s.f(x integer) OWNER TO "o""x";"#
         );
@@ -99,7 +126,34 @@ mod tests {
 
     #[test]
     fn what_cannot_be_dropped_alone_has_no_owner() {
-        assert_eq!(alter(&entry("TYPE", "s", "shell", "")), None);
-        assert_eq!(alter(&entry("INDEX", "s", "i", "DROP INDEX s.i;\n")), None);
+        for entry in [
+            entry("TYPE", "s", "shell", ""),
+            entry("INDEX", "s", "i", "DROP INDEX s.i;\n"),
+        ] {
+            assert_eq!(alter(&entry, 150_000), None);
+        }
+    }
+
+    #[test]
+    fn a_range_type_takes_its_multirange_along_where_the_server_does_not() {
+        for options in ["", ",\n    collation = pg_catalog.\"C\""] {
+            let entry = Entry {
+                definition: format!(
+                    "CREATE TYPE s.r AS RANGE (\n    subtype = text,\n    \
+                     multirange_type_name = s.\"m, r\"{options}\n);\n"
+                ),
+                ..entry("TYPE", "s", "r", "DROP TYPE s.r;\n")
+            };
+            let range = r#"ALTER TYPE "s"."r" OWNER TO "o""x";"#;
+            let both = format!("{range}\nALTER TYPE s.\"m, r\" OWNER TO \"o\"\"x\";");
+            for (version, expected) in [
+                (130_000, range),
+                (140_000, &both),
+                (169_999, &both),
+                (170_000, range),
+            ] {
+                assert_eq!(alter(&entry, version).unwrap(), expected);
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use pghaul_stage::{Kind, Result, Setting};
+use pghaul_stage::{Kind, Membership, Result, Setting};
 use pghaul_wire::Client;
 use pghaul_wire::quote::ident;
 
@@ -30,6 +30,16 @@ const ROLES: &str = "SELECT rolname::text, rolsuper,
                  THEN 'SET' ELSE 'MEMBER' END),
         pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION')
     FROM pg_catalog.pg_roles";
+
+/// Memberships that stand: role, member, and whether it may be granted on.
+const MEMBERSHIPS: &str =
+    "SELECT r.rolname::text, u.rolname::text, pg_catalog.bool_or(m.admin_option)
+    FROM pg_catalog.pg_auth_members AS m JOIN pg_catalog.pg_roles AS r ON r.oid = m.roleid
+    JOIN pg_catalog.pg_roles AS u ON u.oid = m.member GROUP BY 1, 2";
+
+/// What is set for every role in every database.
+const DEFAULTS: &str = "SELECT pg_catalog.unnest(setconfig) FROM pg_catalog.pg_db_role_setting
+    WHERE setdatabase = 0 AND setrole = 0";
 
 /// What nobody but a superuser may do, except where a managed service says otherwise, which only
 /// trying tells.
@@ -78,6 +88,8 @@ pub(crate) struct Power {
     /// Kinds that only superusers create, and this role all the same.
     exempt: HashSet<&'static str>,
     roles: HashMap<String, Standing>,
+    memberships: HashMap<(String, String), bool>,
+    defaults: HashSet<String>,
     /// Parameters, and whether the role may set them for others.
     settings: HashMap<String, bool>,
     /// Parameters and values that the server does not take, and what it says.
@@ -117,6 +129,12 @@ impl Power {
             };
             power.roles.insert(row.get(0), standing);
         }
+        for row in client.query(MEMBERSHIPS, &[]).await.map_err(failed)? {
+            let of = (row.get(0), row.get(1));
+            power.memberships.insert(of, row.get(2));
+        }
+        let defaults = client.query(DEFAULTS, &[]).await.map_err(failed)?;
+        power.defaults = defaults.iter().map(|row| row.get(0)).collect();
         let granted = if version >= 150_000 {
             "pg_catalog.has_parameter_privilege(name, 'SET')"
         } else {
@@ -143,6 +161,19 @@ impl Power {
             power.versions = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         }
         Ok(power)
+    }
+
+    /// Whether a membership stands as the source has it.
+    pub(crate) fn has_membership(&self, wanted: &Membership) -> bool {
+        let of = (wanted.role.clone(), wanted.member.clone());
+        let stands = self.memberships.get(&of);
+        stands.is_some_and(|admin| *admin || !wanted.admin)
+    }
+
+    /// Whether this is set for every role in every database.
+    pub(crate) fn has_default(&self, setting: &Setting) -> bool {
+        let text = format!("{}={}", setting.name, setting.value);
+        self.defaults.contains(&text)
     }
 
     async fn read_limits(&mut self, client: &Client) -> Result<()> {

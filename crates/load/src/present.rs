@@ -121,7 +121,7 @@ impl Present {
         for (_, entry) in entries.filter(|(at, _)| !omitted.omits(*at)) {
             if !self.may_own(&entry.owner)
                 && entry.owner != self.power.name
-                && let Some(statement) = crate::owner::alter(&entry)
+                && let Some(statement) = crate::owner::alter(&entry, self.power.version)
             {
                 owners
                     .entry(entry.owner.clone())

@@ -16,6 +16,7 @@ use crate::setting;
 const PRIVILEGES: &str = "privileges of the database";
 const COMMENT: &str = "comment of the database";
 const LIMIT: &str = "connection limit of the database";
+const TEMPLATE: &str = "whether the database is a template";
 
 const NOT_OWNED: &str = "the target's role does not own the database";
 const MAY_NOT_SET: &str = "the target's role may not make settings for this role";
@@ -30,6 +31,7 @@ pub(crate) struct Place {
     /// Whether the loading role has the owner's rights.
     owned: bool,
     limit: i32,
+    is_template: bool,
 }
 
 impl Place {
@@ -38,7 +40,8 @@ impl Place {
         let row = client
             .query_one(
                 "SELECT d.datname::text, pg_catalog.pg_get_userbyid(d.datdba)::text,
-                        pg_catalog.pg_has_role(d.datdba, 'USAGE'), d.datconnlimit
+                        pg_catalog.pg_has_role(d.datdba, 'USAGE'), d.datconnlimit,
+                        d.datistemplate
                  FROM pg_catalog.pg_database AS d
                  WHERE d.datname = pg_catalog.current_database()",
                 &[],
@@ -50,6 +53,7 @@ impl Place {
             owner: row.get(1),
             owned: row.get(2),
             limit: row.get(3),
+            is_template: row.get(4),
         })
     }
 
@@ -60,6 +64,7 @@ impl Place {
             owner: power.name.clone(),
             owned: true,
             limit: -1,
+            is_template: false,
         }
     }
 }
@@ -104,6 +109,7 @@ pub(crate) fn omissions(
             .filter_map(|one| outlook.setting(one)),
     );
     omissions.extend(outlook.limit().and_then(|(_, refused)| refused));
+    omissions.extend(outlook.template().and_then(|(_, refused)| refused));
     Ok(omissions)
 }
 
@@ -146,11 +152,14 @@ impl Outlook<'_> {
             .iter()
             .map(|item| Ok(Item::parse(item)?.renamed(self.selection)))
             .collect::<Result<Vec<_>>>()?;
+        let power = &self.present.power;
+        let assume = !power.superuser && owner != power.name && self.present.may_own(owner);
         let grants = grants(
             &self.database(),
             &self.source.owner,
             owner,
             &items,
+            assume,
             |role| self.present.has_role(role),
         )?;
         let missing = grants.missing.iter();
@@ -205,6 +214,17 @@ impl Outlook<'_> {
         }
         let statement = format!("ALTER {} CONNECTION LIMIT {limit}", self.database());
         let refused = self.unowned(LIMIT, &statement);
+        Some((statement, refused))
+    }
+
+    /// The statement that makes it a template or none, if it is not, and why it will fail.
+    fn template(&self) -> Option<(String, Option<Omission>)> {
+        let is_template = self.source.is_template;
+        if is_template == self.place.is_template {
+            return None;
+        }
+        let statement = format!("ALTER {} IS_TEMPLATE {is_template}", self.database());
+        let refused = self.unowned(TEMPLATE, &statement);
         Some((statement, refused))
     }
 }
@@ -277,6 +297,9 @@ pub(crate) async fn apply(
     }
     if let Some((statement, refused)) = outlook.limit() {
         attempt_unless(client, observer, LIMIT, &statement, refused).await?;
+    }
+    if let Some((statement, refused)) = outlook.template() {
+        attempt_unless(client, observer, TEMPLATE, &statement, refused).await?;
     }
     Ok(())
 }

@@ -31,6 +31,8 @@ use crate::secret;
 use crate::selection;
 use crate::sequence;
 use crate::statistics::Statistics;
+use crate::supplement;
+use crate::tablespace;
 
 /// How many entries before the rows have their statements in memory at a time.
 const AT_ONCE: usize = 1000;
@@ -137,6 +139,10 @@ impl Restore {
         for omission in ground.omissions().iter().chain(&self.hidden) {
             self.observer.observe(&Event::Omitted(omission));
         }
+        let client = self.ledger.session().await?;
+        for omission in tablespace::differences(&client, &self.catalog, &self.archive).await? {
+            self.observer.observe(&Event::Omitted(&omission));
+        }
         let (ledger, observer) = (Arc::clone(&self.ledger), Arc::clone(&self.observer));
         self.tell_of_secrets(&ground);
         selection::tell(&self.catalog, &*self.observer);
@@ -228,6 +234,12 @@ impl Restore {
             .await?;
         let checks = ground.pending(child_constraint::units(&self.catalog.child_constraints));
         self.post_data.run(&mut session, &checks).await?;
+        let (supplements, power) = (&self.catalog.supplements, &ground.present.power);
+        for omission in supplement::omissions(supplements, power) {
+            self.observer.observe(&Event::Omitted(&omission));
+        }
+        let supplements = ground.pending(supplement::units(supplements, power));
+        self.post_data.run(&mut session, &supplements).await?;
         let mut privileges = ground.pending(ground.admission.close());
         privileges.extend(ground.units(&self.agenda.privileges));
         self.post_data.run(&mut session, &privileges).await?;

@@ -11,6 +11,7 @@ use pghaul_stage::{
 use pghaul_wire::Client;
 use pghaul_wire::quote::{ident, literal};
 use secrecy::ExposeSecret;
+use tokio_postgres::Row;
 
 use crate::ledger::Ledger;
 use crate::power::{ADMIN_OPTION, Power};
@@ -39,10 +40,12 @@ const MAY_NOT_CREATE: &str = "the target's role may not create roles";
 const MAY_NOT_GIVE: &str = "the target's role may not give these attributes";
 const MAY_NOT_GRANT: &str = "the target's role may not grant this role";
 const NOT_BOTH: &str = "the target has not both roles";
+const BOTH_STAND: &str = "the target has both roles, which are left as they are";
 
-/// How a setting reads that holds in every database.
+/// The roles that stand.
 const PRESENT: &str = "SELECT rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb,
-        rolcanlogin, rolreplication, rolbypassrls, rolconnlimit, rolvaliduntil::text
+        rolcanlogin, rolreplication, rolbypassrls, rolconnlimit, rolvaliduntil::text,
+        pg_catalog.shobj_description(oid, 'pg_authid'), coalesce(rolconfig, '{}')
     FROM pg_catalog.pg_roles";
 
 /// What a source says of roles.
@@ -81,15 +84,30 @@ impl Roles {
         for membership in &self.memberships {
             let (role, member) = (membership.role.as_str(), membership.member.as_str());
             if !missing(role) && !missing(member) {
-                continue;
-            }
-            if !there(role) || !there(member) {
+                omissions.extend(lacking(membership, power));
+            } else if !there(role) || !there(member) {
                 omissions.push(outside(membership, power, NOT_BOTH));
             } else if !power.will_grant(role) {
                 omissions.push(outside(membership, power, MAY_NOT_GRANT));
             }
         }
+        omissions.extend(self.defaults(power));
         omissions.into_iter().map(Omission::of_server).collect()
+    }
+
+    /// What is set for every role in every database, and is not on the target, where it would
+    /// hold in databases that have nothing to do with the source's.
+    fn defaults<'a>(&'a self, power: &'a Power) -> impl Iterator<Item = Omission> {
+        let settings = self.settings.iter();
+        let settings = settings.filter(|one| one.role.is_none() && !power.has_default(one));
+        settings.map(|setting| {
+            let assignment = assignment(&setting.name, &setting.value);
+            Omission::new(
+                format!("setting {} of all roles", setting.name),
+                "it would hold in every database of the target's server",
+            )
+            .remedy(format!("ALTER ROLE ALL SET {assignment}"))
+        })
     }
 
     fn settings_of<'a>(&'a self, role: &'a str) -> impl Iterator<Item = &'a Setting> {
@@ -119,7 +137,7 @@ impl Roles {
                     made.insert(name);
                     work.tell_lesser(role);
                 }
-                Some(there) => work.compare(role, there),
+                Some(there) => work.compare(role, self.settings_of(name), there),
                 None if is_reserved(name) => drop(skipped.insert(name)),
                 None => {
                     if work.create(role).await? {
@@ -162,8 +180,13 @@ impl Roles {
                     let grantor = there.contains(membership.grantor.as_str());
                     work.grant(membership, grantor).await?;
                 }
+            } else if there.contains(role) && there.contains(member) {
+                let lacking = lacking(membership, &work.power);
+                lacking.into_iter().for_each(|omission| work.omit(omission));
             }
         }
+        self.defaults(&work.power)
+            .for_each(|omission| work.omit(omission));
         Ok(())
     }
 }
@@ -177,9 +200,10 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    async fn present(&self) -> Result<BTreeMap<String, Role>> {
+    /// The target's roles, with what is set for them.
+    async fn present(&self) -> Result<BTreeMap<String, (Role, Vec<String>)>> {
         let rows = self.client.query(PRESENT, &[]).await.map_err(failed)?;
-        let roles = rows.iter().map(|row| Role {
+        let role = |row: &Row| Role {
             name: row.get(0),
             superuser: row.get(1),
             inherit: row.get(2),
@@ -190,13 +214,28 @@ impl Work<'_> {
             bypass_rls: row.get(7),
             connection_limit: row.get(8),
             valid_until: row.get(9),
+            comment: row.get(10),
             ..Role::default()
-        });
-        Ok(roles.map(|role| (role.name.clone(), role)).collect())
+        };
+        let roles = rows
+            .iter()
+            .map(|row| (row.get(0), (role(row), row.get(11))));
+        Ok(roles.collect())
     }
 
-    fn compare(&self, wanted: &Role, there: &Role) {
-        let differences = differences(wanted, there);
+    fn compare<'s>(
+        &self,
+        wanted: &Role,
+        settings: impl Iterator<Item = &'s Setting>,
+        (there, set): &(Role, Vec<String>),
+    ) {
+        let mut differences = differences(wanted, there);
+        let wanted_set: BTreeSet<String> = settings
+            .map(|setting| format!("{}={}", setting.name, setting.value))
+            .collect();
+        if wanted_set != set.iter().cloned().collect() {
+            differences.push("settings");
+        }
         if !differences.is_empty() {
             self.note(&format!(
                 "role {:?} exists on the target and is left as it is; it differs in {}",
@@ -485,6 +524,12 @@ fn outside(membership: &Membership, power: &Power, reason: &str) -> Omission {
     ))
 }
 
+/// A membership between roles that stand on the target, if it does not stand there.
+fn lacking(membership: &Membership, power: &Power) -> Option<Omission> {
+    let lacks = !power.has_membership(membership);
+    lacks.then(|| outside(membership, power, BOTH_STAND))
+}
+
 /// A setting that a role is created without.
 fn unset(role: &Role, setting: &Setting, power: &Power) -> Option<Omission> {
     let reason = power.refuses_setting(setting)?;
@@ -583,6 +628,7 @@ fn differences(wanted: &Role, there: &Role) -> Vec<&'static str> {
             "CONNECTION LIMIT",
         ),
         (wanted.valid_until != there.valid_until, "VALID UNTIL"),
+        (wanted.comment != there.comment, "comment"),
     ];
     attributes
         .into_iter()

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use pghaul_stage::{Catalog, Error, Event, Observer, Omission, Result, Setting, Side};
+use pghaul_stage::{
+    Catalog, Error, Event, Observer, Omission, Result, Selection, Setting, Side, Tablespace,
+};
 use pghaul_wire::{Client, Conninfo, quote};
 
+use crate::acl::{Item, grants};
 use crate::archive::Archive;
 use crate::database;
 use crate::session::failed;
@@ -20,18 +23,8 @@ pub async fn check_tablespaces(conninfo: &Conninfo, catalog: &Catalog) -> Result
     if map.is_empty() {
         return Ok(());
     }
-    let archive = Archive::parse(catalog.archive.clone())?;
-    let mut used: BTreeSet<String> = archive
-        .entries()
-        .filter_map(|entry| entry.tablespace)
-        .filter(|name| !name.is_empty())
-        .collect();
-    used.insert(catalog.database.tablespace.clone());
-    let settings = catalog.role_settings.iter();
-    let settings = settings.chain(&catalog.database.settings);
-    let set: BTreeSet<String> = settings.flat_map(named).collect();
-    let is_used = |old: &str| used.contains(old) || set.contains(old);
-    if let Some(unused) = map.keys().find(|old| !is_used(old)) {
+    let used = used(catalog, &Archive::parse(catalog.archive.clone())?);
+    if let Some(unused) = map.keys().find(|old| !used.contains(*old)) {
         return Err(Error::input(format!(
             "nothing of the source database is in the tablespace {unused:?} of --tablespace-map"
         ))
@@ -46,6 +39,112 @@ pub async fn check_tablespaces(conninfo: &Conninfo, catalog: &Catalog) -> Result
         .at(Side::Target)
         .remedy("create it (CREATE TABLESPACE), or name another")),
     }
+}
+
+/// The source's tablespaces in which something is, or that a setting names.
+fn used(catalog: &Catalog, archive: &Archive) -> BTreeSet<String> {
+    let entries = archive.entries().filter_map(|entry| entry.tablespace);
+    let mut used: BTreeSet<String> = entries.filter(|name| !name.is_empty()).collect();
+    used.insert(catalog.database.tablespace.clone());
+    let settings = catalog.role_settings.iter();
+    used.extend(settings.chain(&catalog.database.settings).flat_map(named));
+    used
+}
+
+/// What the tablespaces of the source that are used, and are on the target too, have otherwise
+/// there: they are the server's own, and stay as they are.
+pub(crate) async fn differences(
+    client: &Client,
+    catalog: &Catalog,
+    archive: &Archive,
+) -> Result<Vec<Omission>> {
+    if catalog.selection.no_tablespaces {
+        return Ok(Vec::new());
+    }
+    let used = used(catalog, archive);
+    let query = "SELECT spcname::text, pg_catalog.pg_get_userbyid(spcowner)::text, spcacl::text[],
+            coalesce(spcoptions, '{}'), pg_catalog.shobj_description(oid, 'pg_tablespace')
+       FROM pg_catalog.pg_tablespace";
+    let there: BTreeMap<String, Tablespace> = client
+        .query(query, &[])
+        .await
+        .map_err(failed)?
+        .iter()
+        .map(|row| Tablespace {
+            name: row.get(0),
+            owner: row.get(1),
+            acl: row.get(2),
+            options: row.get(3),
+            comment: row.get(4),
+        })
+        .map(|tablespace| (tablespace.name.clone(), tablespace))
+        .collect();
+    let mut omissions = Vec::new();
+    for wanted in catalog
+        .tablespaces
+        .iter()
+        .filter(|one| used.contains(&one.name))
+    {
+        if let Some(there) = there.get(mapped(&catalog.tablespace_map, &wanted.name)) {
+            omissions.extend(difference(wanted, there, &catalog.selection)?);
+        }
+    }
+    Ok(omissions)
+}
+
+/// The tablespace that every server has and no role made.
+const EVERYWHERE: &str = "pg_default";
+
+fn difference(
+    wanted: &Tablespace,
+    there: &Tablespace,
+    selection: &Selection,
+) -> Result<Option<Omission>> {
+    let name = format!("TABLESPACE {}", quote::ident(&there.name));
+    let (mut what, mut remedy) = (Vec::new(), Vec::new());
+    let owner = selection.role(&wanted.owner);
+    let is_own = wanted.name != EVERYWHERE && !selection.no_owner;
+    if is_own && owner != there.owner {
+        what.push("owner");
+        remedy.push(format!("ALTER {name} OWNER TO {}", quote::ident(owner)));
+    }
+    let standing = if is_own { owner } else { &there.owner };
+    let items = |acl: &Option<Vec<String>>| {
+        let items = acl.iter().flatten();
+        let items = items.map(|item| Ok(Item::parse(item)?.renamed(selection)));
+        items.collect::<Result<Vec<Item>>>()
+    };
+    let acl = items(&wanted.acl)?;
+    if !selection.no_acl && acl != items(&there.acl)? {
+        what.push("privileges");
+        remedy.extend(grants(&name, owner, standing, &acl, false, |_| true)?.statements);
+    }
+    if wanted.options != there.options {
+        what.push("options");
+        let name_of = |option: &String| option.split('=').next().map(str::to_owned);
+        let set: BTreeSet<String> = there.options.iter().filter_map(name_of).collect();
+        if !set.is_empty() {
+            let names = Vec::from_iter(set).join(", ");
+            remedy.push(format!("ALTER {name} RESET ({names})"));
+        }
+        if !wanted.options.is_empty() {
+            remedy.push(format!("ALTER {name} SET ({})", wanted.options.join(", ")));
+        }
+    }
+    if !selection.no_comments && wanted.comment != there.comment {
+        what.push("comment");
+        let comment = wanted.comment.as_deref();
+        let comment = comment.map_or("NULL".to_owned(), quote::literal);
+        remedy.push(format!("COMMENT ON {name} IS {comment}"));
+    }
+    if what.is_empty() {
+        return Ok(None);
+    }
+    let omission = Omission::new(
+        format!("{} of tablespace {:?}", what.join(", "), there.name),
+        "it is the server's, and stays as it is",
+    );
+    Ok(Some(omission.remedy(remedy.join(";\n")).of_server()))
 }
 
 /// The names of the target's tablespaces in which the role may create objects.

@@ -36,6 +36,9 @@ pub struct Catalog {
     /// Constraints that rows are known to meet although the parent's are not.
     #[serde(default)]
     pub child_constraints: Vec<ChildConstraint>,
+    /// What the archive leaves out although a statement can make it.
+    #[serde(default)]
+    pub supplements: Vec<Supplement>,
     /// Every sequence.
     pub sequences: Vec<Sequence>,
     /// Materialized views that hold rows and are to hold them on the target.
@@ -61,6 +64,9 @@ pub struct Catalog {
     /// Extensions of the database.
     #[serde(default)]
     pub extensions: Vec<Extension>,
+    /// Tablespaces of the server.
+    #[serde(default)]
+    pub tablespaces: Vec<Tablespace>,
     /// The user's wish: tablespaces of the source, and those of the target in their place.
     #[serde(default)]
     pub tablespace_map: BTreeMap<String, String>,
@@ -130,12 +136,30 @@ pub struct Database {
     pub icu_rules: Option<String>,
     /// Connection limit; -1 is none.
     pub connection_limit: i32,
+    /// Whether whoever may create databases may copy it.
+    #[serde(default)]
+    pub is_template: bool,
     /// Comment.
     pub comment: Option<String>,
     /// Privileges, as items of `pg_database.datacl` in text; `None` is the default.
     pub acl: Option<Vec<String>>,
     /// `ALTER DATABASE … SET` and `ALTER ROLE … IN DATABASE … SET`.
     pub settings: Vec<Setting>,
+}
+
+/// A tablespace's properties.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tablespace {
+    /// Its name.
+    pub name: String,
+    /// The owner's name.
+    pub owner: String,
+    /// Privileges, as items of `pg_tablespace.spcacl` in text; `None` is the default.
+    pub acl: Option<Vec<String>>,
+    /// Costs and the like, as `name=value`.
+    pub options: Vec<String>,
+    /// Comment.
+    pub comment: Option<String>,
 }
 
 /// One configuration parameter set for a role, a database, or both.
@@ -216,6 +240,19 @@ pub struct ChildConstraint {
     pub table: TableId,
     /// The constraint's name.
     pub name: String,
+}
+
+/// Something that a dump leaves out although a statement can make it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Supplement {
+    /// For people: what it is.
+    pub subject: String,
+    /// The statement.
+    pub sql: String,
+    /// Whether only a superuser may run it.
+    pub superuser: bool,
+    /// The first version of a target that does not need it, if there is one.
+    pub until: Option<u32>,
 }
 
 /// A sequence.

@@ -57,7 +57,7 @@ mod waits;
 pub use batch::{Batch, Format, Payload, agree};
 pub use catalog::{
     Catalog, ChildConstraint, Column, Database, Extension, Index, LargeObjectRights, Membership,
-    ParameterGrant, Role, Sequence, SequenceValue, Server, Setting, Table,
+    ParameterGrant, Role, Sequence, SequenceValue, Server, Setting, Supplement, Table, Tablespace,
 };
 pub use check::Check;
 pub use error::{Error, Kind, Result, Side};

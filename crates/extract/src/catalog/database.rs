@@ -20,7 +20,8 @@ pub(crate) async fn read(client: &Client, server: &Probe) -> Result<Database> {
         "SELECT pg_catalog.pg_get_userbyid(d.datdba), d.datcollate::text, d.datctype::text, \
                 {provider}, {locale}, {rules}, d.datconnlimit, \
                 pg_catalog.shobj_description(d.oid, 'pg_database'), d.datacl::text[], \
-                (SELECT t.spcname::text FROM pg_catalog.pg_tablespace t WHERE t.oid = d.dattablespace) \
+                (SELECT t.spcname::text FROM pg_catalog.pg_tablespace t WHERE t.oid = d.dattablespace), \
+                d.datistemplate \
            FROM pg_catalog.pg_database d WHERE d.oid = {}",
         server.database_oid
     );
@@ -39,6 +40,7 @@ pub(crate) async fn read(client: &Client, server: &Probe) -> Result<Database> {
         comment: field(&row, 7)?,
         acl: field(&row, 8)?,
         tablespace: field(&row, 9)?,
+        is_template: field(&row, 10)?,
         settings: settings(client, server.database_oid).await?,
     })
 }

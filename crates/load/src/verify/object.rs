@@ -323,7 +323,7 @@ fn policies(view: &View<'_>) -> String {
             concat_ws('; ', 'for ' || p.polcmd::text,
               CASE WHEN NOT p.polpermissive THEN 'restrictive' END,
               'to ' || (SELECT string_agg(g.name, ', ' ORDER BY g.name COLLATE \"C\")
-                          FROM (SELECT CASE r WHEN 0 THEN 'public' ELSE {role} END
+                          FROM (SELECT DISTINCT CASE r WHEN 0 THEN 'public' ELSE {role} END
                                   FROM unnest(p.polroles) r) g(name)))
        FROM rel c JOIN pg_policy p ON p.polrelid = c.oid"
     )

@@ -1,0 +1,27 @@
+//! What the source's server says of its tablespaces.
+
+use pghaul_stage::{Result, Tablespace};
+use pghaul_wire::Client;
+
+use crate::session::{field, rows};
+
+/// All that databases can be in.
+pub(super) async fn read(client: &Client) -> Result<Vec<Tablespace>> {
+    let sql = "SELECT t.spcname, pg_catalog.pg_get_userbyid(t.spcowner), t.spcacl::text[], \
+                      coalesce(t.spcoptions, '{}'), \
+                      pg_catalog.shobj_description(t.oid, 'pg_tablespace') \
+                 FROM pg_catalog.pg_tablespace t WHERE t.spcname <> 'pg_global' ORDER BY 1";
+    rows(client, "the tablespaces", sql)
+        .await?
+        .iter()
+        .map(|row| {
+            Ok(Tablespace {
+                name: field(row, 0)?,
+                owner: field(row, 1)?,
+                acl: field(row, 2)?,
+                options: field(row, 3)?,
+                comment: field(row, 4)?,
+            })
+        })
+        .collect()
+}
