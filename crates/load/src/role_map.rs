@@ -110,14 +110,19 @@ fn replace<'n>(text: &str, before: &[&str], renamed: impl Fn(&str) -> Option<&'n
 }
 
 /// Whether a comma here goes on with names after one of the words: since the last such word of
-/// this statement only names and commas came.
+/// this statement only names with commas between them came.
 fn out_ends_a_list(out: &str, before: &[&str]) -> bool {
-    let mut inside = false;
+    let (mut inside, mut after_name) = (false, false);
     for (_, token) in tokens(out) {
+        if token.trim().is_empty() {
+            continue;
+        }
+        let name = identifier(token).is_some();
         if before.iter().any(|word| token.eq_ignore_ascii_case(word)) {
-            inside = true;
-        } else if !(token.trim().is_empty() || token == "," || identifier(token).is_some()) {
-            inside = false;
+            (inside, after_name) = (true, false);
+        } else {
+            inside &= if after_name { token == "," } else { name };
+            after_name = name;
         }
     }
     inside
@@ -237,6 +242,11 @@ mod tests {
                 "DEFAULT ACL",
                 "ALTER DEFAULT PRIVILEGES FOR ROLE old IN SCHEMA old GRANT SELECT ON TABLES TO old;",
                 "ALTER DEFAULT PRIVILEGES FOR ROLE \"new\" IN SCHEMA old GRANT SELECT ON TABLES TO \"new\";",
+            ),
+            (
+                "DEFAULT ACL",
+                "ALTER DEFAULT PRIVILEGES FOR ROLE old GRANT old,old ON TABLES TO old WITH GRANT OPTION;",
+                "ALTER DEFAULT PRIVILEGES FOR ROLE \"new\" GRANT old,old ON TABLES TO \"new\" WITH GRANT OPTION;",
             ),
             (
                 "POLICY",
