@@ -96,7 +96,6 @@ INSERT INTO region VALUES (1, 'standard', true);
 SELECT pg_catalog.pg_extension_config_dump('a_city', '');
 SELECT pg_catalog.pg_extension_config_dump('region', 'WHERE NOT standard');
 SELECT pg_catalog.pg_extension_config_dump('number', '');
-SELECT pg_catalog.pg_extension_config_dump('a_city_id_seq', '');
 ";
     let folder = pg::server(major).join("../share/postgresql/extension");
     for (name, text) in [

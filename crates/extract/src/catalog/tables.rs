@@ -14,7 +14,8 @@ pub(crate) const FROM: &str =
 
 /// The condition for relations of a kind that belong to the migration: not the server's own,
 /// not an extension's (which creates them again on the target) unless it is one for users' rows
-/// that can be read, not temporary, not ours, and selected.
+/// that can be read, or a sequence that a column of such a table owns; not temporary, not ours, and
+/// selected.
 pub(crate) fn copied(relkind: char, chosen: &Chosen) -> String {
     let selected = match relkind {
         'S' => chosen.sequences("c"),
@@ -30,7 +31,12 @@ pub(crate) fn copied(relkind: char, chosen: &Chosen) -> String {
                            WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
                              AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e') \
               OR {whole} AND c.oid IN (SELECT unnest(e.extconfig) \
-                                         FROM pg_catalog.pg_extension e WHERE {extensions}) \
+                                         FROM pg_catalog.pg_extension e WHERE {extensions} \
+                                       UNION SELECT d.objid FROM pg_catalog.pg_depend d \
+                                         JOIN pg_catalog.pg_extension e \
+                                           ON d.refobjid = ANY (e.extconfig) AND {extensions} \
+                                        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+                                          AND d.refclassid = d.classid AND d.deptype IN ('a', 'i')) \
                  AND pg_catalog.has_table_privilege(c.oid, 'SELECT')) \
          AND {selected}"
     )

@@ -3,16 +3,21 @@
 
 use pghaul_wire::Chosen;
 
-/// The condition for relations `c` that belong to the user, as a whole or in part.
+/// The condition for relations `c` that belong to the user, as a whole or in part; sequences that
+/// the columns of such tables own do, too.
 ///
 /// Only a whole database brings what users added along, and nobody can compare what this role may
 /// not read.
 pub(super) fn holds_users_rows(chosen: &Chosen) -> String {
     let marked = if chosen.is_of_everything() {
         format!(
-            "c.oid IN (SELECT unnest(e.extconfig) FROM pg_extension e WHERE {})
+            "c.oid IN (SELECT unnest(e.extconfig) FROM pg_extension e WHERE {extensions}
+                       UNION SELECT d.objid FROM pg_depend d
+                         JOIN pg_extension e ON d.refobjid = ANY (e.extconfig) AND {extensions}
+                        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = d.classid
+                          AND d.deptype IN ('a', 'i'))
              AND has_table_privilege(c.oid, 'SELECT')",
-            chosen.extensions("e")
+            extensions = chosen.extensions("e")
         )
     } else {
         "false".to_owned()
