@@ -361,6 +361,6 @@ fn from_a_reader_of_all_data_to_a_creator_of_roles_that_joins_them() {
     assert!(names.contains(options), "{names:#?}");
     assert_progress(&pair.target, "shop");
     assert_no_leftovers(&pair.target, "shop");
-    assert_made_up(&pair, &omissions, &HIDDEN);
+    assert_made_up(&pair, &omissions);
     call(&["cleanup"]).run().expect(0);
 }
