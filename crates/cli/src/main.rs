@@ -17,6 +17,7 @@ mod trace;
 mod validate;
 mod verify;
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -72,8 +73,9 @@ fn main() -> ExitCode {
 
 /// Runs a command on a plain thread next to the shared runtime. Only such threads may block.
 fn with_runtime(command: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
+    let processors = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(processors.clamp(2, 8))
         .enable_all()
         .build()
         .map_err(|error| Error::new(Kind::Permanent, "cannot start the runtime").because(error))?;

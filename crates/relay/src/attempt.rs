@@ -1,10 +1,11 @@
 //! One attempt at a part: read it and write it at the same time, then commit.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread;
+use std::sync::{Arc, OnceLock};
 
-use futures_util::TryStreamExt;
+use futures_util::{FutureExt, TryStreamExt};
 use pghaul_stage::{Batch, Error, Event, Kind, Mark, Part, Pass, Result, Side};
+use tokio::task::{JoinError, block_in_place};
 
 use crate::Cancel;
 use crate::link::{LinkReceiver, LinkSender};
@@ -22,27 +23,34 @@ pub(crate) struct Copied {
 impl Run {
     /// Copies a part once, with a fresh reader and a fresh writer.
     ///
-    /// The calling lane writes, a second thread reads. Whichever fails first cancels the other
-    /// one, so neither is left waiting for a peer that will not come back. `complete` is set
-    /// once the whole part was accepted and only the commit was still to come.
-    pub(crate) fn attempt(&self, part: &Part, complete: &mut Option<Copied>) -> Result<Copied> {
+    /// Both are tasks of the runtime, which hand a batch over without waking a thread each time,
+    /// and the lane waits for them. Whichever fails first cancels the other one, so neither is
+    /// left waiting for a peer that will not come back. `complete` is set once the whole part was
+    /// accepted and only the commit was still to come.
+    pub(crate) fn attempt(
+        self: &Arc<Self>,
+        part: &Part,
+        complete: &mut Option<Copied>,
+    ) -> Result<Copied> {
         let token = self.stop.child();
         let (sender, receiver) = self.runner.link.open(&token);
-        let (read, written) = thread::scope(|scope| {
-            let token = &token;
-            let reader = thread::Builder::new()
-                .name("pghaul-reader".into())
-                .spawn_scoped(scope, move || {
-                    guard(token, || self.read(part, sender, token))
-                })
-                .map_err(|error| {
-                    Error::new(Kind::Permanent, "cannot start a thread").because(error)
-                })?;
-            let written = guard(token, || self.write(part, receiver, token, complete));
-            let read = reader.join().unwrap_or_else(|_| Err(panicked()));
-            Ok((read, written))
-        })?;
-        match (read, written) {
+        let part = Arc::new(part.clone());
+        let accepted = Arc::new(OnceLock::new());
+        let reading = {
+            let (run, part, token) = (Arc::clone(self), Arc::clone(&part), token.clone());
+            async move { guard(&token, run.read(&part, sender, &token)).await }
+        };
+        let writing = {
+            let (run, accepted) = (Arc::clone(self), Arc::clone(&accepted));
+            async move { guard(&token, run.write(&part, receiver, &token, &accepted)).await }
+        };
+        let handle = self.handle();
+        let (reading, writing) = (handle.spawn(reading), handle.spawn(writing));
+        let (read, written) = handle.block_on(async { tokio::join!(reading, writing) });
+        if let Some(accepted) = accepted.get() {
+            *complete = Some(*accepted);
+        }
+        match (ended(read), ended(written)) {
             // The target knows the truth: what it has committed is done.
             (_, Ok(copied)) => Ok(copied),
             (Ok(()), Err(error)) => Err(error),
@@ -50,18 +58,17 @@ impl Run {
         }
     }
 
-    fn read(&self, part: &Part, sender: LinkSender, token: &Cancel) -> Result<()> {
-        // Connections may only be dropped where their runtime can be found.
-        let _context = self.runner.handle.enter();
+    async fn read(&self, part: &Part, sender: LinkSender, token: &Cancel) -> Result<()> {
         let mut meter = Meter::start(self, part, Side::Source);
-        let source = &self.runner.source;
-        let mut batches = meter.time(On::Source, || {
-            self.wait(token, Side::Source, source.read(part, self.formats.read))
-        })?;
+        let reading = self.runner.source.read(part, self.formats.read);
+        let reading = meter.time(On::Source, until(token, Side::Source, reading));
+        let mut batches = reading.await?;
         let mut mark = Mark::default();
-        while let Some(batch) = meter.time(On::Source, || {
-            self.wait(token, Side::Source, batches.try_next())
-        })? {
+        loop {
+            let next = until(token, Side::Source, batches.try_next());
+            let Some(batch) = meter.time(On::Source, next).await? else {
+                break;
+            };
             if batch.mark < mark {
                 return Err(
                     Error::new(Kind::Protocol, "the mark of a batch went backwards")
@@ -69,35 +76,34 @@ impl Run {
                 );
             }
             mark = batch.mark;
-            meter.time(On::Link, || sender.send(batch))?;
+            meter.time(On::Link, sender.send(batch)).await?;
         }
         sender.seal();
         Ok(())
     }
 
-    fn write(
+    async fn write(
         &self,
         part: &Part,
-        receiver: LinkReceiver,
+        mut receiver: LinkReceiver,
         token: &Cancel,
-        complete: &mut Option<Copied>,
+        accepted: &OnceLock<Copied>,
     ) -> Result<Copied> {
         let mut meter = Meter::start(self, part, Side::Target);
-        let target = &self.runner.target;
-        let mut writer = meter.time(On::Target, || {
-            self.wait(token, Side::Target, target.open(part, self.formats.write))
-        })?;
+        let opening = self.runner.target.open(part, self.formats.write);
+        let opening = meter.time(On::Target, until(token, Side::Target, opening));
+        let mut writer = opening.await?;
         let mut passes = self.passes(part)?;
         let mut copied = Copied::default();
-        while let Some((mut batch, permit)) = meter.time(On::Link, || receiver.recv())? {
+        while let Some((mut batch, permit)) = meter.time(On::Link, receiver.recv()).await? {
             if !passes.is_empty() {
-                batch = meter.time(On::Transforms, || self.transform(&mut passes, batch))?;
+                let transformed = async { block_in_place(|| self.transform(&mut passes, batch)) };
+                batch = meter.time(On::Transforms, transformed).await?;
             }
             let (slice, rows, mark) = (batch.slice, batch.rows, batch.mark);
             let bytes = batch.payload.size() as u64;
-            meter.time(On::Target, || {
-                self.wait(token, Side::Target, writer.write(batch))
-            })?;
+            let writing = until(token, Side::Target, writer.write(batch));
+            meter.time(On::Target, writing).await?;
             drop(permit);
             copied.rows += rows;
             copied.bytes += bytes;
@@ -112,10 +118,9 @@ impl Run {
         for pass in &mut passes {
             pass.finish()?;
         }
-        *complete = Some(copied);
-        copied.mark = meter.time(On::Target, || {
-            self.wait(token, Side::Target, writer.finish())
-        })?;
+        accepted.get_or_init(|| copied);
+        let finishing = until(token, Side::Target, writer.finish());
+        copied.mark = meter.time(On::Target, finishing).await?;
         Ok(copied)
     }
 
@@ -141,13 +146,33 @@ impl Run {
     }
 }
 
-/// Runs one side of an attempt; if it fails or panics, the other side is woken.
-fn guard<T>(token: &Cancel, side: impl FnOnce() -> Result<T>) -> Result<T> {
-    let result = contain(side);
+/// Drives one side of an attempt; if it fails or panics, the other side is woken.
+async fn guard<T>(token: &Cancel, side: impl Future<Output = Result<T>>) -> Result<T> {
+    // What the side leaves half-changed is dropped with the attempt.
+    let result = AssertUnwindSafe(side).catch_unwind().await;
+    let result = result.unwrap_or_else(|_| Err(panicked()));
     if result.is_err() {
         token.cancel();
     }
     result
+}
+
+/// Waits for a stage until the token is cancelled.
+async fn until<T>(
+    token: &Cancel,
+    side: Side,
+    future: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let located = async { future.await.map_err(|error| error.at(side)) };
+    token.until(located).await
+}
+
+/// What a task ended with; one that was not driven to its end lost its runtime.
+fn ended<T>(task: std::result::Result<Result<T>, JoinError>) -> Result<T> {
+    task.unwrap_or_else(|error| {
+        let ended = Error::new(Kind::Cancelled, "the runtime ended before the part");
+        Err(ended.because(error))
+    })
 }
 
 /// Turns a panic into an error, so that a bug in a stage ends the run instead of hanging it.

@@ -1,6 +1,7 @@
 //! What a lane does with a part: it sees it through to durable.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use pghaul_stage::{Error, Event, Kind, Part, Result, Severity, Side};
@@ -10,7 +11,7 @@ use crate::runner::Run;
 
 impl Run {
     /// Copies a part; what cannot be retried ends the run.
-    pub(crate) fn carry(&self, part: &Part) {
+    pub(crate) fn carry(self: &Arc<Self>, part: &Part) {
         if self.stop.is_cancelled() {
             return;
         }
@@ -26,7 +27,7 @@ impl Run {
         self.runner.target.lane_left();
     }
 
-    fn part(&self, part: &Part) -> Result<()> {
+    fn part(self: &Arc<Self>, part: &Part) -> Result<()> {
         let started = Instant::now();
         let copied = self.copy(part)?;
         self.note_part(&copied);
@@ -42,7 +43,7 @@ impl Run {
     }
 
     /// Copies a part, again and again if need be, until it is durable.
-    fn copy(&self, part: &Part) -> Result<Copied> {
+    fn copy(self: &Arc<Self>, part: &Part) -> Result<Copied> {
         let retry = self.runner.options.retry;
         let mut complete = None;
         let mut attempt = 1;
@@ -94,7 +95,12 @@ impl Run {
         self.wait(&self.stop, Side::Source, source.reconsider(part, error))
     }
 
-    fn try_copy(&self, part: &Part, attempt: u32, complete: &mut Option<Copied>) -> Result<Copied> {
+    fn try_copy(
+        self: &Arc<Self>,
+        part: &Part,
+        attempt: u32,
+        complete: &mut Option<Copied>,
+    ) -> Result<Copied> {
         // An attempt that failed may have been committed all the same, with only the reply
         // lost. The target is the one who knows.
         if attempt > 1

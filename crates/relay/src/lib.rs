@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            ┌──────────────── lane (one thread per job) ────────────────┐
-//!  plan ──▶  │ reader thread: Source::read ──link──▶ transforms ─▶ Writer │ ──▶ durable
+//!  plan ──▶  │ reader task:   Source::read ──link──▶ transforms ─▶ Writer │ ──▶ durable
 //!  (queue)   └───────────────────────────────────────────────────────────┘
 //! ```
 //!
@@ -39,7 +39,7 @@ pub use pipeline::Pipeline;
 pub use progress::{Progress, RunningPart, RunningStep, Snapshot, StepReport, TableReport};
 pub use retry::Retry;
 pub use runner::{Options, Runner};
-pub use summary::{Summary, Threads};
+pub use summary::{Summary, Tasks};
 
 /// The guide's code is compiled and run with the documentation tests.
 #[cfg(doctest)]

@@ -17,7 +17,8 @@ pub enum Link {
         /// Payload bytes that may be under way for one part. A single batch may be larger.
         bytes: usize,
     },
-    /// As a channel, but all parts together go no faster than a pace, as over a network.
+    /// As a channel, but all parts together go no faster than a pace, as over a network. Needs a
+    /// runtime with timers.
     Paced {
         /// Payload bytes that may be under way for one part. A single batch may be larger.
         bytes: usize,
@@ -80,17 +81,17 @@ impl Link {
 }
 
 impl LinkSender {
-    /// Sends one batch, blocking while the link is full.
-    pub fn send(&self, batch: Batch) -> Result<()> {
+    /// Sends one batch, waiting while the link is full.
+    pub async fn send(&self, batch: Batch) -> Result<()> {
         match self {
-            LinkSender::Channel(sender) => sender.send(batch),
+            LinkSender::Channel(sender) => sender.send(batch).await,
             LinkSender::Paced {
                 sender,
                 pace,
                 cancel,
             } => {
-                pace.wait(batch.payload.size(), cancel)?;
-                sender.send(batch)
+                pace.wait(batch.payload.size(), cancel).await?;
+                sender.send(batch).await
             }
         }
     }
@@ -104,11 +105,11 @@ impl LinkSender {
 }
 
 impl LinkReceiver {
-    /// The next batch, blocking until there is one; `None` after the seal. The batch counts
+    /// The next batch, waiting until there is one; `None` after the seal. The batch counts
     /// as under way until its permit is dropped.
-    pub fn recv(&self) -> Result<Option<(Batch, Permit)>> {
+    pub async fn recv(&mut self) -> Result<Option<(Batch, Permit)>> {
         match self {
-            LinkReceiver::Channel(receiver) => receiver.recv(),
+            LinkReceiver::Channel(receiver) => receiver.recv().await,
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Measures what the two threads of a lane wait for.
+//! Measures what the two tasks of a lane wait for.
 //!
-//! Two readings of the clock per batch, and an event per tenth of a second and thread: nothing
+//! Two readings of the clock per batch, and an event per tenth of a second and task: nothing
 //! next to copying a batch, so it is always on.
 
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use pghaul_stage::{Event, Part, Side, Waits};
 
 use crate::runner::Run;
 
-/// How often a thread reports, about; a single wait may last longer.
+/// How often a task reports, about; a single wait may last longer.
 const STRETCH: Duration = Duration::from_millis(100);
 
-/// What a thread waits for.
+/// What a task waits for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum On {
     Source,
@@ -21,11 +21,11 @@ pub(crate) enum On {
     Target,
 }
 
-/// The clock of one thread of one attempt. Reports what is left when dropped.
+/// The clock of one task of one attempt. Reports what is left when dropped.
 pub(crate) struct Meter<'m> {
     run: &'m Run,
     part: &'m Part,
-    /// [`Side::Source`] is the thread that reads, [`Side::Target`] the one that writes.
+    /// [`Side::Source`] is the task that reads, [`Side::Target`] the one that writes.
     side: Side,
     began: Instant,
     stretch: Instant,
@@ -48,9 +48,9 @@ impl<'m> Meter<'m> {
     }
 
     /// Does what may have to wait, and counts its time.
-    pub(crate) fn time<T>(&mut self, on: On, work: impl FnOnce() -> T) -> T {
+    pub(crate) async fn time<T>(&mut self, on: On, work: impl Future<Output = T>) -> T {
         let began = Instant::now();
-        let result = work();
+        let result = work.await;
         let now = Instant::now();
         let waited = match on {
             On::Source => &mut self.waits.source,

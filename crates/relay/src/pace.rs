@@ -25,8 +25,8 @@ impl Pace {
         }
     }
 
-    /// Blocks until so many bytes have passed behind those that came before.
-    pub fn wait(&self, bytes: usize, cancel: &Cancel) -> Result<()> {
+    /// Waits until so many bytes have passed behind those that came before.
+    pub async fn wait(&self, bytes: usize, cancel: &Cancel) -> Result<()> {
         let now = Instant::now();
         let until = {
             let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -34,27 +34,30 @@ impl Pace {
             *passed = now.max(*passed) + time;
             *passed
         };
-        cancel.sleep(until - now)
+        let pause = async {
+            tokio::time::sleep(until - now).await;
+            Ok(())
+        };
+        cancel.until(pause).await
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::future::try_join_all;
+
     use super::*;
 
-    #[test]
-    fn all_together_keep_the_pace() {
+    #[tokio::test]
+    async fn all_together_keep_the_pace() {
         let pace = Pace::new(NonZeroU64::new(100_000).unwrap());
         let cancel = Cancel::new();
         let began = Instant::now();
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| (0..5).for_each(|_| pace.wait(500, &cancel).unwrap()));
-            }
-        });
+        let waits = (0..20).map(|_| pace.wait(500, &cancel));
+        try_join_all(waits).await.unwrap();
         // 10,000 bytes.
         assert!(began.elapsed() >= Duration::from_millis(100));
         cancel.cancel();
-        assert!(pace.wait(usize::MAX / 2, &cancel).is_err());
+        assert!(pace.wait(usize::MAX / 2, &cancel).await.is_err());
     }
 }

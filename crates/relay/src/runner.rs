@@ -20,8 +20,8 @@ use crate::{Cancel, Lanes, Link, Retry, Summary};
 /// How a [`Runner`] works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Parts that are copied at the same time; each takes two threads and one connection on
-    /// either side. Without effect on a run that is given [`Lanes`].
+    /// Parts that are copied at the same time; each takes a thread that waits, two tasks of the
+    /// runtime and one connection on either side. Without effect on a run that is given [`Lanes`].
     pub jobs: NonZeroUsize,
     /// How transient errors are retried.
     pub retry: Retry,
@@ -139,7 +139,7 @@ impl Runner {
     ///
     /// Transient errors of a part are retried, up to [`Retry::attempts`] attempts. Any other
     /// error, and the last transient one, ends the run; the error returned is the cause, not a
-    /// consequence. However the run ends, its threads have ended when this returns, and each
+    /// consequence. However the run ends, its tasks and threads have ended when this returns, and each
     /// part is on the target either whole or not at all. A run that was cancelled returns an
     /// error of [`Kind::Cancelled`]; a stage that panics is a permanent error.
     pub fn run(&self, catalog: &Catalog, plan: &Plan) -> Result<Summary> {
@@ -357,12 +357,12 @@ impl Run {
 
     pub(crate) fn note_waits(&self, side: Side, waits: Waits, elapsed: Duration) {
         let mut summary = self.lock(&self.summary);
-        let thread = match side {
+        let task = match side {
             Side::Source => &mut summary.reading,
             _ => &mut summary.writing,
         };
-        thread.waits += waits;
-        thread.elapsed += elapsed;
+        task.waits += waits;
+        task.elapsed += elapsed;
     }
 
     /// Drives a future of a stage from this thread until it ends or `token` is cancelled.

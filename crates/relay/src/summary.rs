@@ -29,25 +29,25 @@ pub struct Summary {
     /// All of it, preparation included.
     #[serde(serialize_with = "seconds")]
     pub elapsed: Duration,
-    /// What the threads that read waited for, summed over all lanes and attempts.
-    pub reading: Threads,
-    /// What the threads that write waited for, summed over all lanes and attempts.
-    pub writing: Threads,
+    /// What the tasks that read waited for, summed over all lanes and attempts.
+    pub reading: Tasks,
+    /// What the tasks that write waited for, summed over all lanes and attempts.
+    pub writing: Tasks,
 }
 
-/// Where the time of one kind of thread went. A thread that waits for the link waits for its
+/// Where the time of one kind of task went. A task that waits for the link waits for its
 /// peer, unless the link itself is slow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Threads {
+pub struct Tasks {
     /// How long they lived.
     pub elapsed: Duration,
     /// How long they waited for what.
     pub waits: Waits,
 }
 
-impl Serialize for Threads {
+impl Serialize for Tasks {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Threads", 5)?;
+        let mut fields = serializer.serialize_struct("Tasks", 5)?;
         for (name, time) in [
             ("elapsed", self.elapsed),
             ("source", self.waits.source),

@@ -51,12 +51,12 @@ pub enum Event<'a> {
         /// Its size.
         bytes: u64,
     },
-    /// What one of the two threads of a lane waited for since it said so last, or since the
+    /// What one of the two tasks of a lane waited for since it said so last, or since the
     /// attempt began. Comes about ten times a second from each, unless a single wait is longer.
     Waited {
         /// Working on which part.
         part: PartId,
-        /// [`Side::Source`](crate::Side::Source) is the thread that reads,
+        /// [`Side::Source`](crate::Side::Source) is the task that reads,
         /// [`Side::Target`](crate::Side::Target) the one that writes.
         side: crate::Side,
         /// How long for what.

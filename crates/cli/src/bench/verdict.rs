@@ -145,14 +145,14 @@ impl Verdict {
 
 #[cfg(test)]
 mod tests {
-    use pghaul_relay::Threads;
+    use pghaul_relay::Tasks;
     use pghaul_stage::Waits;
 
     use super::*;
 
     fn judged(source: u64, full: u64, empty: u64, target: u64, busy: f64) -> &'static str {
         let ms = Duration::from_millis;
-        let threads = |waits| Threads {
+        let threads = |waits| Tasks {
             elapsed: ms(1000),
             waits,
         };

@@ -21,6 +21,9 @@ use pghaul_stage::{
 };
 use tokio::runtime::Runtime;
 
+/// What the runtime's threads are called.
+const RUNTIME: &str = "runtime";
+
 /// A call into a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Point {
@@ -91,7 +94,8 @@ impl Rig {
     pub(crate) fn new(source: MemorySource) -> Self {
         Self {
             runtime: tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
+                .worker_threads(2)
+                .thread_name(RUNTIME)
                 .build()
                 .expect("a runtime"),
             source: Arc::new(source),
@@ -152,7 +156,7 @@ impl Rig {
             .expect("memory has a plan")
     }
 
-    /// Runs once. A run that takes too long, or leaves a thread behind, fails the test.
+    /// Runs once. A run that takes too long, or leaves a thread or a task behind, fails the test.
     pub(crate) fn run(&self) -> Result<Summary> {
         let catalog = self.runtime.block_on(self.source.catalog())?;
         let plan = self.plan();
@@ -195,8 +199,14 @@ impl Rig {
         let result = within(Duration::from_secs(60), move || runner.run(&catalog, &plan));
         let limit = Instant::now() + Duration::from_secs(20);
         // Shared lanes live on with the others.
-        while self.lanes.is_none() && threads.load(Ordering::SeqCst) > 0 {
-            assert!(Instant::now() < limit, "a thread outlives its run");
+        let metrics = self.runtime.metrics();
+        while metrics.num_alive_tasks() > 0
+            || self.lanes.is_none() && threads.load(Ordering::SeqCst) > 0
+        {
+            assert!(
+                Instant::now() < limit,
+                "a thread or a task outlives its run"
+            );
             thread::sleep(Duration::from_millis(1));
         }
         result
@@ -284,11 +294,14 @@ pub(crate) fn within<T: Send + 'static>(
     }
 }
 
-/// Counts a thread from its first call into a stage until it ends.
+/// Counts a thread of ours from its first call into a stage until it ends.
 struct Alive(Arc<AtomicU32>);
 
 impl Alive {
     fn enter(threads: &Arc<AtomicU32>) {
+        if thread::current().name() == Some(RUNTIME) {
+            return;
+        }
         thread_local!(static THIS: OnceCell<Alive> = const { OnceCell::new() });
         THIS.with(|this| {
             this.get_or_init(|| {
