@@ -83,6 +83,26 @@ async fn a_later_run_finds_everything_it_needs() {
 }
 
 #[tokio::test]
+async fn a_table_that_somebody_filled_before_its_copy_is_named() {
+    let m = several();
+    let target = m.prepared().await;
+    m.write(&target, 0, &[(b"1\n", 1)]).await.unwrap();
+    m.psql("INSERT INTO b VALUES (1)");
+    let begun = saved(&m).await;
+    let target = resume(&m, &begun).await;
+    let error = target.prepare(&begun.catalog, &begun.plan).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("not empty before its copy"), "{error}");
+    assert!(error.contains("public.b"), "{error}");
+
+    // Blocks without a row are no rows.
+    m.psql("DELETE FROM b");
+    let begun = saved(&m).await;
+    let target = resume(&m, &begun).await;
+    target.prepare(&begun.catalog, &begun.plan).await.unwrap();
+}
+
+#[tokio::test]
 async fn forgetting_empties_what_shares_a_part() {
     let m = several();
     let target = m.prepared().await;
