@@ -4,7 +4,7 @@
 use pghaul_stage::{Encoding, Part, TableId};
 
 use crate::Config;
-use crate::slice::{Cut, by_blocks, parts, parts_for};
+use crate::slice::{Cut, by_blocks, parts};
 
 /// Plans the parts of so many tables, one in a hundred of which is large.
 pub fn plan(tables: u32) -> Vec<Part> {
@@ -20,7 +20,7 @@ pub fn plan(tables: u32) -> Vec<Part> {
         Cut {
             table: TableId::new("public", format!("table_{number}")),
             encoding: Encoding::Binary,
-            ranges: by_blocks(blocks, parts_for(bytes, threshold, config.max_parts)),
+            ranges: by_blocks(blocks, config.parts(bytes, threshold)),
             rows: bytes / 100,
             bytes,
             unlogged: false,

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use pghaul_stage::{Error, Result, Selection};
 
+use crate::slice::parts_for;
+
 /// One mebibyte.
 const MIB: u64 = 1024 * 1024;
 
@@ -139,8 +141,23 @@ impl Config {
             Split::Never => None,
             Split::LargerThan(bytes) => Some(bytes),
             Split::Auto => {
-                Some((total / (u64::from(self.jobs.max(1)) * 4)).clamp(64 * MIB, 1024 * MIB))
+                let shares = u64::from(self.jobs.max(1)) * 4;
+                Some(total.div_ceil(shares).clamp(64 * MIB, 1024 * MIB))
             }
+        }
+    }
+
+    /// Into how many parts to cut a table of so many bytes.
+    ///
+    /// Automatically, as many for each lane: seven alike on two lanes would end with one that is
+    /// copied alone.
+    pub(crate) fn parts(&self, bytes: u64, threshold: Option<u64>) -> u32 {
+        let parts = parts_for(bytes, threshold, self.max_parts);
+        match self.split {
+            Split::Auto if parts > 1 => parts
+                .checked_next_multiple_of(self.jobs.max(1))
+                .map_or(self.max_parts, |parts| parts.min(self.max_parts)),
+            _ => parts,
         }
     }
 }
@@ -191,6 +208,24 @@ mod tests {
             let error = wrong.validate().expect_err("must be refused");
             assert_eq!(error.kind(), pghaul_stage::Kind::Input, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn lanes_get_as_many_parts_of_a_table() {
+        let config = Config {
+            jobs: 2,
+            ..Config::default()
+        };
+        let parts = |bytes| config.parts(bytes, config.threshold(bytes));
+        assert_eq!(parts(60 * MIB), 1);
+        assert_eq!(parts(65 * MIB), 2);
+        assert_eq!(parts(420 * MIB), 8);
+        assert_eq!(parts(1700 * MIB + 1), 8);
+        let given = Config {
+            split: Split::LargerThan(60 * MIB),
+            ..config
+        };
+        assert_eq!(given.parts(420 * MIB, given.threshold(420 * MIB)), 7);
     }
 
     #[test]

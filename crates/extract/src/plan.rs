@@ -48,7 +48,7 @@ pub(crate) async fn plan(
         target: config.target_version,
     };
 
-    let wanted = |table: &Table| parts_for(bytes(table), threshold, config.max_parts);
+    let wanted = |table: &Table| config.parts(bytes(table), threshold);
     let keys = if version < RANGE_SCANS {
         let large = tables().filter(|(table, facts)| facts.heap && wanted(table) > 1);
         keys(client, version, large.map(|(table, _)| table.oid).collect()).await?

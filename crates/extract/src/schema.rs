@@ -232,12 +232,8 @@ pub(crate) async fn find(
     };
     let mut found = BTreeSet::new();
     for directories in places {
-        let programs = directories.into_iter().map(async |directory| {
-            let path = directory.join("pg_dump");
-            let version = version(&path).await?;
-            Some(Program { version, path })
-        });
-        found.extend(join_all(programs).await.into_iter().flatten());
+        let programs = join_all(directories.iter().map(|directory| program(directory))).await;
+        found.extend(programs.into_iter().flatten());
         // Debian's on the PATH is a script that takes long to say that it is one of these.
         let exact = |program: &Program| {
             let major = program.version.0;
@@ -314,6 +310,13 @@ fn on_path(path: Option<OsString>) -> Vec<PathBuf> {
                 .is_ok_and(|directory| seen.insert(directory))
         })
         .collect()
+}
+
+/// The pg_dump in this directory, if there is one.
+async fn program(directory: &Path) -> Option<Program> {
+    let path = directory.join("pg_dump");
+    let version = version(&path).await?;
+    Some(Program { version, path })
 }
 
 /// What a program says of itself; `None` if it is no pg_dump.
