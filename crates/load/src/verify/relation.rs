@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use pghaul_stage::{Result, Side, TableId};
 use pghaul_wire::{Chosen, quote};
+use tokio_postgres::SimpleQueryRow;
 
 use super::extension_table::{self, CLAUSE, holds_users_rows};
 use super::image::Image;
@@ -177,9 +178,8 @@ pub(super) async fn read(
     } else {
         "i.indnatts"
     };
-    let tables = session
-        .read(&format!(
-            "SELECT n.nspname, c.relname, pg_relation_size(c.oid) / current_setting('block_size')::bigint,
+    let tables = format!(
+            "SELECT c.oid, n.nspname, c.relname, pg_relation_size(c.oid) / current_setting('block_size')::bigint,
                     pg_table_size(c.oid), k.key, {CLAUSE}
                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                LEFT JOIN LATERAL (
@@ -195,11 +195,9 @@ pub(super) async fn read(
                                        AND NOT a.attnotnull)
                   ORDER BY NOT i.indisprimary, i.indnatts, i.indexrelid LIMIT 1) k ON true
               WHERE {selected}"
-        ))
-        .await?;
-    let columns = session
-        .read(&format!(
-            "SELECT n.nspname, c.relname, a.attnum, a.attname, t.typlen = -1,
+        );
+    let columns = format!(
+            "SELECT c.oid, a.attnum, a.attname, t.typlen = -1,
                     CASE WHEN t.typsend = 'byteasend'::regproc THEN '%s'
                          WHEN t.typsend IN ('bit_send'::regproc, 'varbit_send'::regproc)
                          THEN t.typsend::text || '(%s)'
@@ -227,59 +225,79 @@ pub(super) async fn read(
                                  'poly_send', 'line_send', 'circle_send')) f
               WHERE {selected}
               ORDER BY c.oid, a.attnum"
-        ))
-        .await?;
-
-    let mut result = BTreeMap::new();
-    let mut keys = BTreeMap::new();
-    for row in &tables {
-        let table = TableId::new(text(row, 0)?, text(row, 1)?);
-        let size = Size {
-            units: number(row, 2)?,
-            bytes: number(row, 3)?,
-            cuttable,
-        };
-        if let Some(key) = maybe(row, 4)? {
-            let key: Vec<i16> = key.split(' ').filter_map(|n| n.parse().ok()).collect();
-            keys.insert(table.clone(), key);
-        }
-        result.insert(
-            table,
-            Table {
-                columns: Vec::new(),
-                condition: maybe(row, 5)?.and_then(extension_table::condition),
-                of_extension: maybe(row, 5)?.is_some(),
-                key: Vec::new(),
-                size,
-            },
         );
-    }
-    let mut named: BTreeMap<(TableId, i16), String> = BTreeMap::new();
-    for row in &columns {
-        let id = TableId::new(text(row, 0)?, text(row, 1)?);
-        let name = text(row, 3)?.to_owned();
-        if let Some(table) = result.get_mut(&id) {
-            table.columns.push(Column {
-                name: name.clone(),
-                varlena: boolean(row, 4)?,
-                bytes: maybe(row, 5)?.map(str::to_owned),
-                steady: boolean(row, 6)?,
-                portable: maybe(row, 7)?.map(str::to_owned),
-            });
-        }
-        if keys.contains_key(&id) {
-            named.insert((id, number(row, 2)?), name);
+    let add = |tables: &mut BTreeMap<u32, Found>, row| {
+        tables.insert(number(&row, 0)?, Found::read(&row, cuttable)?);
+        Ok(())
+    };
+    let mut found = session.fold(&tables, BTreeMap::new, add).await?;
+    let add = |columns: &mut BTreeMap<u32, Vec<(i16, Column)>>, row| {
+        let of = columns.entry(number(&row, 0)?).or_default();
+        of.push((number(&row, 1)?, Column::read(&row)?));
+        Ok(())
+    };
+    let columns = session.fold(&columns, BTreeMap::new, add).await?;
+    for (table, columns) in columns {
+        if let Some(found) = found.get_mut(&table) {
+            found.add(columns);
         }
     }
-    for (id, attributes) in keys {
-        if let Some(table) = result.get_mut(&id) {
-            table.key = attributes
-                .iter()
-                .filter_map(|attribute| named.remove(&(id.clone(), *attribute)))
-                .collect();
-        }
+    Ok(found.into_values().map(|one| (one.id, one.table)).collect())
+}
+
+/// A table as it is read.
+struct Found {
+    id: TableId,
+    /// The numbers of its key's columns.
+    key: Vec<i16>,
+    table: Table,
+}
+
+impl Found {
+    fn read(row: &SimpleQueryRow, cuttable: bool) -> Result<Self> {
+        let key = maybe(row, 5)?.unwrap_or_default().split(' ');
+        Ok(Self {
+            id: TableId::new(text(row, 1)?, text(row, 2)?),
+            key: key.filter_map(|number| number.parse().ok()).collect(),
+            table: Table {
+                columns: Vec::new(),
+                condition: maybe(row, 6)?.and_then(extension_table::condition),
+                of_extension: maybe(row, 6)?.is_some(),
+                key: Vec::new(),
+                size: Size {
+                    units: number(row, 3)?,
+                    bytes: number(row, 4)?,
+                    cuttable,
+                },
+            },
+        })
     }
-    Ok(result)
+
+    fn add(&mut self, columns: Vec<(i16, Column)>) {
+        for key in &self.key {
+            let column = columns.iter().find(|(number, _)| number == key);
+            let name = column.map(|(_, column)| &column.name);
+            // An index can have a column twice.
+            if let Some(name) = name.filter(|name| !self.table.key.contains(name)) {
+                self.table.key.push(name.clone());
+            }
+        }
+        // Of exactly the right size, because there may be many.
+        let columns = columns.into_iter().map(|(_, column)| column);
+        self.table.columns = columns.collect::<Box<[_]>>().into_vec();
+    }
+}
+
+impl Column {
+    fn read(row: &SimpleQueryRow) -> Result<Self> {
+        Ok(Self {
+            name: text(row, 2)?.to_owned(),
+            varlena: boolean(row, 3)?,
+            bytes: maybe(row, 4)?.map(str::to_owned),
+            steady: boolean(row, 5)?,
+            portable: maybe(row, 6)?.map(str::to_owned),
+        })
+    }
 }
 
 /// Which relations count as tables here: those with rows of their own.
