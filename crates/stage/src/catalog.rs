@@ -228,7 +228,7 @@ pub struct Index {
     /// Whether the constraint can be added `USING INDEX` once the index stands, and the table is
     /// large enough for that to be of use.
     pub separable: bool,
-    /// Bytes on the source's disk.
+    /// Bytes on the source's disk; may be 0 for an index of a small table.
     pub bytes: u64,
 }
 

@@ -11,26 +11,31 @@ use crate::session::{each, field, rows, size};
 
 /// A constraint can adopt a btree index over plain columns in default order; what else
 /// `ADD CONSTRAINT … USING INDEX` asks for (default operator classes and collations) every
-/// constraint's index has already. And it is worth the while where building several indexes of the
-/// table at once is: not below half a megabyte of rows.
+/// constraint's index has already. And it is worth the while only for a large table (`l`).
 ///
 /// Source: PostgreSQL's manual, ALTER TABLE.
 const SEPARABLE: &str = "coalesce(am.amname = 'btree' AND con.contype IN ('p', 'u') \
     AND i.indexprs IS NULL AND i.indpred IS NULL AND NOT 0 <> ANY (i.indoption::int2[]) \
-    AND pg_catalog.pg_relation_size(c.oid) >= 524288, false)";
+    AND l.oid IS NOT NULL, false)";
 
-/// Every valid index of the tables. Definitions, which cost the server most, are asked for only
-/// where they are needed.
+/// Bytes of rows from which on it helps to build several indexes of a table at once.
+const LARGE: u64 = 512 << 10;
+
+/// Every valid index of the tables. Definitions and sizes, which cost the server most, are asked
+/// for only where they are needed: on large tables.
 pub(crate) async fn read(
     client: &Client,
     chosen: &Chosen,
     tables: &[Arc<Table>],
 ) -> Result<Vec<Arc<Index>>> {
+    let large = tables.iter().filter(|table| table.heap >= LARGE);
+    let large: Vec<String> = large.map(|table| table.oid.to_string()).collect();
     let sql = format!(
         "SELECT i.indexrelid, ic.relname, c.oid, \
                 CASE WHEN s.separable THEN pg_catalog.pg_get_indexdef(i.indexrelid) ELSE '' END, \
                 con.oid, con.contype::text, s.separable, \
-                coalesce(pg_catalog.pg_relation_size(i.indexrelid), 0) \
+                CASE WHEN l.oid IS NULL THEN 0 \
+                     ELSE coalesce(pg_catalog.pg_relation_size(i.indexrelid), 0) END \
            FROM {FROM} \
            JOIN pg_catalog.pg_index i ON i.indrelid = c.oid \
            JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid \
@@ -38,9 +43,11 @@ pub(crate) async fn read(
            LEFT JOIN pg_catalog.pg_constraint con \
                   ON con.conindid = i.indexrelid AND con.conrelid = i.indrelid \
                  AND con.contype IN ('p', 'u', 'x') \
+           LEFT JOIN pg_catalog.unnest('{{{}}}'::pg_catalog.oid[]) l (oid) ON l.oid = c.oid \
           CROSS JOIN LATERAL (SELECT {SEPARABLE}) s (separable) \
           WHERE {} AND i.indisvalid AND i.indisready \
           ORDER BY n.nspname, c.relname, ic.relname",
+        large.join(","),
         copied('r', chosen)
     );
     let tables: HashMap<u32, &TableId> = tables.iter().map(|t| (t.oid, &t.id)).collect();
