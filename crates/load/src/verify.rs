@@ -131,14 +131,11 @@ pub async fn verify(
     ];
     let mut report = Report::new(image.algorithm());
     let mut relations = {
+        if selection.has_schema() {
+            inventory::compare(&mut sessions, &views, &mut report).await?;
+        }
         let [ours, theirs] = &mut sessions;
         let [here, there] = chosen;
-        if selection.has_schema() {
-            let [from, to] = &views;
-            let (a, b) =
-                tokio::try_join!(inventory::read(ours, from), inventory::read(theirs, to))?;
-            inventory::compare(&a, &b, &mut report);
-        }
         let (a, b) = tokio::try_join!(sequence::read(ours, here), sequence::read(theirs, there))?;
         sequence::compare(&a, &b, selection.has_schema(), &mut report);
         let (a, b) = tokio::try_join!(relation::read(ours, here), relation::read(theirs, there))?;

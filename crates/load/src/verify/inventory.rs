@@ -1,6 +1,6 @@
 //! The objects of both sides, set against each other by kind and name.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use pghaul_stage::Result;
@@ -18,63 +18,137 @@ type Address = (u32, u32);
 /// Kind and name of an object.
 type Name = (Arc<str>, Box<str>);
 
-/// Every object of one side. There may be a million, so nothing is kept twice.
+/// Objects of one side. There may be a million, so nothing is kept twice.
 #[derive(Debug, Default)]
-pub(super) struct Inventory {
+struct Inventory {
     objects: BTreeMap<Arc<Name>, Object>,
     names: HashMap<Address, Arc<Name>>,
     kinds: BTreeSet<Arc<str>>,
+    /// How many were read.
+    read: usize,
 }
 
 #[derive(Debug)]
 struct Object {
+    /// How many were read before it.
+    number: usize,
     parent: Address,
     properties: Box<str>,
 }
 
-/// Reads the objects of one side.
-pub(super) async fn read(session: &mut Session<'_>, view: &View<'_>) -> Result<Inventory> {
-    let sql = object::query(session.snapshot().version(), view);
-    let add = |inventory: &mut Inventory, row| inventory.add(&row);
-    let mut inventory = session.fold(&sql, Inventory::default, add).await?;
-    // Of a part of the database, only comments on what is in this part.
-    if !view.chosen.is_of_all_relations() {
-        let Inventory { objects, names, .. } = &mut inventory;
-        objects.retain(|name, object| &*name.0 != "comment" || names.contains_key(&object.parent));
-    }
-    Ok(inventory)
+/// The target's objects, of which only those are kept that the source does not have alike.
+#[derive(Debug, Default)]
+struct Others {
+    inventory: Inventory,
+    /// Which of the source's objects are there, by their numbers.
+    seen: Vec<bool>,
+    /// Which identifiers there are, whether kept or not.
+    addresses: HashSet<Address>,
+    counts: BTreeMap<String, u64>,
 }
 
-/// Reports the numbers and the differences.
-pub(super) fn compare(source: &Inventory, target: &Inventory, report: &mut Report) {
-    report.count(&source.counts(), &target.counts());
+/// Sets the objects of both sides against each other: reports the numbers and the differences.
+pub(super) async fn compare(
+    [ours, theirs]: &mut [Session<'_>; 2],
+    [from, to]: &[View<'_>; 2],
+    report: &mut Report,
+) -> Result<()> {
+    let source = read(ours, from).await?;
+    let target = read_others(theirs, to, &source).await?;
+    report.count(&source.counts(), &target.counts);
     // An index that was never built on the source may be there or not.
     let built = source.objects.iter();
     let built = built.filter(|(name, object)| is_built(name, object));
     for (name, ours) in built {
-        match target.objects.get(name) {
-            None if target.lacks(source.parent(ours)) => {}
-            None => {
+        if !target.has(ours) {
+            let parent = source
+                .parent(ours)
+                .and_then(|name| source.objects.get(name));
+            if parent.is_none_or(|parent| target.has(parent)) {
                 let (kind, name) = owned(name);
                 report.differ(Difference::MissingObject { kind, name });
             }
-            Some(theirs) if ours.properties != theirs.properties => {
-                let (kind, name) = owned(name);
-                report.differ(Difference::Object {
-                    kind,
-                    name,
-                    source: ours.properties.to_string(),
-                    target: theirs.properties.to_string(),
-                });
-            }
-            Some(_) => {}
+        } else if let Some(theirs) = target.inventory.objects.get(name) {
+            let (kind, name) = owned(name);
+            report.differ(Difference::Object {
+                kind,
+                name,
+                source: ours.properties.to_string(),
+                target: theirs.properties.to_string(),
+            });
         }
     }
-    for (name, theirs) in &target.objects {
-        if !source.objects.contains_key(name) && !source.lacks(target.parent(theirs)) {
+    for (name, theirs) in &target.inventory.objects {
+        let parent = target.inventory.parent(theirs);
+        let lacks = |name: &Arc<Name>| !source.objects.contains_key(name);
+        if lacks(name) && !parent.is_some_and(lacks) {
             let (kind, name) = owned(name);
             report.differ(Difference::ExtraObject { kind, name });
         }
+    }
+    Ok(())
+}
+
+/// Reads the objects of the source.
+async fn read(session: &mut Session<'_>, view: &View<'_>) -> Result<Inventory> {
+    let sql = object::query(session.snapshot().version(), view);
+    let add = |inventory: &mut Inventory, row| {
+        let (name, address, object) = inventory.parse(&row)?;
+        inventory.add(name, address, object);
+        Ok(())
+    };
+    let mut inventory = session.fold(&sql, Inventory::default, add).await?;
+    // Of a part of the database, only comments on what is in this part.
+    if !view.chosen.is_of_all_relations() {
+        let Inventory { objects, names, .. } = &mut inventory;
+        objects.retain(|name, object| !is_comment(name) || names.contains_key(&object.parent));
+    }
+    Ok(inventory)
+}
+
+/// Reads the objects of the target.
+async fn read_others(
+    session: &mut Session<'_>,
+    view: &View<'_>,
+    source: &Inventory,
+) -> Result<Others> {
+    let sql = object::query(session.snapshot().version(), view);
+    let begun = || Others {
+        seen: vec![false; source.read],
+        ..Others::default()
+    };
+    let add = |others: &mut Others, row| others.add(&row, source);
+    let mut others = session.fold(&sql, begun, add).await?;
+    let Others {
+        inventory,
+        addresses,
+        counts,
+        ..
+    } = &mut others;
+    if !view.chosen.is_of_all_relations() {
+        inventory.objects.retain(|name, object| {
+            !is_comment(name)
+                || source.objects.contains_key(name)
+                || addresses.contains(&object.parent)
+        });
+    }
+    for (name, object) in &inventory.objects {
+        if !source.objects.contains_key(name) {
+            count(counts, name, object);
+        }
+    }
+    Ok(others)
+}
+
+fn is_comment(name: &Name) -> bool {
+    *name.0 == *"comment"
+}
+
+fn count(counts: &mut BTreeMap<String, u64>, name: &Name, object: &Object) {
+    let built = u64::from(is_built(name, object));
+    match counts.get_mut(&*name.0) {
+        Some(count) => *count += built,
+        None => drop(counts.insert(name.0.to_string(), built)),
     }
 }
 
@@ -88,7 +162,7 @@ fn owned(name: &Name) -> (String, String) {
 }
 
 impl Inventory {
-    fn add(&mut self, row: &SimpleQueryRow) -> Result<()> {
+    fn parse(&mut self, row: &SimpleQueryRow) -> Result<(Name, Option<Address>, Object)> {
         let kind = text(row, 4)?;
         let kind = match self.kinds.get(kind) {
             Some(known) => Arc::clone(known),
@@ -98,23 +172,31 @@ impl Inventory {
                 kind
             }
         };
-        let name = Arc::new((kind, plain(text(row, 5)?).into()));
-        if maybe(row, 1)?.is_some() {
-            let address = (number(row, 0)?, number(row, 1)?);
-            self.names.insert(address, Arc::clone(&name));
-        }
+        let address = match maybe(row, 1)? {
+            Some(_) => Some((number(row, 0)?, number(row, 1)?)),
+            None => None,
+        };
         let object = Object {
+            number: self.read,
             parent: (number(row, 2)?, number(row, 3)?),
             properties: plain(maybe(row, 6)?.unwrap_or_default()).into(),
         };
+        self.read += 1;
+        Ok(((kind, plain(text(row, 5)?).into()), address, object))
+    }
+
+    fn add(&mut self, name: Name, address: Option<Address>, object: Object) {
+        let name = Arc::new(name);
+        if let Some(address) = address {
+            self.names.insert(address, Arc::clone(&name));
+        }
         self.objects.insert(name, object);
-        Ok(())
     }
 
     fn counts(&self) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
         for (name, object) in &self.objects {
-            *counts.entry(name.0.to_string()).or_default() += u64::from(is_built(name, object));
+            count(&mut counts, name, object);
         }
         counts
     }
@@ -123,9 +205,27 @@ impl Inventory {
     fn parent(&self, object: &Object) -> Option<&Arc<Name>> {
         self.names.get(&object.parent)
     }
+}
 
-    /// Whether this side is without an object of the other side.
-    fn lacks(&self, name: Option<&Arc<Name>>) -> bool {
-        name.is_some_and(|name| !self.objects.contains_key(name))
+impl Others {
+    fn add(&mut self, row: &SimpleQueryRow, source: &Inventory) -> Result<()> {
+        let (name, address, object) = self.inventory.parse(row)?;
+        self.addresses.extend(address);
+        if let Some(same) = source.objects.get(&name) {
+            count(&mut self.counts, &name, &object);
+            if let Some(seen) = self.seen.get_mut(same.number) {
+                *seen = true;
+            }
+            if same.properties == object.properties {
+                return Ok(());
+            }
+        }
+        self.inventory.add(name, address, object);
+        Ok(())
+    }
+
+    /// Whether the target has this object of the source.
+    fn has(&self, object: &Object) -> bool {
+        self.seen.get(object.number).is_some_and(|seen| *seen)
     }
 }
