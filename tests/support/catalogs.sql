@@ -8,6 +8,9 @@
 -- extension, which no statement changes, and what pg_dump says of keys and NOT NULL alone: whether
 -- they could be, or are, inherited.
 
+SET search_path = '';
+SET quote_all_identifiers = off;
+
 SELECT coalesce(json_object_agg(format('%s.%s', r.fktable, r.fkcols[cardinality(r.fkcols)]),
   json_build_array(r.pktable, r.is_array, r.fkcols[1], cardinality(r.fkcols))), '{}') AS refers
 FROM pg_get_catalog_foreign_keys() AS r \gset

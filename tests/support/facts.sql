@@ -4,6 +4,7 @@
 -- versions and "newest" the newer.
 
 SET search_path = '';
+SET quote_all_identifiers = off;
 SET TimeZone = 'UTC';
 SET DateStyle = 'ISO';
 SET IntervalStyle = 'postgres';
@@ -213,3 +214,9 @@ FROM (SELECT * FROM pg_depend WHERE deptype IN ('x', 'a', 'i') OFFSET 0) AS d,
   pg_identify_object(d.refclassid, d.refobjid, d.refobjsubid) AS r,
   format('%s %s of %s %s: %s', i.type, i.identity, r.type, r.identity, d.deptype) AS line
 WHERE d.deptype = 'x' OR i.type = 'sequence' AND d.refobjsubid > 0 AND i.schema <> :'skip';
+
+SELECT format('setting of %s: %s', json_build_array(
+  CASE WHEN s.setdatabase = 0 THEN 'every database' ELSE 'this database' END,
+  CASE WHEN s.setrole <> 0 THEN pg_get_userbyid(s.setrole) END), to_json(setting))
+FROM pg_db_role_setting AS s, unnest(s.setconfig) AS setting
+WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()));

@@ -8,6 +8,7 @@ use pghaul_stage::{Batch, Error, Event, Kind, Mark, Part, Pass, Result, Side};
 use tokio::task::{JoinError, block_in_place};
 
 use crate::Cancel;
+use crate::cancel::cancelled;
 use crate::link::{LinkReceiver, LinkSender};
 use crate::meter::{Meter, On};
 use crate::runner::Run;
@@ -163,6 +164,10 @@ async fn until<T>(
     side: Side,
     future: impl Future<Output = Result<T>>,
 ) -> Result<T> {
+    // What was asked to stop begins nothing new, even if it need not wait for it.
+    if token.is_cancelled() {
+        return Err(cancelled());
+    }
     let located = async { future.await.map_err(|error| error.at(side)) };
     token.until(located).await
 }
