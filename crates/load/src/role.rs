@@ -3,6 +3,9 @@
 //! Roles belong to the server, not to the database: those that exist are left alone, and what
 //! the loading role may not do becomes an omission, because a migration can go on without it.
 
+mod membership;
+mod reserved;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use pghaul_stage::{
@@ -14,33 +17,18 @@ use secrecy::ExposeSecret;
 use tokio_postgres::Row;
 
 use crate::ledger::Ledger;
-use crate::power::{ADMIN_OPTION, Power};
+use crate::power::Power;
 use crate::session::failed;
 use crate::setting::assignment;
 use crate::steps::Steps;
 
-/// Beginnings of names that PostgreSQL and managed services keep for themselves; docs/managed.md
-/// says where that is documented.
-const RESERVED: [&str; 5] = ["pg_", "rds_", "cloudsql", "alloydb", "databricks_"];
+pub(crate) use membership::{MEMBER, member_of};
+pub(crate) use reserved::is_reserved;
 
-/// Such names that have no beginning in common.
-const RESERVED_NAMES: [&str; 6] = [
-    "azure_pg_admin",
-    "azure_superuser",
-    "azuresu",
-    "rdsadmin",
-    "rdsrepladmin",
-    "rdstopmgr",
-];
-
-/// How the step begins that made the loading role a member of another.
-pub(crate) const MEMBER: &str = "member ";
+use membership::{MAY_NOT_GRANT, NOT_BOTH, lacking, outside};
 
 const MAY_NOT_CREATE: &str = "the target's role may not create roles";
 const MAY_NOT_GIVE: &str = "the target's role may not give these attributes";
-const MAY_NOT_GRANT: &str = "the target's role may not grant this role";
-const NOT_BOTH: &str = "the target has not both roles";
-const BOTH_STAND: &str = "the target has both roles, which are left as they are";
 
 /// The roles that stand.
 const PRESENT: &str = "SELECT rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb,
@@ -328,63 +316,6 @@ impl Work<'_> {
         self.record("", &step).await
     }
 
-    /// Makes the loading role a member of these roles, as far as it may and is none yet: it has
-    /// to act for them. What is granted is recorded, and ends with `pghaul cleanup`.
-    async fn join<'s>(&self, roles: impl Iterator<Item = &'s str>) -> Result<()> {
-        if self.power.superuser {
-            return Ok(());
-        }
-        let power = Power::read(&self.client).await?;
-        for role in roles {
-            if is_reserved(role) || power.acts_for(role) || !power.may_grant(role) {
-                continue;
-            }
-            let mut statement = format!("GRANT {} TO {}", ident(role), ident(&power.name));
-            if power.version >= ADMIN_OPTION {
-                statement += " WITH INHERIT TRUE, SET TRUE";
-            }
-            let step = membership_step(&power.name, role);
-            if let Err(error) = self.record(&statement, &step).await {
-                // What this role owns will be named.
-                if !is_answer(&error) {
-                    return Err(error);
-                }
-                tracing::debug!(%error, role, "not a member");
-            }
-        }
-        Ok(())
-    }
-
-    async fn grant(&self, membership: &Membership, with_grantor: bool) -> Result<()> {
-        let Membership {
-            role,
-            member,
-            grantor,
-            ..
-        } = membership;
-        let step = format!(
-            "grant {} to {} by {}",
-            ident(role),
-            ident(member),
-            ident(grantor)
-        );
-        if self.done.contains(&step) {
-            return Ok(());
-        }
-        let grant = membership_statement(membership, self.power.version >= ADMIN_OPTION);
-        if with_grantor {
-            let by = format!("{grant} GRANTED BY {}", ident(grantor));
-            match self.record(&by, &step).await {
-                Err(error) if is_answer(&error) => {}
-                outcome => return outcome,
-            }
-        }
-        match self.record(&grant, &step).await {
-            Err(error) => self.pass(membership_name(membership), &grant, error),
-            Ok(()) => Ok(()),
-        }
-    }
-
     /// Executes a statement in a transaction with its step.
     async fn record(&self, statement: &str, step: &str) -> Result<()> {
         self.execute(&format!(
@@ -433,11 +364,6 @@ fn join(names: &BTreeSet<&str>) -> String {
         .map(|name| format!("{name:?}"))
         .collect::<Vec<_>>()
         .join(", ")
-}
-
-/// Whether a name belongs to the server or to a managed service.
-pub(crate) fn is_reserved(name: &str) -> bool {
-    RESERVED_NAMES.contains(&name) || RESERVED.iter().any(|beginning| name.starts_with(beginning))
 }
 
 /// Whether the server said no because of who asks, or to what is asked for.
@@ -510,26 +436,6 @@ fn password(role: &Role) -> Option<Omission> {
     })
 }
 
-/// A membership that is not granted.
-fn outside(membership: &Membership, power: &Power, reason: &str) -> Omission {
-    let omission = Omission::new(membership_name(membership), reason);
-    // What a service keeps for itself nobody creates.
-    let kept = |role: &str| is_reserved(role) && !power.has_role(role);
-    if kept(&membership.role) || kept(&membership.member) {
-        return omission;
-    }
-    omission.remedy(membership_statement(
-        membership,
-        power.version >= ADMIN_OPTION,
-    ))
-}
-
-/// A membership between roles that stand on the target, if it does not stand there.
-fn lacking(membership: &Membership, power: &Power) -> Option<Omission> {
-    let lacks = !power.has_membership(membership);
-    lacks.then(|| outside(membership, power, BOTH_STAND))
-}
-
 /// A setting that a role is created without.
 fn unset(role: &Role, setting: &Setting, power: &Power) -> Option<Omission> {
     let reason = power.refuses_setting(setting)?;
@@ -546,16 +452,6 @@ fn assign(role: &Role, setting: &Setting) -> String {
     format!("ALTER ROLE {} SET {assignment}", ident(&role.name))
 }
 
-/// The step that made the loading role a member; [`member_of`] reads it.
-fn membership_step(member: &str, role: &str) -> String {
-    format!("{MEMBER}{}", serde_json::json!([member, role]))
-}
-
-/// Who was made a member of which role, if the step says so.
-pub(crate) fn member_of(step: &str) -> Option<(String, String)> {
-    serde_json::from_str(step.strip_prefix(MEMBER)?).ok()
-}
-
 /// The attributes of a role that not everybody who may create roles may give.
 fn privileges(role: &Role) -> Vec<&'static str> {
     let attributes = [
@@ -569,48 +465,6 @@ fn privileges(role: &Role) -> Vec<&'static str> {
     given
         .filter_map(|(given, name)| given.then_some(name))
         .collect()
-}
-
-fn membership_name(membership: &Membership) -> String {
-    format!(
-        "membership of role {:?} in {:?}",
-        membership.member, membership.role
-    )
-}
-
-/// The statement that makes a role a member; the options are those of PostgreSQL 16.
-///
-/// Source: PostgreSQL's manual, GRANT, "GRANT on Roles".
-fn membership_statement(membership: &Membership, with_options: bool) -> String {
-    let Membership {
-        role,
-        member,
-        admin,
-        inherit,
-        set,
-        ..
-    } = membership;
-    let mut statement = format!("GRANT {} TO {}", ident(role), ident(member));
-    let options = [
-        ("ADMIN", Some(*admin)),
-        ("INHERIT", *inherit),
-        ("SET", *set),
-    ];
-    if with_options {
-        let options: Vec<String> = options
-            .iter()
-            .filter_map(|(name, value)| {
-                Some(format!(
-                    "{name} {}",
-                    if (*value)? { "TRUE" } else { "FALSE" }
-                ))
-            })
-            .collect();
-        statement += &format!(" WITH {}", options.join(", "));
-    } else if *admin {
-        statement += " WITH ADMIN OPTION";
-    }
-    statement
 }
 
 /// The attributes in which two roles differ.
@@ -662,26 +516,6 @@ mod tests {
     }
 
     #[test]
-    fn membership_options_depend_on_the_target() {
-        let membership = Membership {
-            role: "r".into(),
-            member: "m".into(),
-            grantor: "g".into(),
-            admin: true,
-            inherit: Some(false),
-            set: None,
-        };
-        assert_eq!(
-            membership_statement(&membership, false),
-            r#"GRANT "r" TO "m" WITH ADMIN OPTION"#
-        );
-        assert_eq!(
-            membership_statement(&membership, true),
-            r#"GRANT "r" TO "m" WITH ADMIN TRUE, INHERIT FALSE"#
-        );
-    }
-
-    #[test]
     fn differences_are_named() {
         let other = Role {
             login: false,
@@ -690,23 +524,5 @@ mod tests {
         };
         assert_eq!(differences(&role(), &other), ["LOGIN", "CONNECTION LIMIT"]);
         assert!(differences(&role(), &role()).is_empty());
-    }
-
-    #[test]
-    fn reserved_names_are_known() {
-        assert!(
-            [
-                "pg_x",
-                "rdsadmin",
-                "cloudsqlsuperuser",
-                "azure_pg_admin",
-                "azuresu",
-            ]
-            .iter()
-            .all(|name| is_reserved(name))
-        );
-        for name in ["postgres", "rdsapp", "azure_reader", "supabase_admin"] {
-            assert!(!is_reserved(name), "{name}");
-        }
     }
 }
