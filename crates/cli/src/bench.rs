@@ -35,7 +35,7 @@ use curve::Curve;
 use report::Measured;
 use scratch::Scratch;
 use timed::{TimedSource, TimedTarget, Times};
-use verdict::{Ends, Shares, Verdict};
+use verdict::{Ends, GENERATOR, Shares, Verdict};
 
 use crate::migrate::jobs;
 use crate::{Outcome, signal};
@@ -210,7 +210,7 @@ impl Run<'_> {
             catalog: Catalog::default(),
             plan,
             ends: Ends {
-                source: "the generator",
+                source: GENERATOR,
                 target: "the null target",
             },
             servers: Vec::new(),
@@ -238,7 +238,7 @@ impl Run<'_> {
                 catalog,
                 plan,
                 ends: Ends {
-                    source: "the generator",
+                    source: GENERATOR,
                     target: "the target",
                 },
                 servers: vec![(Side::Target, info.clone())],

@@ -145,7 +145,7 @@ impl Runner {
     pub fn run(&self, catalog: &Catalog, plan: &Plan) -> Result<Summary> {
         contain(|| self.migrate(catalog, plan)).map_err(|error| match error.kind() {
             Kind::Input => error,
-            _ => error.remedy("once the cause is removed, run again with --resume"),
+            _ => error.remedy("once the cause is removed, run again; what is durable is kept"),
         })
     }
 

@@ -55,6 +55,9 @@ impl Shares {
     }
 }
 
+/// What makes rows where no source takes part.
+pub(super) const GENERATOR: &str = "the generator";
+
 /// Names for both ends: a generator and nothing are no servers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ends {
@@ -97,9 +100,12 @@ impl Verdict {
                 bottleneck,
                 share,
                 finding: format!("{} is the bottleneck: readers waited for it {percent} % of their time", ends.source),
-                advice: "look at its processors, disks and the network from it; if they have room, use more \
-                         lanes (--jobs); if the network is the limit, run pghaul closer to it"
-                    .to_owned(),
+                advice: match ends.source {
+                    GENERATOR => "this host makes rows no faster; whatever is behind the generator could take more",
+                    _ => "look at its processors, disks and the network from it; if they have room, use more \
+                          lanes (--jobs); if the network is the limit, run pghaul closer to it",
+                }
+                .to_owned(),
             },
             "target" => Self {
                 bottleneck,
@@ -151,18 +157,23 @@ mod tests {
     use super::*;
 
     fn judged(source: u64, full: u64, empty: u64, target: u64, busy: f64) -> &'static str {
+        verdict("the source", [source, full, empty, target], busy).bottleneck
+    }
+
+    fn verdict(name: &'static str, waits: [u64; 4], busy: f64) -> Verdict {
+        let [source, full, empty, target] = waits;
         let ms = Duration::from_millis;
-        let threads = |waits| Tasks {
+        let tasks = |waits| Tasks {
             elapsed: ms(1000),
             waits,
         };
         let summary = Summary {
-            reading: threads(Waits {
+            reading: tasks(Waits {
                 source: ms(source),
                 link: ms(full),
                 ..Waits::default()
             }),
-            writing: threads(Waits {
+            writing: tasks(Waits {
                 link: ms(empty),
                 target: ms(target),
                 ..Waits::default()
@@ -170,10 +181,17 @@ mod tests {
             ..Summary::default()
         };
         let ends = Ends {
-            source: "the source",
+            source: name,
             target: "the target",
         };
-        Verdict::new(Shares::of(&summary), busy, &summary, ends).bottleneck
+        Verdict::new(Shares::of(&summary), busy, &summary, ends)
+    }
+
+    #[test]
+    fn a_generator_has_no_network() {
+        let slow = [950, 10, 940, 50];
+        assert!(verdict("the source", slow, 0.1).advice.contains("network"));
+        assert!(!verdict(GENERATOR, slow, 0.1).advice.contains("network"));
     }
 
     #[test]
