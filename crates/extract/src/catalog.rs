@@ -109,6 +109,7 @@ impl Inventory {
             homes: left_out::homes(client, chosen).await?,
             needed: left_out::needed(client, chosen).await?,
             selection: selection.clone(),
+            types: types::of_columns(client, chosen).await?,
             tables,
             ..Catalog::default()
         };

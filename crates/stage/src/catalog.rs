@@ -31,6 +31,10 @@ pub struct Catalog {
     pub statistics: Bytes,
     /// Every table that can hold rows. Shared, because a catalog may have many and has copies.
     pub tables: Vec<Arc<Table>>,
+    /// The types of their columns, by the names that columns call them. A source that knows
+    /// nothing of them says nothing.
+    #[serde(default)]
+    pub types: BTreeMap<Arc<str>, Type>,
     /// Every index on them.
     pub indexes: Vec<Arc<Index>>,
     /// Constraints that rows are known to meet although the parent's are not.
@@ -207,6 +211,19 @@ pub struct Column {
     pub name: String,
     /// Its type, as `format_type` prints it; shared, because few types serve many columns.
     pub type_name: Arc<str>,
+}
+
+/// What a column's type is to those who read values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Type {
+    /// Its object identifier on the source.
+    pub oid: u32,
+    /// The column's modifier as in `pg_attribute.atttypmod`; -1 is none.
+    pub modifier: i32,
+    /// The built-in type whose binary form its values have, by object identifier: itself, what it
+    /// is a domain over, or `text` for an enumeration and whatever else is sent as plain text. 0
+    /// if there is none.
+    pub sent_as: u32,
 }
 
 /// An index.

@@ -1,7 +1,7 @@
 //! The catalog names what PostgreSQL has, and nothing that is not to be moved.
 
 use pghaul_extract::{Config, probe};
-use pghaul_stage::{Catalog, Index, Kind, Setting, Side, Source, TableId};
+use pghaul_stage::{Catalog, Index, Kind, Setting, Side, Source, TableId, Type};
 use secrecy::ExposeSecret;
 
 use crate::server::Server;
@@ -88,6 +88,50 @@ async fn tables_have_their_columns_in_order_and_only_those_that_copy_moves() {
     let toast = "SELECT pg_relation_size(reltoastrelid) FROM pg_class WHERE relname = 'big'";
     assert_eq!(big.toast.to_string(), server.ask(toast).await);
     assert!(big.toast > 500_000);
+}
+
+#[tokio::test]
+async fn types_say_in_whose_binary_form_values_travel() {
+    let server = Server::start().await;
+    server
+        .run(
+            "CREATE EXTENSION citext; CREATE TYPE mood AS ENUM ('ok'); \
+             CREATE DOMAIN price AS numeric(8, 2); CREATE DOMAIN cheap AS price; \
+             CREATE TYPE pair AS (a int, b text); \
+             CREATE TABLE t (a int, b varchar(7)[], c mood, d cheap, e citext, f pair, g numeric(8, 2))",
+        )
+        .await;
+    let catalog = server.source().await.catalog().await.unwrap();
+    let oid = async |name: &str| -> u32 {
+        let sql = format!("SELECT '{name}'::regtype::oid");
+        server.ask(&sql).await.parse().unwrap()
+    };
+    let columns = &catalog.tables[0].columns;
+    let types: Vec<_> = columns
+        .iter()
+        .map(|column| catalog.types[&column.type_name])
+        .collect();
+    let expected = [
+        ("int4", -1, oid("int4").await),
+        ("varchar[]", 11, oid("varchar[]").await),
+        ("mood", -1, oid("text").await),
+        ("cheap", -1, oid("numeric").await),
+        ("citext", -1, oid("text").await),
+        ("pair", -1, 0),
+        ("numeric", (8 << 16) + 2 + 4, oid("numeric").await),
+    ];
+    for ((name, modifier, sent_as), found) in expected.into_iter().zip(types) {
+        let oid = oid(name).await;
+        assert_eq!(
+            found,
+            Type {
+                oid,
+                modifier,
+                sent_as
+            },
+            "{name}"
+        );
+    }
 }
 
 #[tokio::test]

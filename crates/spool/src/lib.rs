@@ -1,0 +1,1 @@
+//! The spool: sealed Parquet files between stages on separate hosts.
