@@ -1,6 +1,6 @@
 //! `pghaul verify` and `pghaul cleanup`, end to end.
 
-use crate::support::{Pair, fixture};
+use crate::support::{Output, Pair, Pghaul, fixture};
 
 /// A migrated pgbench database on both sides.
 fn migrated() -> Pair {
@@ -140,4 +140,182 @@ fn roles_of_large_objects_are_compared_under_their_new_names() {
         pair.pghaul("d", &verify).run().expect(0);
     }
     pair.pghaul("d", &["verify"]).run().expect(3);
+}
+
+/// What is recorded of a database, as it is in a file.
+fn recorded(pair: &Pair, flags: &[&str]) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let record = Pghaul::new(&[&["verify", "--record", name(&file)], flags].concat());
+    let output = record.source(&pair.source.dsn("d")).run().expect(0);
+    assert!(output.stdout.contains(name(&file)), "{}", output.stdout);
+    file
+}
+
+fn name(file: &tempfile::NamedTempFile) -> &str {
+    file.path().to_str().expect("paths here are UTF-8")
+}
+
+/// Compares the target with what was recorded; it is told of no source.
+fn against(pair: &Pair, file: &tempfile::NamedTempFile, flags: &[&str]) -> Output {
+    let verify = Pghaul::new(&[&["verify", "--digest", name(file)], flags].concat());
+    verify.target(&pair.target.dsn("d")).run()
+}
+
+#[test]
+fn what_was_recorded_of_a_stopped_source_finds_each_planted_difference() {
+    let mut pair = migrated();
+    pair.source.psql(
+        "d",
+        "SELECT lo_create(4712); CREATE INDEX i ON pgbench_accounts (abalance)",
+    );
+    pair.target.psql(
+        "d",
+        "SELECT lo_create(4712); CREATE INDEX i ON pgbench_accounts (abalance); CREATE ROLE reader",
+    );
+    let file = recorded(&pair, &[]);
+    pair.source.stop_immediate();
+    let same = against(&pair, &file, &[]).expect(0);
+    assert!(
+        same.stdout.contains("source and target are the same"),
+        "{}",
+        same.stdout
+    );
+    let rows = "SELECT (SELECT count(*) FROM pgbench_accounts) + (SELECT count(*) FROM pgbench_tellers)
+                     + (SELECT count(*) FROM pgbench_branches) + (SELECT count(*) FROM pgbench_history)";
+    let json = against(&pair, &file, &["--output", "json"]).expect(0);
+    let comparison: serde_json::Value = json
+        .stdout
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .find(|line: &serde_json::Value| line["event"] == "comparison")
+        .expect("a comparison");
+    let tables = comparison["report"]["tables"].as_array().expect("tables");
+    let read: u64 = tables
+        .iter()
+        .filter_map(|table| table["source_rows"].as_u64())
+        .sum();
+    assert_eq!(read.to_string(), pair.target.psql("d", rows));
+    assert_eq!(comparison["match"], true);
+    let plants = [
+        (
+            "UPDATE pgbench_accounts SET abalance = 1 WHERE aid = 77777",
+            "table public.pgbench_accounts: at least 1 of its rows differ",
+        ),
+        (
+            "DELETE FROM pgbench_tellers WHERE tid = 5",
+            "table public.pgbench_tellers: source has 10 rows, target 9;",
+        ),
+        (
+            "INSERT INTO pgbench_history (tid) VALUES (1)",
+            "table public.pgbench_history: source has 0 rows, target 1;",
+        ),
+        (
+            "SELECT setval('numbers', 42)",
+            "sequence public.numbers: source stands before 1",
+        ),
+        (
+            "SELECT lo_put(4711, 0, 'C')",
+            "large objects: at least 1 of its rows differ",
+        ),
+        ("DROP INDEX i", "index public.i: missing on the target"),
+        (
+            "GRANT SELECT ON pgbench_branches TO reader",
+            "table public.pgbench_branches: source has",
+        ),
+    ];
+    for (number, (change, line)) in plants.into_iter().enumerate() {
+        pair.target.psql("d", change);
+        let output = against(&pair, &file, &[]).expect(3);
+        assert!(
+            output.stdout.contains(&format!("differs: {line}")),
+            "{change}:\n{}",
+            output.stdout
+        );
+        let all = output.stdout.matches("differs: ").count();
+        assert_eq!(all, number + 1, "{change}:\n{}", output.stdout);
+    }
+    let without = against(&pair, &file, &["--no-acl"]).expect(3);
+    assert!(
+        !without.stdout.contains("pgbench_branches"),
+        "{}",
+        without.stdout
+    );
+    pair.pghaul("d", &["verify"]).run().expect(1);
+}
+
+#[test]
+fn a_digest_that_is_none_or_of_something_else_is_refused() {
+    let pair = migrated();
+    let file = recorded(&pair, &["--table", "pgbench_t*"]);
+    let whole = std::fs::read(file.path()).expect("a file");
+    against(&pair, &file, &[]).expect(0);
+    against(&pair, &file, &["--table", "pgbench_t*"]).expect(0);
+    let other = against(&pair, &file, &["--table", "pgbench_a*"]).expect(2);
+    assert!(
+        other.stderr.contains("another selection"),
+        "{}",
+        other.stderr
+    );
+    // What fails leaves the digest that was there.
+    let record = Pghaul::new(&["verify", "--record", name(&file)]);
+    record.source(&pair.source.dsn("nothing")).run().expect(1);
+    assert_eq!(std::fs::read(file.path()).expect("a file"), whole);
+
+    let text = String::from_utf8(whole).expect("JSON");
+    let spoilt = [
+        (text[..text.len() / 2].to_owned(), "EOF"),
+        (
+            text.replacen("\"format\":1", "\"format\":7", 1),
+            "its format is 7",
+        ),
+        (
+            text.replacen("pgbench_tellers", "pgbench_sellers", 1),
+            "it was changed",
+        ),
+        (String::new(), "EOF"),
+        ("\u{1}".to_owned(), "expected"),
+    ];
+    for (text, reason) in spoilt {
+        std::fs::write(file.path(), text).expect("a file");
+        let refused = against(&pair, &file, &[]).expect(2);
+        assert!(refused.stderr.contains(reason), "{}", refused.stderr);
+        assert!(refused.stderr.contains(name(&file)), "{}", refused.stderr);
+    }
+    Pghaul::new(&["verify", "--digest", "a", "--record", "b"])
+        .run()
+        .expect(2);
+    Pghaul::new(&["verify", "--digest", "/nowhere"])
+        .target("host=x")
+        .run()
+        .expect(2);
+}
+
+/// The target's names for roles may be known only where the source is not.
+#[test]
+fn roles_are_renamed_where_the_target_is() {
+    let mut pair = Pair::start();
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE ROLE a; CREATE ROLE b; CREATE TABLE t (); ALTER TABLE t OWNER TO a;
+         GRANT SELECT ON t TO b; SELECT lo_create(11); ALTER LARGE OBJECT 11 OWNER TO a;
+         GRANT SELECT ON LARGE OBJECT 11 TO b;",
+    );
+    let map = ["--role-map", "a=x", "--role-map", "b=x"];
+    pair.pghaul("d", &[&["migrate"], &map[..]].concat())
+        .run()
+        .expect(0);
+    let [early, late] = [recorded(&pair, &map), recorded(&pair, &[])];
+    pair.source.stop_immediate();
+    against(&pair, &early, &[]).expect(0);
+    against(&pair, &late, &map).expect(0);
+    against(&pair, &late, &[]).expect(3);
+    pair.target
+        .psql("d", "CREATE ROLE z; GRANT SELECT ON LARGE OBJECT 11 TO z");
+    let output = against(&pair, &late, &map).expect(3);
+    assert!(
+        output.stdout.contains("large objects with owner x"),
+        "{}",
+        output.stdout
+    );
 }

@@ -8,8 +8,8 @@ use crate::support::pg;
 use crate::support::tls::Authority;
 use crate::support::{Cluster, Pair, Pghaul, fixture};
 
-/// Migrates all that the source's version knows, and compares it twice: as pghaul sees it, and
-/// as PostgreSQL's own programs do.
+/// Migrates all that the source's version knows, and compares it three times: as pghaul sees it with
+/// both sides in reach, by what it recorded of the source, and as PostgreSQL's own programs do.
 fn migrates(source: u32, target: u32) {
     let pair = Pair::of_versions(source, target);
     fixture::ages(&pair.source, "ages");
@@ -22,7 +22,35 @@ fn migrates(source: u32, target: u32) {
         "{}",
         output.stdout
     );
+    assert_recorded(&pair);
     assert_migrated(&pair.source, "ages", &pair.target, "ages");
+}
+
+/// A digest of any version is that of what arrived in a newer one, and of nothing else.
+fn assert_recorded(pair: &Pair) {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let name = file.path().to_str().expect("paths here are UTF-8");
+    let record = Pghaul::new(&["verify", "--record", name]);
+    record.source(&pair.source.dsn("ages")).run().expect(0);
+    let verify = || {
+        let verify = Pghaul::new(&["verify", "--digest", name]);
+        verify.target(&pair.target.dsn("ages")).run()
+    };
+    let output = verify().expect(0);
+    assert!(
+        output.stdout.contains("source and target are the same"),
+        "{}",
+        output.stdout
+    );
+    // One row differs in nothing but the case of its letters.
+    let change = "UPDATE ages.departments SET name = upper(name) WHERE id = 1";
+    let back = "UPDATE ages.departments SET name = initcap(name) WHERE id = 1";
+    pair.target.psql("ages", change);
+    let output = verify().expect(3);
+    let line = "differs: table ages.departments: at least 1 of its rows differ";
+    assert!(output.stdout.contains(line), "{}", output.stdout);
+    pair.target.psql("ages", back);
+    verify().expect(0);
 }
 
 /// A test per pair of versions.

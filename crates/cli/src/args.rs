@@ -254,6 +254,24 @@ pub(crate) struct Verify {
     /// Differing rows to print for each table
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) rows: usize,
+
+    /// Write what a comparison has to know of the source to this file; needs no target
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["digest", "target", "databases", "all_databases"],
+        help_heading = "Source and target out of each other's reach"
+    )]
+    pub(crate) record: Option<std::path::PathBuf>,
+
+    /// Compare the target with what --record wrote; needs no source
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["source", "databases", "all_databases"],
+        help_heading = "Source and target out of each other's reach"
+    )]
+    pub(crate) digest: Option<std::path::PathBuf>,
 }
 
 /// `pghaul cleanup`.

@@ -5,6 +5,7 @@ mod bench;
 mod cleanup;
 mod connections;
 mod databases;
+mod digest;
 mod existing;
 mod migrate;
 mod output;

@@ -147,11 +147,10 @@ pub(crate) fn print_comparison(form: Form, report: &Report, database: Option<&st
             count(more as u64)
         ));
     }
-    let rows: u64 = report
-        .tables
-        .iter()
+    let rows = report.tables.iter();
+    let rows = rows
         .filter_map(|table| table.source_rows)
-        .sum();
+        .fold(0, u64::saturating_add);
     let objects: u64 = report.objects.iter().map(|kind| kind.source).sum();
     say(&format!(
         "compared {} rows in {} tables, {} large objects and {} other objects in {}: {}",

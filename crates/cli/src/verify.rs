@@ -12,11 +12,10 @@ use tokio::runtime::Handle;
 use crate::args::{Form, Verify};
 use crate::migrate::{Request, jobs};
 use crate::output::{Screen, print_json, say};
-use crate::{Outcome, report, signal};
+use crate::{Outcome, digest, report, signal};
 
 /// Runs the command.
 pub(crate) fn run(args: &Verify) -> Result<Outcome> {
-    let (source, target) = (args.connections.source()?, args.connections.target()?);
     let options = VerifyOptions {
         jobs: jobs(args.jobs),
         rows: args.rows,
@@ -25,14 +24,22 @@ pub(crate) fn run(args: &Verify) -> Result<Outcome> {
     };
     let cancel = Cancel::new();
     signal::cancel_on_interrupt(cancel.clone());
+    let (connections, form) = (&args.connections, args.output.output);
+    if let Some(path) = &args.record {
+        return digest::record(&connections.source()?, path, options, form, &cancel);
+    }
+    if let Some(path) = &args.digest {
+        return digest::compare(&connections.target()?, path, options, form, &cancel);
+    }
+    let (source, target) = (connections.source()?, connections.target()?);
     if args.databases.are_several() {
         return several(args, &source, &target, &options, &cancel);
     }
-    let screen = Screen::open(args.output.output);
+    let screen = Screen::open(form);
     let comparison = pghaul_load::verify(&source, &target, options, screen.observer());
     let comparison = Handle::current().block_on(cancel.until(comparison))?;
     drop(screen);
-    report::print_comparison(args.output.output, &comparison, None);
+    report::print_comparison(form, &comparison, None);
     Ok(if comparison.is_match() {
         Outcome::Done
     } else {

@@ -81,6 +81,6 @@ pub use validate::{Available, Intent, Locale, TargetFacts, validate};
 #[cfg(feature = "bench")]
 pub use verify::bench;
 pub use verify::{
-    Algorithm, Count, Difference, LargeObjectReport, Report, RowDifference, RowState, TableReport,
-    VerifyOptions, verify,
+    Algorithm, Count, Difference, Digest, LargeObjectReport, Report, RowDifference, RowState,
+    TableReport, VerifyOptions, digest, verify, verify_digest,
 };

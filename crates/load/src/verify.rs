@@ -6,6 +6,9 @@
 //!            └▶ object ─▶ inventory                 names and properties of everything else
 //! ```
 //!
+//! The source is either a server or what was recorded of one ([`digest`]); what is behind an
+//! [`Origin`](origin::Origin) is compared in the same way.
+//!
 //! Both servers reduce every row to a 128-bit hash of its text ([`image`]) and add the hashes
 //! up, so that the order of rows does not matter and only sums travel. Because sums add up, each
 //! server's tables are cut the way that suits that server, and jobs never wait for one another.
@@ -15,6 +18,7 @@
 #[cfg(feature = "bench")]
 pub mod bench;
 mod checksum;
+mod digest;
 mod extension_table;
 mod image;
 mod inventory;
@@ -22,6 +26,8 @@ mod large_object;
 mod name;
 mod narrow;
 mod object;
+mod origin;
+mod parties;
 mod relation;
 mod report;
 mod sequence;
@@ -29,21 +35,22 @@ mod snapshot;
 mod view;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pghaul_stage::{Event, Observer, Result, Selection, Side, Step};
-use pghaul_wire::{Chosen, Conninfo};
-use serde::Serialize;
+use pghaul_wire::Conninfo;
+use serde::{Deserialize, Serialize};
 
+pub use digest::{Digest, digest, verify_digest};
 pub use report::{
     Count, Difference, LargeObjectReport, Report, RowDifference, RowState, TableReport,
 };
 
 use checksum::Outcome;
 use image::Image;
-use large_object::Rights;
-use relation::Relation;
-use snapshot::Snapshot;
+use origin::Origin;
+use parties::Wording;
+use snapshot::{Session, Snapshot};
 use view::View;
 
 /// How two databases are to be compared.
@@ -54,6 +61,8 @@ pub struct VerifyOptions {
     /// How many differing rows to name per table. Zero names none and saves the second look at
     /// tables that differ.
     pub rows: usize,
+    /// Whether rows and large objects are compared at all, besides objects and sequences.
+    pub checksums: bool,
     /// Which part of the databases is compared, and what of it.
     pub selection: Selection,
     /// Whether owners, grants and default privileges are compared too.
@@ -70,6 +79,7 @@ impl Default for VerifyOptions {
         Self {
             jobs: 4,
             rows: 10,
+            checksums: true,
             selection: Selection::default(),
             privileges: true,
             source_snapshot: None,
@@ -79,7 +89,7 @@ impl Default for VerifyOptions {
 }
 
 /// How a row's text becomes 128 bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Algorithm {
     /// `hashtextextended` with two seeds: PostgreSQL 11 and later.
@@ -103,12 +113,7 @@ pub async fn verify(
     options: VerifyOptions,
     observer: Arc<dyn Observer>,
 ) -> Result<Report> {
-    let start = Instant::now();
-    observer.observe(&Event::StepStarted {
-        step: Step::Verify,
-        subject: "",
-        table: None,
-    });
+    let start = begin(&*observer);
     let (mut source, mut target) = tokio::try_join!(
         Snapshot::take(source, Side::Source, options.source_snapshot.as_deref()),
         Snapshot::take(target, Side::Target, None),
@@ -121,52 +126,104 @@ pub async fn verify(
         source.choose(selection, &path, false),
         target.choose(selection, &path, true),
     )?;
-    let chosen: [&Chosen; 2] = [&ours, &theirs];
-    let mut sessions = [source.session(), target.session()];
-    let image = Image::agree(&mut sessions, options.algorithm).await?;
-
-    let views = [
-        View::of_source(&ours, selection, options.privileges),
-        View::of_target(&theirs, selection, options.privileges),
-    ];
-    let mut report = Report::new(image.algorithm());
-    let mut relations = {
-        if selection.has_schema() {
-            inventory::compare(&mut sessions, &views, &mut report).await?;
-        }
-        let [ours, theirs] = &mut sessions;
-        let [here, there] = chosen;
-        let (a, b) = tokio::try_join!(sequence::read(ours, here), sequence::read(theirs, there))?;
-        sequence::compare(&a, &b, selection.has_schema(), &mut report);
-        let (a, b) = tokio::try_join!(relation::read(ours, here), relation::read(theirs, there))?;
-        relation::pair(a, b, selection.has_schema(), &mut report)
+    let (mut session, mut there) = (source.session(), target.session());
+    let image = Image::agree([&mut session, &mut there], options.algorithm).await?;
+    let from = View::of_source(&ours, selection, options.privileges);
+    let comparison = Comparison {
+        ours: from.wording.clone(),
+        origin: Origin::Live(Box::new(session), from),
+        view: View::of_target(&theirs, selection, options.privileges),
+        target: there,
+        image,
     };
-    if chosen[0].has_large_objects() {
-        let rights = views.each_ref().map(Rights::of);
-        relations.push(Relation::large_objects(&mut sessions, rights).await?);
+    comparison.run(&options, start, &*observer).await
+}
+
+/// A source and a target, about to be compared.
+struct Comparison<'a> {
+    origin: Origin<'a>,
+    /// How the source's roles are put in words.
+    ours: Wording,
+    target: Session<'a>,
+    view: View<'a>,
+    image: Image,
+}
+
+impl Comparison<'_> {
+    /// Compares them. What is selected of them, and what of that, the views say.
+    async fn run(
+        self,
+        options: &VerifyOptions,
+        start: Instant,
+        observer: &dyn Observer,
+    ) -> Result<Report> {
+        let Comparison {
+            mut origin,
+            ours,
+            mut target,
+            view,
+            image,
+        } = self;
+        let has_schema = options.selection.has_schema();
+        let mut report = Report::new(image.algorithm());
+        if has_schema {
+            let source = origin.inventory().await?;
+            inventory::compare(source, &ours, &mut target, &view, &mut report).await?;
+        }
+        let (a, b) =
+            tokio::try_join!(origin.sequences(), sequence::read(&mut target, view.chosen))?;
+        sequence::compare(&a, &b, has_schema, &mut report);
+        if options.checksums && origin.has_rows() {
+            let (a, b) =
+                tokio::try_join!(origin.tables(), relation::read(&mut target, view.chosen))?;
+            let mut relations = relation::pair(a, b, has_schema, &mut report);
+            if view.chosen.has_large_objects() {
+                let found = origin.large_objects(&mut target, &ours, &view, &image, &mut report);
+                relations.extend(found.await?);
+            }
+            let ends = origin.ends(target.snapshot());
+            let jobs = options.jobs.max(1);
+            let outcomes = checksum::run(&ends, &image, &relations, jobs, observer).await?;
+            for (relation, outcome) in relations.iter().zip(&outcomes) {
+                let found = match outcome {
+                    Outcome::Sums { sums, wide, .. } if sums[0] != sums[1] => {
+                        let limit = options.rows;
+                        Some(match &mut origin {
+                            Origin::Live(source, _) => {
+                                let sessions = [source, &mut target];
+                                let rows = sums[0].rows.max(sums[1].rows);
+                                narrow::find(sessions, &image, relation, *wide, rows, limit).await?
+                            }
+                            Origin::Recorded(_) => narrow::unnamed(sums, limit),
+                        })
+                    }
+                    _ => None,
+                };
+                report.add(relation, outcome, found);
+            }
+        }
+        report.finish(start.elapsed());
+        end(observer, start.elapsed());
+        Ok(report)
     }
-    let ends = [&source, &target];
-    let outcomes =
-        checksum::run(&ends, &image, &relations, options.jobs.max(1), &*observer).await?;
-    for (relation, outcome) in relations.iter().zip(&outcomes) {
-        let Outcome::Sums { sums, wide, .. } = outcome else {
-            report.add(relation, outcome, None);
-            continue;
-        };
-        let found = if sums[0] == sums[1] {
-            None
-        } else {
-            let rows = sums[0].rows.max(sums[1].rows);
-            Some(narrow::find(&mut sessions, &image, relation, *wide, rows, options.rows).await?)
-        };
-        report.add(relation, outcome, found);
-    }
-    report.finish(start.elapsed());
+}
+
+/// Says that it begins.
+fn begin(observer: &dyn Observer) -> Instant {
+    observer.observe(&Event::StepStarted {
+        step: Step::Verify,
+        subject: "",
+        table: None,
+    });
+    Instant::now()
+}
+
+/// Says that it is done.
+fn end(observer: &dyn Observer, elapsed: Duration) {
     observer.observe(&Event::StepDone {
         step: Step::Verify,
         subject: "",
         table: None,
-        elapsed: start.elapsed(),
+        elapsed,
     });
-    Ok(report)
 }

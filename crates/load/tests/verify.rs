@@ -9,6 +9,8 @@ mod abandoned;
 mod faithful;
 #[path = "verify/planted.rs"]
 mod planted;
+#[path = "verify/recorded.rs"]
+mod recorded;
 #[path = "verify/sensitive.rs"]
 mod sensitive;
 

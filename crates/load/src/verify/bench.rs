@@ -2,7 +2,7 @@
 //! feature `bench`.
 
 use super::image::Image;
-use super::relation::Column;
+use super::relation::{Column, Form};
 
 /// The expressions by which both servers hash a row of so many columns. Hashing itself is the
 /// servers' work.
@@ -10,7 +10,7 @@ pub fn checksum(columns: usize) -> [String; 2] {
     let columns: Vec<Column> = (0..columns)
         .map(|number| Column {
             name: format!("column {number}"),
-            portable: (number % 10 == 0).then(|| "float8send(%s)".to_owned()),
+            portable: Form::known("float8send(%s)").filter(|_| number % 10 == 0),
             varlena: number % 2 == 0,
             bytes: None,
             steady: false,

@@ -1,14 +1,15 @@
-//! Counts and checksums of all relations, on both servers at once.
+//! Counts and checksums of all relations, on one server or on both at once.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
-use pghaul_stage::{Error, Event, Kind, Observer, Result, Step};
+use pghaul_stage::{Error, Event, Kind, Observer, Result, Side, Step};
+use serde::{Deserialize, Serialize};
 
 use super::image::Image;
-use super::relation::{Relation, Share};
+use super::relation::{Recorded, Relation, Share};
 use super::snapshot::{Session, Snapshot, number};
 
 /// Small tables share a query: at most this many, whose locks a server must hold together.
@@ -17,18 +18,39 @@ const TABLES_PER_QUERY: usize = 64;
 const BYTES_PER_QUERY: u64 = 8 << 20;
 
 /// Rows and the sums of their hashes' halves.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sum {
     pub(super) rows: u64,
+    /// In JSON they are text, because few readers have numbers of 128 bits.
+    #[serde(with = "halves")]
     pub(super) halves: [i128; 2],
 }
 
 impl Sum {
-    fn add(&mut self, other: Sum) {
-        self.rows += other.rows;
+    pub(super) fn add(&mut self, other: Sum) {
+        self.rows = self.rows.saturating_add(other.rows);
         for (sum, half) in self.halves.iter_mut().zip(other.halves) {
-            *sum += half;
+            *sum = sum.wrapping_add(half);
         }
+    }
+}
+
+mod halves {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(
+        halves: &[i128; 2],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        halves.map(|half| half.to_string()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<[i128; 2], D::Error> {
+        let [high, low] = <[String; 2]>::deserialize(deserializer)?;
+        let half = |text: String| text.parse().map_err(de::Error::custom);
+        Ok([half(high)?, half(low)?])
     }
 }
 
@@ -46,31 +68,87 @@ pub(super) enum Outcome {
     Failed(Error),
 }
 
-/// Computes the sums of every relation with `jobs` sessions on each side.
+/// Computes the sums of every relation with `jobs` sessions on each of these ends.
 pub(super) async fn run(
-    ends: &[&Snapshot; 2],
+    ends: &[&Snapshot],
     image: &Image,
     relations: &[Relation],
     jobs: usize,
     observer: &dyn Observer,
 ) -> Result<Vec<Outcome>> {
-    let all: Vec<usize> = (0..relations.len()).collect();
-    let mut outcomes = pass(ends, image, relations, &all, false, jobs, observer).await?;
-    // Rows too long for their text are the usual reason why a readable table fails.
-    let failed: Vec<usize> = outcomes
-        .iter()
-        .enumerate()
-        .filter_map(|(i, outcome)| matches!(outcome, Outcome::Failed(_)).then_some(i))
-        .collect();
-    if !failed.is_empty() {
-        let again = pass(ends, image, relations, &failed, true, jobs, observer).await?;
-        for (i, outcome) in failed.into_iter().zip(again) {
-            if let Some(slot) = outcomes.get_mut(i) {
-                *slot = outcome;
-            }
+    let mut outcomes = Vec::with_capacity(relations.len());
+    let (mut narrow, mut wide) = (Vec::new(), Vec::new());
+    for (place, relation) in relations.iter().enumerate() {
+        match &relation.recorded {
+            Some(Recorded::Failed(_)) => {}
+            Some(Recorded::Sum { wide: true, .. }) => wide.push(place),
+            Some(Recorded::Sum { wide: false, .. }) | None => narrow.push(place),
+        }
+        outcomes.push(Outcome::recorded(relation));
+    }
+    let found = pass(ends, image, relations, &narrow, false, jobs, observer).await?;
+    for (place, outcome) in narrow.into_iter().zip(found) {
+        // Rows too long for their text are the usual reason why a readable table fails. What was
+        // recorded by its text cannot be read anew.
+        let again = |relation: &Relation| relation.recorded.is_none();
+        if matches!(outcome, Outcome::Failed(_)) && relations.get(place).is_some_and(again) {
+            wide.push(place);
+        }
+        note(&mut outcomes, place, outcome);
+    }
+    if !wide.is_empty() {
+        let found = pass(ends, image, relations, &wide, true, jobs, observer).await?;
+        for (place, outcome) in wide.into_iter().zip(found) {
+            note(&mut outcomes, place, outcome);
         }
     }
     Ok(outcomes)
+}
+
+/// Adds what was read to what was recorded.
+fn note(outcomes: &mut [Outcome], place: usize, mut read: Outcome) {
+    let Some(outcome) = outcomes.get_mut(place) else {
+        return;
+    };
+    if let (Outcome::Sums { sums: read, .. }, Outcome::Sums { sums: known, .. }) =
+        (&mut read, &*outcome)
+    {
+        for (read, known) in read.iter_mut().zip(known) {
+            read.add(*known);
+        }
+    }
+    *outcome = read;
+}
+
+impl Outcome {
+    /// What is known of a relation before anything is read.
+    fn recorded(relation: &Relation) -> Self {
+        let sum = match &relation.recorded {
+            Some(Recorded::Failed(reason)) => {
+                let reason = format!("the source's rows could not be read: {reason}");
+                return Outcome::Failed(Error::new(Kind::Permanent, reason));
+            }
+            Some(Recorded::Sum { sum, .. }) => *sum,
+            None => Sum::default(),
+        };
+        Outcome::Sums {
+            sums: [sum, Sum::default()],
+            wide: false,
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    /// What is to be recorded of the source.
+    pub(super) fn record(self) -> Recorded {
+        match self {
+            Outcome::Sums {
+                sums: [sum, _],
+                wide,
+                ..
+            } => Recorded::Sum { sum, wide },
+            Outcome::Failed(error) => Recorded::Failed(error.to_string()),
+        }
+    }
 }
 
 /// One query's worth of work: shares of relations, by their place in the board.
@@ -89,6 +167,7 @@ struct Board<'a> {
     observer: &'a dyn Observer,
 }
 
+#[derive(Default)]
 struct Tally {
     sums: [Sum; 2],
     shares_left: usize,
@@ -98,7 +177,7 @@ struct Tally {
 }
 
 async fn pass(
-    ends: &[&Snapshot; 2],
+    ends: &[&Snapshot],
     image: &Image,
     relations: &[Relation],
     which: &[usize],
@@ -107,23 +186,17 @@ async fn pass(
     observer: &dyn Observer,
 ) -> Result<Vec<Outcome>> {
     let relations: Vec<&Relation> = which.iter().filter_map(|i| relations.get(*i)).collect();
-    let queues = [0, 1].map(|side| units(&relations, side));
-    let tallies = relations
+    let sides = ends
         .iter()
-        .enumerate()
-        .map(|(place, _)| Tally {
-            sums: [Sum::default(); 2],
-            shares_left: queues
-                .iter()
-                .flatten()
-                .flat_map(|unit| &unit.shares)
-                .filter(|(owner, _)| *owner == place)
-                .count(),
-            start: None,
-            elapsed: Duration::ZERO,
-            failure: None,
-        })
-        .collect();
+        .map(|end| usize::from(end.side() == Side::Target));
+    let queues: Vec<_> = sides.map(|side| (side, units(&relations, side))).collect();
+    let mut tallies: Vec<Tally> = relations.iter().map(|_| Tally::default()).collect();
+    let units = queues.iter().flat_map(|(_, queue)| queue);
+    for (place, _) in units.flat_map(|unit| &unit.shares) {
+        if let Some(tally) = tallies.get_mut(*place) {
+            tally.shares_left += 1;
+        }
+    }
     let board = Board {
         image,
         relations,
@@ -131,16 +204,15 @@ async fn pass(
         tallies: Mutex::new(tallies),
         observer,
     };
-    let queues = queues.map(Mutex::new);
-    let workers = queues
-        .iter()
-        .zip(ends)
-        .enumerate()
-        .flat_map(|(side, (queue, end))| {
-            let board = &board;
-            let sessions = jobs.min(lock(queue).len());
-            (0..sessions).map(move |_| board.work(side, end, queue))
-        });
+    let queues = queues.into_iter();
+    let queues: Vec<_> = queues
+        .map(|(side, queue)| (side, Mutex::new(queue)))
+        .collect();
+    let workers = queues.iter().zip(ends).flat_map(|((side, queue), end)| {
+        let board = &board;
+        let sessions = jobs.min(lock(queue).len());
+        (0..sessions).map(move |_| board.work(*side, end, queue))
+    });
     try_join_all(workers).await?;
     for end in ends {
         end.check()?;

@@ -29,10 +29,18 @@
 //! byte order; so both servers hash a sample first, and `md5` takes over when they disagree or
 //! one is PostgreSQL 10.
 //!
+//! # When the target is not known yet
+//!
+//! The source's image for a [`Digest`](super::Digest) must be one that any target of its version or a
+//! newer one can compute. So binary forms stand in always, and the hash is the one that the source
+//! has. Text of UTF-8 and SQL_ASCII is taken as it is, and other text in UTF-8; a target of yet
+//! another encoding brings its own text to the same bytes.
+//!
 //! Sums instead of XOR, because two equal rows must not cancel out.
 
-use pghaul_stage::Result;
+use pghaul_stage::{Error, Result, Side};
 use pghaul_wire::quote;
+use serde::{Deserialize, Serialize};
 
 use super::Algorithm;
 use super::relation::Column;
@@ -48,7 +56,7 @@ pub(super) struct Image {
 }
 
 /// What the bytes of a text mean to both sides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Bytes {
     /// One encoding.
     Same,
@@ -56,12 +64,35 @@ enum Bytes {
     Convert,
     /// No encoding on one side at least.
     Opaque,
+    /// Another encoding than UTF-8, which the source has: its bytes, as if they were text.
+    Disguise,
+    /// No encoding here, and this one on the source, whose text is converted.
+    Interpret(String),
+}
+
+/// What a target needs to know of the source's image to make the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Recipe {
+    algorithm: Algorithm,
+    /// The hash of a sample, if the algorithm is one that depends on the machine.
+    sample: Option<i64>,
+    /// The source's version.
+    version: u32,
+    /// The source's encoding.
+    encoding: String,
+}
+
+impl Recipe {
+    /// The source's `server_version_num`.
+    pub(super) fn version(&self) -> u32 {
+        self.version
+    }
 }
 
 impl Image {
     /// Finds what both servers can do.
     pub(super) async fn agree(
-        [source, target]: &mut [Session<'_>; 2],
+        [source, target]: [&mut Session<'_>; 2],
         algorithm: Option<Algorithm>,
     ) -> Result<Self> {
         let (ours, theirs) = (source.snapshot(), target.snapshot());
@@ -82,6 +113,78 @@ impl Image {
             sha256: modern,
             bytes,
         })
+    }
+
+    /// What any target of the source's version or a newer one can do, and the recipe for it.
+    pub(super) async fn lasting(
+        source: &mut Session<'_>,
+        algorithm: Option<Algorithm>,
+    ) -> Result<(Self, Recipe)> {
+        let snapshot = source.snapshot();
+        let modern = snapshot.version() >= 110_000;
+        let best = if modern {
+            Algorithm::Hash
+        } else {
+            Algorithm::Md5
+        };
+        let algorithm = algorithm.unwrap_or(best);
+        let recipe = Recipe {
+            algorithm,
+            sample: match algorithm {
+                Algorithm::Hash => Some(sample(source).await?),
+                Algorithm::Md5 => None,
+            },
+            version: snapshot.version(),
+            encoding: snapshot.encoding().to_owned(),
+        };
+        let bytes = match snapshot.encoding() {
+            "SQL_ASCII" => Bytes::Opaque,
+            "UTF8" => Bytes::Same,
+            _ => Bytes::Convert,
+        };
+        Ok((Self::by(&recipe, bytes), recipe))
+    }
+
+    /// The image that was recorded, on the target.
+    ///
+    /// # Errors
+    ///
+    /// If this target cannot make it.
+    pub(super) async fn recorded(recipe: &Recipe, target: &mut Session<'_>) -> Result<Self> {
+        let snapshot = target.snapshot();
+        let refuse = |message: String, remedy: &'static str| {
+            Err(Error::input(message).at(Side::Target).remedy(remedy))
+        };
+        let (ours, theirs) = (recipe.version / 10_000, snapshot.major());
+        if theirs < ours {
+            return refuse(
+                format!("the target is PostgreSQL {theirs}, and the digest of PostgreSQL {ours}"),
+                "a digest can be compared with the same or a newer version",
+            );
+        }
+        if recipe.sample.is_some() && Some(sample(target).await?) != recipe.sample {
+            return refuse(
+                "the target's machine hashes otherwise than the source's did".to_owned(),
+                "compare them while both can be reached, or record the digest with md5",
+            );
+        }
+        let bytes = match (recipe.encoding.as_str(), snapshot.encoding()) {
+            ("SQL_ASCII", _) | ("UTF8", "SQL_ASCII") => Bytes::Opaque,
+            ("UTF8", "UTF8") => Bytes::Same,
+            ("UTF8", _) => Bytes::Disguise,
+            (encoding, "SQL_ASCII") => Bytes::Interpret(encoding.to_owned()),
+            _ => Bytes::Convert,
+        };
+        Ok(Self::by(recipe, bytes))
+    }
+
+    fn by(recipe: &Recipe, bytes: Bytes) -> Self {
+        Self {
+            algorithm: recipe.algorithm,
+            same_major: false,
+            sha256: recipe.version >= 110_000,
+            bytes,
+        }
     }
 
     /// What two servers of one recent version agree on.
@@ -106,21 +209,33 @@ impl Image {
             .iter()
             .map(|column| {
                 let name = format!("t.{}", quote::ident(&column.name));
-                let portable = column
-                    .portable
-                    .as_deref()
-                    .and_then(|form| form.split_once("%s"));
-                match portable {
+                match column.portable {
                     _ if wide && column.varlena => self.digest(column, &name),
-                    Some((before, after)) if !self.same_major => format!("{before}{name}{after}"),
+                    Some(form) if !self.same_major => form.of(&name),
                     _ => name,
                 }
             })
             .collect();
         let text = record(&fields);
-        match self.bytes {
-            Bytes::Convert => format!("encode(convert_to({text}, 'UTF8'), 'hex')"),
+        match &self.bytes {
             Bytes::Same | Bytes::Opaque => text,
+            // Without an encoding any bytes are text; one of several bytes a character refuses some.
+            Bytes::Disguise => format!("convert_from({}, 'SQL_ASCII')", self.bytes_of(&text)),
+            Bytes::Convert | Bytes::Interpret(_) => {
+                format!("encode({}, 'hex')", self.bytes_of(&text))
+            }
+        }
+    }
+
+    /// The bytes of a text that both sides have in common.
+    fn bytes_of(&self, text: &str) -> String {
+        match &self.bytes {
+            Bytes::Same | Bytes::Opaque => format!("convert_to({text}, getdatabaseencoding())"),
+            Bytes::Convert | Bytes::Disguise => format!("convert_to({text}, 'UTF8')"),
+            Bytes::Interpret(encoding) => format!(
+                "convert(convert_to({text}, 'SQL_ASCII'), {}, 'UTF8')",
+                quote::literal(encoding)
+            ),
         }
     }
 
@@ -138,19 +253,10 @@ impl Image {
     /// `concat` prints a value as COPY would, but NULL as the empty string, hence the `CASE`;
     /// `num_nulls`, because a composite value of NULLs `IS NULL` without being it.
     fn digest(&self, column: &Column, name: &str) -> String {
-        let bytes = column
-            .bytes
-            .as_deref()
-            .filter(|_| column.steady || self.same_major)
-            .and_then(|form| form.split_once("%s"));
-        let bytes = if let Some((before, after)) = bytes {
-            format!("{before}{name}{after}")
-        } else {
-            let encoding = match self.bytes {
-                Bytes::Convert => "'UTF8'",
-                Bytes::Same | Bytes::Opaque => "getdatabaseencoding()",
-            };
-            format!("convert_to(concat({name}), {encoding})")
+        let form = column.bytes.filter(|_| column.steady || self.same_major);
+        let bytes = match form {
+            Some(form) => form.of(name),
+            None => self.bytes_of(&format!("concat({name})")),
         };
         format!(
             "CASE WHEN num_nulls({name}) = 0 THEN {} END",
@@ -192,7 +298,7 @@ impl Image {
             Bytes::Opaque => {
                 format!("encode(convert_to({text}, getdatabaseencoding()), 'escape')")
             }
-            Bytes::Same | Bytes::Convert => text.to_owned(),
+            _ => text.to_owned(),
         }
     }
 }

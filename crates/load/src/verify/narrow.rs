@@ -31,11 +31,22 @@ pub(super) struct Found {
     pub(super) rows: Vec<RowDifference>,
     /// How many there are at least.
     pub(super) at_least: u64,
+    /// Why none is named.
+    pub(super) unnamed: Option<&'static str>,
+}
+
+/// What can be said of rows that differ when the source is not there to be asked for them.
+pub(super) fn unnamed([source, target]: &[Sum; 2], limit: usize) -> Found {
+    Found {
+        rows: Vec::new(),
+        at_least: source.rows.abs_diff(target.rows).max(1),
+        unnamed: (limit > 0).then_some("the digest of the source has sums, and no rows"),
+    }
 }
 
 /// Names up to `limit` rows; `rows` is about how many the table has.
 pub(super) async fn find(
-    [source, target]: &mut [Session<'_>; 2],
+    [source, target]: [&mut Session<'_>; 2],
     image: &Image,
     relation: &Relation,
     wide: bool,
@@ -46,6 +57,7 @@ pub(super) async fn find(
         return Ok(Found {
             rows: Vec::new(),
             at_least: 1,
+            unnamed: None,
         });
     }
     let buckets = (rows / BUCKET).next_power_of_two().min(MOST_BUCKETS);
@@ -65,7 +77,11 @@ pub(super) async fn find(
     let mut rows = differences(&ours, &theirs);
     let at_least = (rows.len() + rest.len()) as u64;
     rows.truncate(limit);
-    Ok(Found { rows, at_least })
+    Ok(Found {
+        rows,
+        at_least,
+        unnamed: None,
+    })
 }
 
 /// The rows behind a key, or the equal rows of a table without one: hash and how often.

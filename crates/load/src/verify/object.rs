@@ -1,7 +1,7 @@
 //! The query that lists a database's objects.
 //!
 //! Each object comes as: its catalog and identifier, those of the object it belongs to, kind,
-//! name, and its properties in words. Properties are structural: names, types, flags. Deparsed
+//! name, its properties in words, and its owner, grants and roles as JSON. Properties are structural: names, types, flags. Deparsed
 //! expressions (view texts, checks, defaults, predicates) are left out, because PostgreSQL
 //! deparses them differently after a dump and restore although they mean the same, and
 //! differently again in another version.
@@ -22,7 +22,7 @@ pub(super) fn query(version: u32, view: &View<'_>) -> String {
         constraints(version, view),
         triggers(version),
         rules(),
-        policies(view),
+        policies(),
         functions(version, view),
         types(view),
         others(view),
@@ -34,7 +34,7 @@ pub(super) fn query(version: u32, view: &View<'_>) -> String {
     if view.comments {
         arms.push(comments());
     }
-    if view.grants {
+    if view.wording.grants {
         arms.push(default_privileges(view));
     }
     format!("{} {}", prelude(version, view), arms.join("\nUNION ALL "))
@@ -81,33 +81,34 @@ rel AS (
     )
 }
 
-/// Owner and grants in words. Grants to the owner are left out, since their default grew with
-/// the versions, and grantors too.
-fn rights(view: &View<'_>, kind: char, acl: &str, owner: &str) -> String {
-    let mut rights = Vec::new();
-    if view.owners {
-        rights.push(format!("'owner ' || {}", view.roles.of(owner)));
+/// Owner and grants, see [`Parties`](super::parties::Parties).
+pub(super) fn rights(view: &View<'_>, kind: char, acl: &str, owner: &str) -> String {
+    if !view.wording.has_rights() {
+        return "NULL".to_owned();
     }
-    if view.grants {
-        let acl = format!("coalesce({acl}, acldefault('{kind}', {owner}))");
-        rights.push(grants(view, &acl, owner));
-    }
-    match rights.as_slice() {
-        [] => "NULL".to_owned(),
-        rights => format!("concat_ws('; ', {})", rights.join(", ")),
-    }
+    let acl = format!("coalesce({acl}, acldefault('{kind}', {owner}))");
+    format!(
+        "json_build_object('owner', pg_get_userbyid({owner}), 'grants', {})::text",
+        grants(&acl, owner)
+    )
 }
 
-fn grants(view: &View<'_>, acl: &str, owner: &str) -> String {
-    let grantee = view.roles.of("x.grantee");
-    // By name, because two roles may have become one.
-    let itself = view.roles.of(owner);
+/// Grants by the owner of something else, who is not compared here.
+fn grants_within(acl: &str, holder: &str) -> String {
     format!(
-        "(SELECT 'grants ' || string_agg(g.item, ', ' ORDER BY g.item COLLATE \"C\")
-            FROM (SELECT DISTINCT x.privilege_type || ' to '
-                      || CASE x.grantee WHEN 0 THEN 'public' ELSE {grantee} END
-                      || CASE WHEN x.is_grantable THEN ' with grant option' ELSE '' END AS item
-                    FROM aclexplode({acl}) x WHERE {grantee} <> {itself}) g)"
+        "CASE WHEN {acl} IS NOT NULL THEN
+           json_build_object('holder', pg_get_userbyid({holder}), 'grants', {})::text END",
+        grants(acl, holder)
+    )
+}
+
+/// Grants to the owner are left out, since their default grew with the versions, and grantors too.
+fn grants(acl: &str, owner: &str) -> String {
+    format!(
+        "(SELECT json_agg(json_build_array(x.privilege_type,
+                   CASE x.grantee WHEN 0 THEN NULL ELSE pg_get_userbyid(x.grantee) END,
+                   x.is_grantable))
+            FROM aclexplode({acl}) x WHERE x.grantee <> {owner})"
     )
 }
 
@@ -116,7 +117,7 @@ fn schemas(view: &View<'_>) -> String {
     format!(
         "SELECT 2615 AS class, n.oid, 0 AS parent_class, 0::oid AS parent, 'schema' AS kind,
                 quote_ident(n.nspname) AS name,
-                CASE WHEN n.nspname <> 'public' THEN {} END AS detail
+                NULL AS detail, CASE WHEN n.nspname <> 'public' THEN {} END AS parties
            FROM own n WHERE (2615, n.oid) NOT IN (SELECT m.classid::oid, m.objid FROM member m)",
         rights(view, 'n', "n.nspacl", "n.nspowner")
     )
@@ -149,8 +150,8 @@ fn relations(view: &View<'_>) -> String {
                   (SELECT format('%s start %s increment %s from %s to %s cache %s%s',
                             s.seqtypid::regtype, s.seqstart, s.seqincrement, s.seqmin, s.seqmax,
                             s.seqcache, CASE WHEN s.seqcycle THEN ' cycle' END)
-                     FROM pg_sequence s WHERE s.seqrelid = c.oid),
-                  CASE c.relkind WHEN 'S' THEN {sequence} ELSE {table} END)
+                     FROM pg_sequence s WHERE s.seqrelid = c.oid)),
+                CASE c.relkind WHEN 'S' THEN {sequence} ELSE {table} END
            FROM rel c WHERE c.relkind <> 'c'"
     )
 }
@@ -163,8 +164,8 @@ fn columns(version: u32, view: &View<'_>) -> String {
     } else {
         "NULL"
     };
-    let grants = if view.grants {
-        grants(view, "a.attacl", "c.relowner")
+    let grants = if view.wording.grants {
+        grants_within("a.attacl", "c.relowner")
     } else {
         "NULL".to_owned()
     };
@@ -177,8 +178,8 @@ fn columns(version: u32, view: &View<'_>) -> String {
                   {generated},
                   CASE WHEN a.attcollation NOT IN (0, 100) AND a.attcollation <> t.typcollation
                     THEN 'collation ' || (SELECT quote_ident(l.collname) FROM pg_collation l
-                                        WHERE l.oid = a.attcollation) END,
-                  {grants})
+                                        WHERE l.oid = a.attcollation) END),
+                {grants}
            FROM rel c JOIN pg_attribute a ON a.attrelid = c.oid
            JOIN pg_type t ON t.oid = a.atttypid
           WHERE c.relkind <> 'S' AND a.attnum > 0 AND NOT a.attisdropped"
@@ -186,7 +187,7 @@ fn columns(version: u32, view: &View<'_>) -> String {
 }
 
 fn defaults() -> String {
-    "SELECT 2604, d.oid, 1259, c.oid, 'default', format('of %s.%I', c.name, a.attname), NULL
+    "SELECT 2604, d.oid, 1259, c.oid, 'default', format('of %s.%I', c.name, a.attname), NULL, NULL
        FROM rel c JOIN pg_attrdef d ON d.adrelid = c.oid
        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.adnum"
         .to_owned()
@@ -225,7 +226,7 @@ fn indexes(version: u32) -> String {
                     WHEN c.relkind = 'p' THEN 'incomplete' ELSE '{INVALID}' END,
                   CASE WHEN i.indisclustered THEN 'clustered' END,
                   CASE WHEN i.indisreplident THEN 'replica identity' END,
-                  'options ' || nullif(array_to_string(x.reloptions, ', '), ''))
+                  'options ' || nullif(array_to_string(x.reloptions, ', '), '')), NULL
            FROM rel c JOIN pg_index i ON i.indrelid = c.oid
            JOIN pg_class x ON x.oid = i.indexrelid
            JOIN pg_namespace n ON n.oid = x.relnamespace
@@ -270,7 +271,7 @@ fn constraints(version: u32, view: &View<'_>) -> String {
                   CASE WHEN k.condeferrable THEN 'deferrable' END,
                   CASE WHEN k.condeferred THEN 'deferred' END,
                   CASE WHEN k.connoinherit AND k.contype = 'c' THEN 'not inherited' END,
-                  CASE WHEN NOT k.convalidated THEN 'not validated' END)
+                  CASE WHEN NOT k.convalidated THEN 'not validated' END), NULL
            FROM pg_constraint k LEFT JOIN rel c ON c.oid = k.conrelid
           WHERE k.contype IN ('c', 'f', 'p', 'u', 'x') {own} {references}
             AND (c.oid IS NOT NULL
@@ -292,7 +293,7 @@ fn triggers(version: u32) -> String {
                   CASE WHEN t.tgdeferrable THEN 'deferrable' END,
                   CASE WHEN t.tginitdeferred THEN 'deferred' END,
                   CASE WHEN t.tgqual IS NOT NULL THEN 'conditional' END,
-                  CASE WHEN t.tgnargs > 0 THEN 'arguments ' || encode(t.tgargs, 'escape') END)
+                  CASE WHEN t.tgnargs > 0 THEN 'arguments ' || encode(t.tgargs, 'escape') END), NULL
            FROM rel c JOIN pg_trigger t ON t.tgrelid = c.oid
           WHERE NOT t.tgisinternal {own}",
         enabled("t.tgenabled")
@@ -310,23 +311,20 @@ fn rules() -> String {
     format!(
         "SELECT 2618, r.oid, 1259, c.oid, 'rule', format('%I on %s', r.rulename, c.name),
                 concat_ws('; ', {}, 'event ' || r.ev_type::text,
-                  CASE WHEN r.is_instead THEN 'instead' END)
+                  CASE WHEN r.is_instead THEN 'instead' END), NULL
            FROM rel c JOIN pg_rewrite r ON r.ev_class = c.oid WHERE r.rulename <> '_RETURN'",
         enabled("r.ev_enabled")
     )
 }
 
-fn policies(view: &View<'_>) -> String {
-    let role = view.roles.of("r");
-    format!(
-        "SELECT 3256, p.oid, 1259, c.oid, 'policy', format('%I on %s', p.polname, c.name),
+fn policies() -> String {
+    "SELECT 3256, p.oid, 1259, c.oid, 'policy', format('%I on %s', p.polname, c.name),
             concat_ws('; ', 'for ' || p.polcmd::text,
-              CASE WHEN NOT p.polpermissive THEN 'restrictive' END,
-              'to ' || (SELECT string_agg(g.name, ', ' ORDER BY g.name COLLATE \"C\")
-                          FROM (SELECT DISTINCT CASE r WHEN 0 THEN 'public' ELSE {role} END
-                                  FROM unnest(p.polroles) r) g(name)))
+              CASE WHEN NOT p.polpermissive THEN 'restrictive' END),
+            (SELECT json_build_object('roles', json_agg(CASE r WHEN 0 THEN NULL
+                      ELSE pg_get_userbyid(r) END))::text FROM unnest(p.polroles) r)
        FROM rel c JOIN pg_policy p ON p.polrelid = c.oid"
-    )
+        .to_owned()
 }
 
 fn functions(version: u32, view: &View<'_>) -> String {
@@ -349,7 +347,7 @@ fn functions(version: u32, view: &View<'_>) -> String {
                   CASE WHEN p.proleakproof THEN 'leakproof' END,
                   'set ' || array_to_string(p.proconfig, ', '),
                   'body of ' || length(p.prosrc) || ' characters, hash '
-                    || hashtext(p.prosrc COLLATE \"C\"), {})
+                    || hashtext(p.prosrc COLLATE \"C\")), {}
            FROM pg_proc p JOIN own n ON n.oid = p.pronamespace
            JOIN pg_language l ON l.oid = p.prolang
           WHERE (1255, p.oid) NOT IN (SELECT m.classid::oid, m.objid FROM member m)
@@ -371,8 +369,8 @@ fn types(view: &View<'_>) -> String {
                   CASE WHEN t.typnotnull THEN 'not null' END,
                   (SELECT string_agg(e.enumlabel, ', ' ORDER BY e.enumsortorder)
                      FROM pg_enum e WHERE e.enumtypid = t.oid),
-                  (SELECT 'of ' || r.rngsubtype::regtype::text FROM pg_range r WHERE r.rngtypid = t.oid),
-                  {})
+                  (SELECT 'of ' || r.rngsubtype::regtype::text FROM pg_range r WHERE r.rngtypid = t.oid)),
+                {}
            FROM pg_type t JOIN own n ON n.oid = t.typnamespace
           WHERE t.typtype <> 'm' AND t.typisdefined
             AND (t.typrelid = 0 OR EXISTS (SELECT FROM rel c WHERE c.oid = t.typrelid AND c.relkind = 'c'))
@@ -385,7 +383,7 @@ fn types(view: &View<'_>) -> String {
 /// By name only: the target may well have a newer version.
 fn extensions(view: &View<'_>) -> String {
     format!(
-        "SELECT 3079, e.oid, 0, 0, 'extension', quote_ident(e.extname), NULL
+        "SELECT 3079, e.oid, 0, 0, 'extension', quote_ident(e.extname), NULL, NULL
            FROM pg_extension e WHERE {}",
         view.chosen.extensions("e")
     )
@@ -395,7 +393,7 @@ fn event_triggers() -> String {
     format!(
         "SELECT 3466, e.oid, 0, 0, 'event trigger', quote_ident(e.evtname),
                 concat_ws('; ', {}, e.evtevent, 'calls ' || e.evtfoid::regproc::text,
-                  array_to_string(e.evttags, ', '))
+                  array_to_string(e.evttags, ', ')), NULL
            FROM pg_event_trigger e
           WHERE (3466, e.oid) NOT IN (SELECT m.classid::oid, m.objid FROM member m)",
         enabled("e.evtenabled")
@@ -439,7 +437,7 @@ fn others(view: &View<'_>) -> String {
         .map(|catalog| format!("SELECT '{catalog}'::regclass AS class, oid FROM {catalog}"))
         .collect();
     format!(
-        "SELECT o.class::oid::bigint, o.oid, 0, 0, i.type, {}, NULL
+        "SELECT o.class::oid::bigint, o.oid, 0, 0, i.type, {}, NULL, NULL
            FROM ({}) o CROSS JOIN LATERAL pg_identify_object(o.class, o.oid, 0) i
           WHERE o.oid >= 16384 AND {selected}
             AND i.identity !~ '(^| in publication )\"?pghaul([_\"-]|$)'
@@ -456,7 +454,7 @@ fn others(view: &View<'_>) -> String {
 fn comments() -> String {
     format!(
         "SELECT 0, NULL, d.classoid::bigint, d.objoid, 'comment', 'on ' || i.type || ' ' || {},
-            'length ' || length(d.description) || ', hash ' || hashtext(d.description COLLATE \"C\")
+            'length ' || length(d.description) || ', hash ' || hashtext(d.description COLLATE \"C\"), NULL
        FROM pg_description d
        CROSS JOIN LATERAL pg_identify_object(d.classoid, d.objoid, d.objsubid) i
       WHERE d.objoid >= 16384 AND d.classoid NOT IN (2613, 3079)
@@ -478,17 +476,18 @@ fn identity(class: &str, oid: &str) -> String {
     )
 }
 
+/// Named after the role too, see [`Parties`](super::parties::Parties).
 fn default_privileges(view: &View<'_>) -> String {
     let everything = view.chosen.is_of_everything();
     format!(
-        "SELECT 826, a.oid, 0, 0, 'default privileges',
-                concat('of ', {}, ' for ', a.defaclobjtype,
-                       ' in ' || quote_ident(n.nspname)),
-                {}
+        "SELECT 826, a.oid, 0, 0, '{DEFAULT_PRIVILEGES}',
+                concat('for ', a.defaclobjtype, ' in ' || quote_ident(n.nspname)), NULL, {}
            FROM pg_default_acl a LEFT JOIN pg_namespace n ON n.oid = a.defaclnamespace
           WHERE CASE a.defaclnamespace WHEN 0 THEN {everything}
                   ELSE a.defaclnamespace IN (SELECT o.oid FROM own o) END",
-        view.roles.of("a.defaclrole"),
-        grants(view, "a.defaclacl", "a.defaclrole")
+        grants_within("a.defaclacl", "a.defaclrole")
     )
 }
+
+/// The kind of the default privileges of a role.
+pub(super) const DEFAULT_PRIVILEGES: &str = "default privileges";

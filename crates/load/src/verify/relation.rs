@@ -1,16 +1,19 @@
 //! What has rows to compare: tables, and the large objects taken together as one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use pghaul_stage::{Result, Side, TableId};
 use pghaul_wire::{Chosen, quote};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use tokio_postgres::SimpleQueryRow;
 
+use super::checksum::Sum;
 use super::extension_table::{self, CLAUSE, holds_users_rows};
 use super::image::Image;
 use super::large_object::{self, Rights};
 use super::report::{Difference, Report};
-use super::snapshot::{Session, boolean, maybe, number, one, text};
+use super::snapshot::{Session, boolean, maybe, number, one, text, unexpected};
 
 /// Bytes that one query should read at most, where a table can be cut.
 const PIECE: u64 = 128 << 20;
@@ -21,7 +24,7 @@ pub(super) struct Relation {
     /// Which table; `None` for the large objects.
     pub(super) table: Option<TableId>,
     /// Its columns in the source's order.
-    pub(super) columns: Vec<Column>,
+    pub(super) columns: Arc<[Column]>,
     /// The columns that identify a row; empty if none do.
     pub(super) key: Vec<String>,
     /// Which of the rows are users', if the table is an extension's.
@@ -29,28 +32,94 @@ pub(super) struct Relation {
     /// What of large objects is compared besides content, as either side has it.
     rights: [Rights; 2],
     sizes: [Size; 2],
+    /// What is known of the source's rows, if the source is not there to be asked.
+    pub(super) recorded: Option<Recorded>,
+}
+
+/// What was found out about the source's rows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Recorded {
+    /// Their sum.
+    Sum {
+        #[serde(flatten)]
+        sum: Sum,
+        /// Whether it took the image for rows that are too long.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        wide: bool,
+    },
+    /// Why they could not be read.
+    Failed(String),
 }
 
 /// A column.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Column {
     /// Its name.
     pub(super) name: String,
-    /// An expression with `%s` in place of the column, for types whose text depends on the
-    /// version: their binary form, or the names that they are without quotes.
-    pub(super) portable: Option<String>,
+    /// For types whose text depends on the version: their binary form, or the names that they are
+    /// without quotes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) portable: Option<Form>,
     /// Whether its values can be long.
     pub(super) varlena: bool,
-    /// An expression with `%s` in place of the column that gives its value as bytes, for types
-    /// whose text is much longer than the value.
-    pub(super) bytes: Option<String>,
+    /// Its value as bytes, for types whose text is much longer than the value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) bytes: Option<Form>,
     /// Whether these bytes are the same in every version.
     pub(super) steady: bool,
 }
 
+/// Another form of a column's value: an expression with `%s` in place of the column. One of a closed
+/// list, because what was recorded is no source of SQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Form(&'static str);
+
+/// Names of objects without the quotes that some versions need.
+const UNQUOTED: &str = r#"translate(%s::text, '"\', '')"#;
+
+impl Form {
+    const ALL: [Form; 15] = [
+        Form("%s"),
+        Form("bit_send(%s)"),
+        Form("varbit_send(%s)"),
+        Form("array_send(%s)"),
+        Form("float4send(%s)"),
+        Form("float8send(%s)"),
+        Form("charsend(%s)"),
+        Form("point_send(%s)"),
+        Form("lseg_send(%s)"),
+        Form("path_send(%s)"),
+        Form("box_send(%s)"),
+        Form("poly_send(%s)"),
+        Form("line_send(%s)"),
+        Form("circle_send(%s)"),
+        Form(UNQUOTED),
+    ];
+
+    /// The form of this expression.
+    pub(super) fn known(expression: &str) -> Option<Form> {
+        Self::ALL.into_iter().find(|form| form.0 == expression)
+    }
+
+    /// The expression for the column `name`, which is quoted.
+    pub(super) fn of(self, name: &str) -> String {
+        let (before, after) = self.0.split_once("%s").unwrap_or_default();
+        format!("{before}{name}{after}")
+    }
+}
+
+impl<'de> Deserialize<'de> for Form {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let expression = String::deserialize(deserializer)?;
+        Form::known(&expression)
+            .ok_or_else(|| de::Error::custom("a form of values that pghaul does not know"))
+    }
+}
+
 /// How much there is to read on one side.
 #[derive(Debug, Clone, Copy, Default)]
-struct Size {
+pub(super) struct Size {
     /// What it can be cut into: blocks of a table, or large objects.
     units: u64,
     /// Bytes, TOAST included.
@@ -71,30 +140,49 @@ pub(super) enum Share {
 }
 
 /// A table as one side has it.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Table {
-    columns: Vec<Column>,
+    columns: Arc<[Column]>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     condition: Option<String>,
     of_extension: bool,
     key: Vec<String>,
+    #[serde(skip)]
     size: Size,
+    /// What is known of its rows, if it was recorded with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) recorded: Option<Recorded>,
 }
 
 impl Relation {
-    /// The large objects of both sides.
-    pub(super) async fn large_objects(
-        [source, target]: &mut [Session<'_>; 2],
+    /// A table of one side by itself.
+    pub(super) fn alone(id: &TableId, table: &Table) -> Self {
+        Self {
+            table: Some(id.clone()),
+            columns: Arc::clone(&table.columns),
+            key: table.key.clone(),
+            condition: table.condition.clone(),
+            rights: Default::default(),
+            sizes: [table.size; 2],
+            recorded: None,
+        }
+    }
+
+    /// The large objects of both sides, of which those of the source may be recorded.
+    pub(super) fn large_objects(
+        sizes: [Size; 2],
         rights: [Rights; 2],
-    ) -> Result<Self> {
-        let sizes = tokio::try_join!(large_objects_size(source), large_objects_size(target))?;
-        Ok(Self {
+        recorded: Option<Recorded>,
+    ) -> Self {
+        Self {
             table: None,
-            columns: large_object::columns(&rights[0]),
+            columns: large_object::columns(&rights[0]).into(),
             key: vec!["oid".to_owned()],
             condition: None,
             rights,
-            sizes: sizes.into(),
-        })
+            sizes,
+            recorded,
+        }
     }
 
     /// How people call it.
@@ -214,7 +302,7 @@ pub(super) async fn read(
                          WHEN EXISTS (SELECT FROM pg_type r
                                        WHERE r.oid IN (t.oid, t.typelem) AND r.oid < 16384
                                          AND r.typname ~ '^reg')
-                         THEN 'translate(%s::text, ''\"\\'', '''')' END
+                         THEN {unquoted} END
                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
                JOIN pg_type t ON t.oid = a.atttypid
@@ -224,7 +312,8 @@ pub(super) async fn read(
                                  'point_send', 'lseg_send', 'path_send', 'box_send',
                                  'poly_send', 'line_send', 'circle_send')) f
               WHERE {selected}
-              ORDER BY c.oid, a.attnum"
+              ORDER BY c.oid, a.attnum",
+            unquoted = quote::literal(UNQUOTED)
         );
     let add = |tables: &mut BTreeMap<u32, Found>, row| {
         tables.insert(number(&row, 0)?, Found::read(&row, cuttable)?);
@@ -260,7 +349,7 @@ impl Found {
             id: TableId::new(text(row, 1)?, text(row, 2)?),
             key: key.filter_map(|number| number.parse().ok()).collect(),
             table: Table {
-                columns: Vec::new(),
+                columns: Arc::default(),
                 condition: maybe(row, 6)?.and_then(extension_table::condition),
                 of_extension: maybe(row, 6)?.is_some(),
                 key: Vec::new(),
@@ -269,6 +358,7 @@ impl Found {
                     bytes: number(row, 4)?,
                     cuttable,
                 },
+                recorded: None,
             },
         })
     }
@@ -282,9 +372,7 @@ impl Found {
                 self.table.key.push(name.clone());
             }
         }
-        // Of exactly the right size, because there may be many.
-        let columns = columns.into_iter().map(|(_, column)| column);
-        self.table.columns = columns.collect::<Box<[_]>>().into_vec();
+        self.table.columns = columns.into_iter().map(|(_, column)| column).collect();
     }
 }
 
@@ -293,11 +381,20 @@ impl Column {
         Ok(Self {
             name: text(row, 2)?.to_owned(),
             varlena: boolean(row, 3)?,
-            bytes: maybe(row, 4)?.map(str::to_owned),
+            bytes: form(row, 4)?,
             steady: boolean(row, 5)?,
-            portable: maybe(row, 6)?.map(str::to_owned),
+            portable: form(row, 6)?,
         })
     }
+}
+
+fn form(row: &SimpleQueryRow, field: usize) -> Result<Option<Form>> {
+    let Some(expression) = maybe(row, field)? else {
+        return Ok(None);
+    };
+    let form = Form::known(expression);
+    form.map(Some)
+        .ok_or_else(|| unexpected("a form of values that is none"))
 }
 
 /// Which relations count as tables here: those with rows of their own.
@@ -348,13 +445,19 @@ pub(super) fn pair(
             report.add_unread(id);
             continue;
         }
+        // What was recorded is no source of SQL, so the target's word must be the same.
+        if ours.recorded.is_some() && ours.condition != theirs.condition {
+            report.differ(Difference::Unchecked {
+                of: format!("table {id}"),
+                reason: "its extension takes other rows for users'".to_owned(),
+            });
+            report.add_unread(id);
+            continue;
+        }
         relations.push(Relation {
-            table: Some(id),
-            columns: ours.columns,
-            key: ours.key,
-            condition: ours.condition,
-            rights: Default::default(),
+            recorded: ours.recorded.clone(),
             sizes: [ours.size, theirs.size],
+            ..Relation::alone(&id, &ours)
         });
     }
     for id in target.into_keys().filter(|_| has_schema) {
@@ -363,7 +466,7 @@ pub(super) fn pair(
     relations
 }
 
-async fn large_objects_size(session: &mut Session<'_>) -> Result<Size> {
+pub(super) async fn large_objects_size(session: &mut Session<'_>) -> Result<Size> {
     let sql = "SELECT count(*), pg_table_size('pg_largeobject') FROM pg_largeobject_metadata";
     let rows = session.read(sql).await?;
     let row = one(&rows)?;

@@ -126,6 +126,9 @@ pub enum Difference {
         key: Vec<String>,
         /// Some of the rows. These are data: whoever shows them shows what the tables hold.
         rows: Vec<RowDifference>,
+        /// Why no rows are named, though they were asked for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        unnamed: Option<&'static str>,
     },
     /// Rows that could not be compared.
     Unchecked {
@@ -231,6 +234,7 @@ impl Report {
                 at_least: found.at_least,
                 key: relation.key.clone(),
                 rows: found.rows,
+                unnamed: found.unnamed,
             });
         }
         match &relation.table {
@@ -312,6 +316,7 @@ impl fmt::Display for Difference {
                 at_least,
                 key,
                 rows,
+                unnamed,
             } => {
                 write!(f, "{of}: ")?;
                 if source_rows != target_rows {
@@ -324,6 +329,9 @@ impl fmt::Display for Difference {
                         write!(f, "({})=", Line(&key.join(", ")))?;
                     }
                     write!(f, "{} {}", Line(&row.row), row.state)?;
+                }
+                if let Some(reason) = unnamed {
+                    write!(f, ", which are not named, because {reason}")?;
                 }
                 Ok(())
             }

@@ -13,10 +13,10 @@ use super::snapshot::{Session, boolean, number, text};
 const PER_QUERY: usize = 200;
 
 /// The value of every sequence and whether it was handed out.
-pub(super) async fn read(
-    session: &mut Session<'_>,
-    chosen: &Chosen,
-) -> Result<BTreeMap<TableId, (i64, bool)>> {
+pub(super) type Values = BTreeMap<TableId, (i64, bool)>;
+
+/// Those of one side.
+pub(super) async fn read(session: &mut Session<'_>, chosen: &Chosen) -> Result<Values> {
     let rows = session
         .read(&format!(
             "SELECT n.nspname, c.relname
@@ -58,12 +58,7 @@ pub(super) async fn read(
 
 /// Reports the sequences that stand elsewhere. Those that only one side has are reported as
 /// objects, if objects are compared; otherwise those that the target lacks are reported here.
-pub(super) fn compare(
-    source: &BTreeMap<TableId, (i64, bool)>,
-    target: &BTreeMap<TableId, (i64, bool)>,
-    has_schema: bool,
-    report: &mut Report,
-) {
+pub(super) fn compare(source: &Values, target: &Values, has_schema: bool, report: &mut Report) {
     for (sequence, ours) in source {
         match target.get(sequence) {
             Some(theirs) if theirs != ours => report.differ(Difference::Sequence {

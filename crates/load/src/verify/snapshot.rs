@@ -79,9 +79,17 @@ impl Snapshot {
     /// Before PostgreSQL 12 the digits beyond the fifteenth are printed differently; columns of
     /// such types are compared by their binary form instead, see [`image`](super::image).
     pub(super) fn align(a: &mut Self, b: &mut Self) {
-        if a.version.min(b.version) < 120_000 && a.major() != b.major() {
-            a.float_digits = 0;
-            b.float_digits = 0;
+        if a.major() != b.major() {
+            let oldest = a.version.min(b.version);
+            a.print_as_since(oldest);
+            b.print_as_since(oldest);
+        }
+    }
+
+    /// Makes them print as every server does from this version on.
+    pub(super) fn print_as_since(&mut self, version: u32) {
+        if version < 120_000 {
+            self.float_digits = 0;
         }
     }
 
@@ -320,7 +328,8 @@ pub(super) fn boolean(row: &SimpleQueryRow, field: usize) -> Result<bool> {
     Ok(text(row, field)? == "t")
 }
 
-fn unexpected(what: &str) -> Error {
+/// An answer that a catalog query cannot have.
+pub(super) fn unexpected(what: &str) -> Error {
     Error::new(
         Kind::Protocol,
         format!("the server answered a catalog query with {what}"),

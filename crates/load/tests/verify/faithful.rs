@@ -2,6 +2,7 @@
 
 use pghaul_load::{Algorithm, Difference, VerifyOptions};
 
+use super::recorded::through_a_digest;
 use super::server::{self, Server};
 use super::{compare, lines, pair};
 
@@ -157,8 +158,12 @@ async fn rows_too_long_for_a_text_are_compared() {
         jobs: 1,
         ..VerifyOptions::default()
     };
-    let report = compare(&source, &target, options.clone()).await;
-    assert_eq!(lines(&report), Vec::<String>::new());
+    for report in [
+        compare(&source, &target, options.clone()).await,
+        through_a_digest(&source, &target, options.clone()).await,
+    ] {
+        assert_eq!(lines(&report), Vec::<String>::new());
+    }
     Server::get().psql(
         &target,
         "UPDATE wide SET c = left(c, -1) || 'y' WHERE id = 2;
@@ -196,6 +201,8 @@ async fn a_given_snapshot_is_used() {
         ..VerifyOptions::default()
     };
     assert!(compare(&source, &target, options.clone()).await.is_match());
+    let recorded = through_a_digest(&source, &target, options.clone()).await;
+    assert!(recorded.is_match());
     options.source_snapshot = None;
     assert!(!compare(&source, &target, options).await.is_match());
 }

@@ -43,6 +43,7 @@ async fn rows_of_a_big_table_are_named_by_key() {
             at_least,
             key,
             rows,
+            ..
         },
     ] = found.as_slice()
     else {

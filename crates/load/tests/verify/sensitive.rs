@@ -7,6 +7,7 @@ use pghaul_wire::quote;
 use proptest::prelude::*;
 
 use super::compare;
+use super::recorded::through_a_digest;
 use super::server::Server;
 
 /// Values that are easy to confuse, by column, as PostgreSQL prints them.
@@ -188,6 +189,9 @@ fn every_change_is_seen_and_nothing_else() {
             algorithm: md5.then_some(Algorithm::Md5),
             ..VerifyOptions::default()
         };
+        let recorded = through_a_digest(&source, &target, options.clone());
+        let recorded = runtime.block_on(recorded);
+        prop_assert_eq!(recorded.is_match(), same, "{:?}", recorded.differences);
         let report = runtime.block_on(compare(&source, &target, options));
         prop_assert_eq!(report.is_match(), same, "{:?}", report.differences);
         if let [Difference::Rows { rows, .. }] = report.differences.as_slice() {

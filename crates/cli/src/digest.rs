@@ -1,0 +1,100 @@
+//! `pghaul verify` where source and target are never reachable at the same time: `--record` writes
+//! a digest of the source, and `--digest` compares the target with it.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use pghaul_load::{Digest, VerifyOptions, digest, verify_digest};
+use pghaul_relay::Cancel;
+use pghaul_stage::{Error, Result};
+use pghaul_wire::Conninfo;
+use serde_json::json;
+use tokio::runtime::Handle;
+
+use crate::args::Form;
+use crate::output::{Screen, count, print_json, say};
+use crate::{Outcome, report};
+
+/// Records a digest of `source` in a file. What is there already stays until the digest is whole.
+pub(crate) fn record(
+    source: &Conninfo,
+    path: &Path,
+    options: VerifyOptions,
+    form: Form,
+    cancel: &Cancel,
+) -> Result<Outcome> {
+    let failed = |error| {
+        Error::input(format!("cannot write the digest to {}", path.display())).because(error)
+    };
+    let mut create = File::options();
+    let file = create.write(true).create(true).truncate(false);
+    let file = file.open(path).map_err(failed)?;
+    let screen = Screen::open(form);
+    let found = digest(source, options, screen.observer());
+    let digest = Handle::current().block_on(cancel.until(found))?;
+    drop(screen);
+    write(&digest, &file).map_err(failed)?;
+    tell(&digest, path, form);
+    Ok(match digest.unread().next() {
+        Some(_) => Outcome::Differs,
+        None => Outcome::Done,
+    })
+}
+
+fn write(digest: &Digest, file: &File) -> std::io::Result<()> {
+    file.set_len(0)?;
+    let mut writer = BufWriter::new(file);
+    serde_json::to_writer(&mut writer, digest)?;
+    writer.flush()?;
+    file.sync_all()
+}
+
+/// Says what was recorded, and what could not be.
+fn tell(digest: &Digest, path: &Path, form: Form) {
+    let (tables, rows) = digest.counts();
+    let path = path.display();
+    if form == Form::Json {
+        let unread = digest.unread();
+        let unread: Vec<_> = unread
+            .map(|(of, reason)| json!({ "of": of, "reason": reason }))
+            .collect();
+        return print_json(&json!({
+            "event": "digest", "file": path.to_string(), "tables": tables, "rows": rows,
+            "unread": unread,
+        }));
+    }
+    for (of, reason) in digest.unread() {
+        say(&format!("not recorded: {of}: {reason}"));
+    }
+    say(&format!(
+        "recorded {} rows in {} tables in {path}",
+        count(rows),
+        count(tables as u64)
+    ));
+}
+
+/// Compares `target` with the digest in a file.
+pub(crate) fn compare(
+    target: &Conninfo,
+    path: &Path,
+    options: VerifyOptions,
+    form: Form,
+    cancel: &Cancel,
+) -> Result<Outcome> {
+    let json = fs::read(path).map_err(|error| {
+        Error::input(format!("cannot read the digest {}", path.display())).because(error)
+    })?;
+    let digest = Digest::from_json(&json).map_err(|error| error.on(path.display().to_string()))?;
+    drop(json);
+    let screen = Screen::open(form);
+    let comparison = verify_digest(&digest, target, options, screen.observer());
+    let comparison = Handle::current().block_on(cancel.until(comparison))?;
+    drop(screen);
+    report::print_comparison(form, &comparison, None);
+    Ok(if comparison.is_match() {
+        Outcome::Done
+    } else {
+        Outcome::Differs
+    })
+}
