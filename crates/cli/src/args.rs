@@ -1,6 +1,9 @@
 //! Flags as the user typed them; nothing is resolved here.
 
+use std::num::NonZeroU64;
+
 use crate::selection::{Leaving, Selecting};
+use crate::spool::Place;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const CONNECTIONS: &str = "\
@@ -32,6 +35,15 @@ pub(crate) enum Command {
     /// Move a database: roles, schema, rows, indexes, constraints, sequences, large objects
     #[command(after_help = CONNECTIONS)]
     Migrate(Migrate),
+    /// Read a database into a spool, on a host that need not reach the target
+    #[command(after_help = CONNECTIONS)]
+    Extract(Extract),
+    /// Load a database from a spool, on a host that need not reach the source
+    #[command(after_help = CONNECTIONS)]
+    Load(Load),
+    /// Look after a spool: list, check, clean, repair
+    #[command(subcommand)]
+    Spool(crate::spool::Command),
     /// Check source, target and this machine before a migration, and change nothing
     #[command(after_help = CONNECTIONS)]
     Validate(Validate),
@@ -85,7 +97,7 @@ pub(crate) struct Databases {
 }
 
 /// How to print.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Output {
     /// Text for people, or JSON lines: events, then a summary
     #[arg(long, value_enum, value_name = "FORM", default_value_t = Form::Text)]
@@ -183,9 +195,251 @@ pub(crate) struct Migrate {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) split_larger_than: Option<u64>,
 
+    /// Copy at most so many bytes a second, all jobs together, for example 50MB
+    #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
+    pub(crate) rate_limit: Option<NonZeroU64>,
+
     /// Write a timeline of parts, steps and waits for Perfetto or chrome://tracing
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<std::path::PathBuf>,
+}
+
+/// `pghaul extract`.
+#[derive(Debug, Args)]
+pub(crate) struct Extract {
+    /// Connection string of the source, without a password [default: PGHAUL_SOURCE]
+    #[arg(long, value_name = "DSN")]
+    pub(crate) source: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) place: Place,
+
+    #[command(flatten)]
+    pub(crate) output: Output,
+
+    #[command(flatten)]
+    pub(crate) selecting: Selecting,
+
+    #[command(flatten)]
+    pub(crate) leaving: Leaving,
+
+    /// How rows are stored: in columns of their types, or as COPY's bytes
+    #[arg(
+        long,
+        value_enum,
+        value_name = "ENCODING",
+        default_value_t = SpoolEncoding::Typed,
+        help_heading = "Spool"
+    )]
+    pub(crate) spool_encoding: SpoolEncoding,
+
+    /// Level of zstd's compression
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(i32).range(1..=22),
+        help_heading = "Spool"
+    )]
+    pub(crate) compression_level: i32,
+
+    /// Pause while files of so many bytes wait to be loaded, for example 20GB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Spool")]
+    pub(crate) spool_limit: Option<u64>,
+
+    /// Store password hashes and the schema's secrets too; only with --encrypt-key-file
+    #[arg(long, requires = "encrypt_key_file", help_heading = "Spool")]
+    pub(crate) role_passwords: bool,
+
+    /// Do not record the checksums that `pghaul verify --spool` compares the target with
+    #[arg(long, help_heading = "Spool")]
+    pub(crate) no_checksums: bool,
+
+    /// Parts read at the same time [default: processors of this host, 2 to 8]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) jobs: Option<u16>,
+
+    /// Continue an interrupted extraction: sealed parts are not read again
+    #[arg(long)]
+    pub(crate) resume: bool,
+
+    /// Read parts beside an extraction into the same spool that is going on already
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) help_others: bool,
+
+    /// Begin without the checks of `pghaul validate`
+    #[arg(long)]
+    pub(crate) skip_validation: bool,
+
+    /// The target's major version, if it is known: more tables then travel in binary
+    #[arg(long, value_name = "MAJOR", value_parser = clap::value_parser!(u32).range(10..=99))]
+    pub(crate) target_version: Option<u32>,
+
+    /// How COPY encodes rows
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = CopyFormat::Auto)]
+    pub(crate) copy_format: CopyFormat,
+
+    /// Cut tables larger than this into parts, for example 500MB [default: by size and jobs]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) split_larger_than: Option<u64>,
+
+    /// Read at most so many bytes a second, all jobs together, for example 50MB
+    #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
+    pub(crate) rate_limit: Option<NonZeroU64>,
+
+    /// Write a timeline of parts, steps and waits for Perfetto or chrome://tracing
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<std::path::PathBuf>,
+}
+
+/// How rows are stored in a spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SpoolEncoding {
+    /// Parquet columns of the values' types: other programs can read them.
+    Typed,
+    /// COPY's own bytes: takes the least time.
+    Copy,
+}
+
+/// `pghaul load`.
+#[derive(Debug, Args)]
+pub(crate) struct Load {
+    /// Connection string of the target, without a password [default: PGHAUL_TARGET]
+    #[arg(long, value_name = "DSN")]
+    pub(crate) target: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) place: Place,
+
+    #[command(flatten)]
+    pub(crate) output: Output,
+
+    /// Keep files of rows that are loaded
+    #[arg(long, help_heading = "Spool")]
+    pub(crate) keep: bool,
+
+    /// Wait so many seconds for an extraction to begin
+    #[arg(long, value_name = "SECONDS", help_heading = "Spool")]
+    pub(crate) wait: Option<u64>,
+
+    /// Parts copied at the same time [default: processors of this host, 2 to 8]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) jobs: Option<u16>,
+
+    /// Indexes built at the same time [default: as --jobs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) index_jobs: Option<u16>,
+
+    /// Drop the target database first if it exists, with everything in it
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) overwrite: bool,
+
+    /// Continue an interrupted load: parts that are on the target are not loaded again
+    #[arg(long)]
+    pub(crate) resume: bool,
+
+    /// Copy parts beside a load of the same spool that is going on already
+    #[arg(long, conflicts_with_all = ["resume", "overwrite"])]
+    pub(crate) help_others: bool,
+
+    /// Begin without the checks of `pghaul validate`
+    #[arg(long)]
+    pub(crate) skip_validation: bool,
+
+    /// Fail before anything begins if anything would not be carried over
+    #[arg(long)]
+    pub(crate) strict: bool,
+
+    /// Write the report to this file, as Markdown
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<std::path::PathBuf>,
+
+    /// Put what is in tablespace OLD of the source into tablespace NEW of the target; repeatable
+    #[arg(long, value_name = "OLD=NEW", value_parser = parse_pair)]
+    pub(crate) tablespace_map: Vec<(String, String)>,
+
+    /// Do not set owners: all objects belong to the target's role
+    #[arg(
+        long,
+        help_heading = "Left alone, besides what the extraction left out"
+    )]
+    pub(crate) no_owner: bool,
+
+    /// No grants and no default privileges
+    #[arg(
+        long,
+        alias = "no-privileges",
+        help_heading = "Left alone, besides what the extraction left out"
+    )]
+    pub(crate) no_acl: bool,
+
+    /// No comments
+    #[arg(
+        long,
+        help_heading = "Left alone, besides what the extraction left out"
+    )]
+    pub(crate) no_comments: bool,
+
+    /// Create no roles
+    #[arg(
+        long,
+        help_heading = "Left alone, besides what the extraction left out"
+    )]
+    pub(crate) no_roles: bool,
+
+    /// Create everything in the default tablespace
+    #[arg(
+        long,
+        help_heading = "Left alone, besides what the extraction left out"
+    )]
+    pub(crate) no_tablespaces: bool,
+
+    /// Neither carry planner statistics over nor collect them
+    #[arg(
+        long,
+        help_heading = "Left alone, besides what the extraction left out"
+    )]
+    pub(crate) no_analyze: bool,
+
+    /// Rows alone were extracted: first empty the selected tables, all together and once
+    #[arg(long)]
+    pub(crate) truncate: bool,
+
+    /// A role of the source, and the role of the target that stands for it
+    #[arg(long = "role-map", value_name = "OLD=NEW", value_parser = parse_pair)]
+    pub(crate) role_map: Vec<(String, String)>,
+
+    /// Load at most so many bytes a second, all jobs together, for example 50MB
+    #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
+    pub(crate) rate_limit: Option<NonZeroU64>,
+
+    /// Write a timeline of parts, steps and waits for Perfetto or chrome://tracing
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<std::path::PathBuf>,
+}
+
+impl Extract {
+    /// The source.
+    pub(crate) fn connections(&self) -> pghaul_stage::Result<pghaul_wire::Conninfo> {
+        let source = self.source.clone();
+        Connections {
+            source,
+            target: None,
+        }
+        .source()
+    }
+}
+
+impl Load {
+    /// The target.
+    pub(crate) fn connections(&self) -> pghaul_stage::Result<pghaul_wire::Conninfo> {
+        let target = self.target.clone();
+        Connections {
+            source: None,
+            target,
+        }
+        .target()
+    }
 }
 
 /// `pghaul validate`.
@@ -325,6 +579,11 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
         .checked_shl(shift)
         .filter(|bytes| bytes >> shift == number)
         .ok_or("too large".to_owned())
+}
+
+/// Bytes a second: more than none.
+fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
+    NonZeroU64::new(parse_size(text)?).ok_or("at no bytes a second nothing moves".to_owned())
 }
 
 #[cfg(test)]

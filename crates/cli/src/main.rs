@@ -5,14 +5,18 @@ mod bench;
 mod cleanup;
 mod connections;
 mod databases;
+mod destination;
 mod digest;
 mod existing;
+mod extract;
+mod load;
 mod migrate;
 mod output;
 mod report;
 mod runbook;
 mod selection;
 mod signal;
+mod spool;
 mod start;
 mod trace;
 mod validate;
@@ -52,6 +56,9 @@ fn main() -> ExitCode {
     start_logging(cli.verbose);
     let (form, result) = match &cli.command {
         Command::Migrate(args) => (args.output.output, with_runtime(|| migrate::run(args))),
+        Command::Extract(args) => (args.output.output, with_runtime(|| extract::run(args))),
+        Command::Load(args) => (args.output.output, with_runtime(|| load::run(args))),
+        Command::Spool(command) => (command.output(), with_runtime(|| spool::run(command))),
         Command::Validate(args) => (args.output.output, with_runtime(|| validate::run(args))),
         Command::Verify(args) => (args.output.output, with_runtime(|| verify::run(args))),
         Command::Cleanup(args) => (args.output.output, with_runtime(|| cleanup::run(args))),
@@ -89,12 +96,14 @@ fn with_runtime(command: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
 
 fn start_logging(verbose: u8) {
     let default = match verbose {
-        0 => "pghaul=warn,pghaul_wire=warn,pghaul_extract=warn,pghaul_relay=warn,pghaul_load=warn",
+        0 => {
+            "pghaul=warn,pghaul_wire=warn,pghaul_extract=warn,pghaul_relay=warn,pghaul_load=warn,pghaul_spool=warn"
+        }
         1 => {
-            "warn,pghaul=info,pghaul_wire=info,pghaul_extract=info,pghaul_relay=info,pghaul_load=info"
+            "warn,pghaul=info,pghaul_wire=info,pghaul_extract=info,pghaul_relay=info,pghaul_load=info,pghaul_spool=info"
         }
         _ => {
-            "info,pghaul=debug,pghaul_wire=debug,pghaul_extract=debug,pghaul_relay=debug,pghaul_load=debug"
+            "info,pghaul=debug,pghaul_wire=debug,pghaul_extract=debug,pghaul_relay=debug,pghaul_load=debug,pghaul_spool=debug"
         }
     };
     let filter = EnvFilter::try_from_env("PGHAUL_LOG").unwrap_or_else(|_| EnvFilter::new(default));

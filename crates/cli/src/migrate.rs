@@ -3,13 +3,13 @@
 mod several;
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pghaul_extract::{PgSource, Split};
 use pghaul_load::{Cluster, PgTarget, VerifyOptions};
-use pghaul_relay::{Cancel, Fanout, Lanes, Link, Options, Pipeline, Progress};
+use pghaul_relay::{Cancel, Fanout, Lanes, Link, Options, Pace, Pipeline, Progress};
 use pghaul_stage::{
     Catalog, Error, Event, Kind, Observer, Plan, Result, Selection, Severity, Side, Source,
 };
@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 use crate::args::{CopyFormat, Migrate};
 use crate::output::Screen;
 use crate::report::{Migration, ReportFile};
+use crate::runbook::Origin;
 use crate::trace::Trace;
 use crate::{Outcome, report, signal, verify};
 
@@ -146,7 +147,7 @@ pub(crate) fn run(args: &Migrate) -> Result<Outcome> {
     let migration = Migration {
         database: None,
         finished: &finished,
-        source: &request.source,
+        origin: Origin::Source(&request.source),
         target: &request.target,
         progress: &progress,
         elapsed: began.elapsed(),
@@ -155,7 +156,7 @@ pub(crate) fn run(args: &Migrate) -> Result<Outcome> {
     if let Some(file) = &file {
         file.add(&migration)?;
     }
-    request.lossless()?;
+    request.destination().lossless()?;
     Ok(if finished.differs() {
         Outcome::Differs
     } else {
@@ -179,6 +180,18 @@ fn index_jobs(args: &Migrate, jobs: usize) -> usize {
 pub(crate) fn jobs(given: Option<u16>) -> usize {
     let processors = || std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
     given.map_or_else(|| processors().clamp(2, 8), usize::from)
+}
+
+/// What joins reading and writing in each of so many lanes.
+pub(crate) fn link(jobs: NonZeroUsize, rate: Option<NonZeroU64>) -> Link {
+    let bytes = LINK.min(QUEUES / jobs);
+    match rate {
+        Some(rate) => Link::Paced {
+            bytes,
+            pace: Pace::new(rate),
+        },
+        None => Link::Channel { bytes },
+    }
 }
 
 impl Request<'_> {
@@ -249,9 +262,8 @@ impl Request<'_> {
     ) -> Result<(pghaul_relay::Summary, Option<pghaul_load::Report>)> {
         let target = Arc::clone(&ends.target);
         let jobs = NonZeroUsize::new(self.jobs).ok_or_else(|| Error::input("no jobs"))?;
-        let bytes = LINK.min(QUEUES / jobs);
         let mut runner = Pipeline::from(ends.source.stage())
-            .link(Link::Channel { bytes })
+            .link(link(jobs, self.args.rate_limit))
             .to(target, handle.clone())
             .options(Options {
                 jobs,
@@ -292,7 +304,7 @@ impl Ends {
 }
 
 /// Ends a run's sessions on one side. All work is done by then, so a failure is only told.
-async fn farewell(side: Side, ending: impl Future<Output = Result<()>>) {
+pub(crate) async fn farewell(side: Side, ending: impl Future<Output = Result<()>>) {
     match tokio::time::timeout(FAREWELL, ending).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "sessions may be left on the {side}"),

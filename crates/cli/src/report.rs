@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pghaul_load::Report;
 use pghaul_relay::{Progress, StepReport, Summary, TableReport};
+use pghaul_spool::Spool;
 use pghaul_stage::{Omission, Scope};
 use pghaul_wire::Conninfo;
 use serde_json::json;
@@ -16,7 +17,7 @@ use crate::args::Form;
 use crate::databases::label;
 use crate::migrate::Finished;
 use crate::output::{bytes, count, duration, of_database, print_json, rate, say};
-use crate::runbook::{self, Step};
+use crate::runbook::{self, Origin, Step};
 
 /// Tables listed one by one; the smallest beyond that share a line.
 const TABLES: usize = 40;
@@ -32,7 +33,7 @@ pub(crate) struct Migration<'a> {
     /// The database's name, where it is one of several.
     pub(crate) database: Option<&'a str>,
     pub(crate) finished: &'a Finished,
-    pub(crate) source: &'a Conninfo,
+    pub(crate) origin: Origin<'a>,
     pub(crate) target: &'a Conninfo,
     pub(crate) progress: &'a Progress,
     pub(crate) elapsed: Duration,
@@ -105,11 +106,50 @@ pub(crate) fn print(form: Form, migration: &Migration<'_>) {
             }
         }
         say("");
-        say(&total(migration));
+        say(&total("migrated", summary, migration.elapsed));
     }
     if let Some(comparison) = comparison {
         print_comparison(form, comparison, migration.database);
     }
+}
+
+/// Prints the report of an extraction.
+pub(crate) fn print_extraction(
+    form: Form,
+    progress: &Progress,
+    summary: &Summary,
+    spool: &Spool,
+    elapsed: Duration,
+) {
+    let lacking = progress.omissions();
+    if form == Form::Json {
+        return print_json(&json!({
+            "event": "summary",
+            "spool": spool.place(),
+            "migration": spool.header().migration,
+            "tables": progress.tables(),
+            "steps": progress.steps(),
+            "copy": summary,
+            "omissions": lacking,
+            "seconds": elapsed.as_secs_f64(),
+        }));
+    }
+    for line in tables(progress.tables()) {
+        say(&line);
+    }
+    say("");
+    for line in steps(&progress.steps(), summary) {
+        say(&line);
+    }
+    say("");
+    for line in omissions("not extracted:", &lacking) {
+        say(&line);
+    }
+    say("what to do next:");
+    say("  on a host that reaches the target and the spool:");
+    say(&format!("     pghaul load --spool {}", spool.place()));
+    say("");
+    say(&total("extracted", summary, elapsed));
 }
 
 /// Prints what the target's server lacks after the migration of several databases.
@@ -170,7 +210,7 @@ pub(crate) fn print_comparison(form: Form, report: &Report, database: Option<&st
 /// The steps of the switch.
 fn next(migration: &Migration<'_>) -> Vec<Step> {
     runbook::steps(
-        migration.source,
+        migration.origin,
         migration.target,
         &migration.omissions(),
         migration.finished.comparison.is_some(),
@@ -204,13 +244,12 @@ fn omissions(heading: &str, omissions: &[Omission]) -> Vec<String> {
     lines
 }
 
-fn total(migration: &Migration<'_>) -> String {
-    let summary = &migration.finished.summary;
+fn total(done: &str, summary: &Summary, elapsed: Duration) -> String {
     let mut line = format!(
-        "migrated {} rows, {} in {} ({} rows/s, {}/s while copying)",
+        "{done} {} rows, {} in {} ({} rows/s, {}/s while copying)",
         count(summary.rows),
         bytes(summary.bytes),
-        duration(migration.elapsed),
+        duration(elapsed),
         count(rate(summary.rows, summary.copying)),
         bytes(rate(summary.bytes, summary.copying)),
     );

@@ -16,26 +16,47 @@ pub(crate) struct Step {
     pub(crate) run: Option<String>,
 }
 
+/// Where the rows of a migration came from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Origin<'a> {
+    /// The source itself.
+    Source(&'a Conninfo),
+    /// A spool at this place.
+    Spool(&'a str),
+}
+
 /// The steps of this migration. `compared` says that source and target were compared already.
 pub(crate) fn steps(
-    source: &Conninfo,
+    origin: Origin<'_>,
     target: &Conninfo,
     omissions: &[Omission],
     compared: bool,
 ) -> Vec<Step> {
-    let (old, new) = (place(source), place(target));
+    let new = place(target);
     let step = |what: String, run: Option<String>| Step { what, run };
+    let (old, compare) = match origin {
+        Origin::Source(source) => (place(source), "pghaul verify".to_owned()),
+        Origin::Spool(spool) => (
+            "the source".to_owned(),
+            format!("pghaul verify --spool {spool}"),
+        ),
+    };
+    let database = match origin {
+        Origin::Source(source) => ident(source.dbname()),
+        Origin::Spool(_) => "…".to_owned(),
+    };
     let mut steps = vec![step(
         format!(
             "Stop the application's writes to {old}. What was written there since the migration \
              began is not on the target: if there was anything, migrate again with --overwrite."
         ),
         Some(format!(
-            "ALTER DATABASE {} SET default_transaction_read_only = on;",
-            ident(source.dbname())
+            "ALTER DATABASE {database} SET default_transaction_read_only = on;"
         )),
     )];
-    let verify = if compared {
+    let verify = if matches!(origin, Origin::Spool(_)) {
+        "Compare the target with what was extracted: rows, sequences, large objects."
+    } else if compared {
         "Compare once more if the application could write meanwhile: rows, sequences, large objects."
     } else {
         "Compare source and target: rows, sequences, large objects."
@@ -43,7 +64,7 @@ pub(crate) fn steps(
     let database = format!("database {}", ident(target.dbname()));
     steps.extend(make_up(omissions, &database));
     // What is missing until then would be a difference.
-    steps.push(step(verify.to_owned(), Some("pghaul verify".to_owned())));
+    steps.push(step(verify.to_owned(), Some(compare)));
     steps.push(step(
         format!("Switch the application's connection strings from {old} to {new}."),
         None,
@@ -101,7 +122,7 @@ mod tests {
             info("postgres://u@new/shop"),
         );
         let texts = |omissions: &[Omission], compared| -> Vec<String> {
-            let steps = steps(&source, &target, omissions, compared);
+            let steps = steps(Origin::Source(&source), &target, omissions, compared);
             steps.into_iter().map(|step| step.what).collect()
         };
         let plain = texts(&[], true);

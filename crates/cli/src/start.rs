@@ -4,46 +4,30 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pghaul_extract::{Changed, PgSource, Probe, Settled, probe};
-use pghaul_load::{Occupied, PgTarget, Saved, State, inspect};
+use pghaul_load::{PgTarget, Saved, State, inspect};
 use pghaul_stage::{
-    Catalog, Error, Event, Kind, PartId, Plan, Result, Selection, Severity, Side, Source, Step,
-    TableId,
+    Catalog, Error, Event, Kind, PartId, Plan, Result, Selection, Severity, Side, Source, TableId,
 };
 
+use crate::destination::{Database, Destination, NAMES};
 use crate::existing;
 use crate::migrate::{Ends, Request, Rows};
-
-/// How many names an error lists.
-const NAMES: usize = 5;
-
-/// What is done about the target database when a migration begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Database {
-    /// It is used as it is.
-    Kept,
-    /// It is created.
-    Absent,
-    /// It is dropped, then created.
-    Replaced,
-}
 
 impl Request<'_> {
     /// Opens both ends; `None` if the migration was complete already.
     pub(crate) async fn start(&self) -> Result<Option<Ends>> {
         let source = probe(&self.source, Side::Source).await?;
         let (state, version) = self.look_at_target(&source).await?;
-        self.judge(&state)?;
+        self.destination().judge(&state)?;
         self.validate(&state).await?;
         match state {
             State::Migration(saved) if self.args.resume => {
                 self.resume(*saved, &source, version).await
             }
-            State::Absent => self.begin(version, Database::Absent).await.map(Some),
-            State::Occupied(_) if !self.selection.has_schema() => {
-                self.begin(version, Database::Kept).await.map(Some)
+            state => {
+                let database = self.destination().plan(&state);
+                self.begin(version, database).await.map(Some)
             }
-            State::Empty => self.begin(version, Database::Kept).await.map(Some),
-            _ => self.begin(version, Database::Replaced).await.map(Some),
         }
     }
 
@@ -51,21 +35,8 @@ impl Request<'_> {
     pub(crate) async fn check(&self) -> Result<()> {
         let source = probe(&self.source, Side::Source).await?;
         let (state, _) = self.look_at_target(&source).await?;
-        self.judge(&state)?;
+        self.destination().judge(&state)?;
         self.validate(&state).await
-    }
-
-    /// Refuses a target with something in it that nobody has said what to do with.
-    fn judge(&self, state: &State) -> Result<()> {
-        let needs_schema = !self.selection.has_schema();
-        match state {
-            State::Migration(_) if self.args.resume => Ok(()),
-            State::Absent if needs_schema => Err(self.absent()),
-            State::Occupied(_) if needs_schema => Ok(()),
-            State::Migration(saved) if !self.args.overwrite => Err(self.unfinished(saved)),
-            State::Occupied(occupied) if !self.args.overwrite => Err(self.occupied(occupied)),
-            _ => Ok(()),
-        }
     }
 
     /// What the target holds, and its server's version; refuses what cannot be a target.
@@ -101,8 +72,8 @@ impl Request<'_> {
             return Ok(());
         }
         let scope = crate::validate::Scope {
-            source: &self.source,
-            target: &self.target,
+            source: Some(&self.source),
+            target: Some(&self.target),
             // One of several is compared while others are still being copied.
             jobs: match self.database {
                 Some(_) if self.args.verify => 2 * self.jobs,
@@ -114,9 +85,11 @@ impl Request<'_> {
             database: self.database,
             databases: self.shared.databases,
             strict: self.args.strict,
+            facts: None,
             selection: &self.selection,
         };
-        scope.require(self.args.output.output).await
+        scope.require(self.args.output.output).await?;
+        Ok(())
     }
 
     async fn begin(&self, target_version: u32, database: Database) -> Result<Ends> {
@@ -127,40 +100,13 @@ impl Request<'_> {
         let mut catalog = source.catalog().await?;
         catalog.tablespace_map = self.args.tablespace_map.iter().cloned().collect();
         let plan = source.plan().await?;
+        let destination = self.destination();
         if self.selection.has_schema() {
-            pghaul_load::check_tablespaces(&self.target, &catalog).await?;
-            self.foresee(&catalog, database != Database::Kept).await?;
+            destination.foresee(&catalog, database).await?;
         } else {
             existing::check(&self.target, &source, &catalog, &plan).await?;
         }
-        if database == Database::Replaced {
-            self.warn(&format!(
-                "dropping the target database {} with everything in it, as --overwrite asks",
-                self.target.dbname()
-            ));
-            let _turn = self.shared.cluster.databases().await;
-            pghaul_load::drop_database(&self.target).await?;
-        }
-        if database != Database::Kept {
-            let tablespace = catalog.database_tablespace();
-            let create = async {
-                let _turn = self.shared.cluster.databases().await;
-                pghaul_load::create(&self.target, &catalog.database, tablespace).await
-            };
-            if let Err(error) = self.step(Step::Database, create).await {
-                // The server may just have finished what a run that was killed had asked for.
-                let exists = matches!(error.code(), Some("42P04" | "23505"));
-                if !exists || !matches!(inspect(&self.target).await?, State::Empty) {
-                    return Err(error);
-                }
-            }
-        }
-        let target = PgTarget::fresh(
-            self.target.clone(),
-            self.load_config(),
-            Arc::clone(&self.observer),
-        )?
-        .in_cluster(Arc::clone(&self.shared.cluster));
+        let target = destination.make(&catalog, database).await?;
         Ok(Ends {
             source: Rows::Open(source),
             target: Arc::new(target),
@@ -169,60 +115,11 @@ impl Request<'_> {
         })
     }
 
-    /// Refuses what cannot work on the target, and with --strict whatever would be lost.
-    async fn foresee(&self, catalog: &Catalog, anew: bool) -> Result<()> {
-        let foreseen = pghaul_load::foresee(&self.target, catalog, anew).await?;
-        if !foreseen.blocked.is_empty() {
-            return Err(Error::new(
-                Kind::Permanent,
-                format!(
-                    "these tables need what only a superuser can create on the target: {}",
-                    foreseen.blocked.join(", ")
-                ),
-            )
-            .at(Side::Target)
-            .remedy("connect to the target as a superuser"));
-        }
-        if !self.args.strict {
-            return Ok(());
-        }
-        for omission in &foreseen.omissions {
-            self.observer.observe(&Event::Omitted(omission));
-        }
-        self.lossless()
-    }
-
-    /// With --strict: fails if anything was not carried over, or will not be.
-    pub(crate) fn lossless(&self) -> Result<()> {
-        let omissions = self.progress.omissions();
-        if !self.args.strict || omissions.is_empty() {
-            return Ok(());
-        }
-        let names: Vec<&str> = omissions.iter().map(|one| one.object.as_str()).collect();
-        let more = names.len().saturating_sub(NAMES);
-        let more = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
-        let named = names.get(..NAMES.min(names.len())).unwrap_or_default();
-        Err(Error::new(
-            Kind::Permanent,
-            format!(
-                "{} things are not carried over, which --strict forbids: {}{more}",
-                names.len(),
-                named.join(", ")
-            ),
-        )
-        .at(Side::Target)
-        .remedy("migrate without --strict; the report has the statements that make up for them"))
-    }
-
     async fn resume(&self, mut saved: Saved, source: &Probe, version: u32) -> Result<Option<Ends>> {
         if saved.complete {
             return Ok(None);
         }
-        same_source(&saved, source)?;
+        same_source(&saved.catalog, source)?;
         let map: BTreeMap<_, _> = self.args.tablespace_map.iter().cloned().collect();
         if !map.is_empty() && map != saved.catalog.tablespace_map {
             return Err(Error::input(
@@ -367,23 +264,19 @@ impl Request<'_> {
         open.await.map(Arc::new)
     }
 
-    /// Reports a step that happens once.
-    async fn step<T>(&self, step: Step, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let began = std::time::Instant::now();
-        self.observer.observe(&Event::StepStarted {
-            step,
-            subject: "",
-            table: None,
-        });
-        let done = work.await?;
-        let elapsed = began.elapsed();
-        self.observer.observe(&Event::StepDone {
-            step,
-            subject: "",
-            table: None,
-            elapsed,
-        });
-        Ok(done)
+    /// Where it goes, and what may be done there.
+    pub(crate) fn destination(&self) -> Destination<'_> {
+        Destination {
+            target: &self.target,
+            selection: &self.selection,
+            overwrite: self.args.overwrite,
+            resume: self.args.resume,
+            strict: self.args.strict,
+            config: self.load_config(),
+            cluster: &self.shared.cluster,
+            observer: &self.observer,
+            progress: &self.progress,
+        }
     }
 
     fn warn(&self, message: &str) {
@@ -392,50 +285,10 @@ impl Request<'_> {
             message,
         });
     }
-
-    fn absent(&self) -> Error {
-        Error::input("it does not exist, and --data-only needs one with the schema in it")
-            .at(Side::Target)
-            .on(format!("database {}", self.target.dbname()))
-            .remedy("create it with the schema first, for example with --schema-only")
-    }
-
-    fn occupied(&self, occupied: &Occupied) -> Error {
-        let more = occupied.count.saturating_sub(occupied.sample.len() as u64);
-        let more = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
-        Error::input(format!(
-            "it already holds objects: {}{more}",
-            occupied.sample.join(", ")
-        ))
-        .at(Side::Target)
-        .on(format!("database {}", self.target.dbname()))
-        .remedy("name an empty or absent database, or let --overwrite drop this one")
-    }
-
-    fn unfinished(&self, saved: &Saved) -> Error {
-        let remedy = if !self.selection.has_schema() {
-            "go on with --resume if it is unfinished, or remove its record with `pghaul cleanup`"
-        } else if saved.complete {
-            "it is complete; `pghaul verify` compares both sides, and --overwrite would start again"
-        } else {
-            "go on with --resume, or start again with --overwrite"
-        };
-        Error::input(format!(
-            "it holds the migration that began at {}",
-            saved.created_at
-        ))
-        .at(Side::Target)
-        .on(format!("database {}", self.target.dbname()))
-        .remedy(remedy)
-    }
 }
 
-fn same_source(saved: &Saved, source: &Probe) -> Result<()> {
-    let before = &saved.catalog;
+/// Refuses another source than the one that the catalog describes.
+pub(crate) fn same_source(before: &Catalog, source: &Probe) -> Result<()> {
     let same_system = match (before.server.system, source.system) {
         (0, _) | (_, None) => true,
         (before, Some(now)) => before == now,
@@ -472,7 +325,8 @@ fn role_map(map: &BTreeMap<String, String>) -> String {
     flags.join(" ")
 }
 
-fn changed(message: &str, what: &[Changed]) -> Error {
+/// The error of a source that is not what it was.
+pub(crate) fn changed(message: &str, what: &[Changed]) -> Error {
     Error::new(Kind::Identity, format!("{message}: {}", list(what))).at(Side::Source)
 }
 

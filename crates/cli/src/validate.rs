@@ -8,6 +8,7 @@ mod show;
 
 use std::time::{Duration, Instant};
 
+use pghaul_extract::SourceFacts;
 use pghaul_load::Intent;
 use pghaul_relay::Cancel;
 use pghaul_stage::{Check, Error, Finding, Kind, Result, Selection, Side, Verdict};
@@ -32,8 +33,9 @@ const TARGET_SESSIONS: usize = 2;
 /// What is to be checked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scope<'a> {
-    pub(crate) source: &'a Conninfo,
-    pub(crate) target: &'a Conninfo,
+    /// The two ends, as far as they can be reached from here.
+    pub(crate) source: Option<&'a Conninfo>,
+    pub(crate) target: Option<&'a Conninfo>,
     pub(crate) jobs: usize,
     pub(crate) index_jobs: usize,
     pub(crate) overwrite: bool,
@@ -44,6 +46,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) databases: usize,
     /// Whether whatever is not carried over is a failure.
     pub(crate) strict: bool,
+    /// What an earlier process found of a source that cannot be reached from here.
+    pub(crate) facts: Option<&'a SourceFacts>,
     pub(crate) selection: &'a Selection,
 }
 
@@ -52,6 +56,8 @@ pub(crate) struct Findings {
     findings: Vec<Finding>,
     /// `server_version_num` of the target, if it could be asked.
     target_version: Option<u32>,
+    /// Of the source, if it could be asked.
+    facts: Option<SourceFacts>,
     elapsed: Duration,
 }
 
@@ -65,8 +71,8 @@ pub(crate) fn run(args: &Validate) -> Result<Outcome> {
     let jobs = jobs(args.jobs);
     let selection = args.leaving.apply(args.selecting.selection());
     let scope = Scope {
-        source: &source,
-        target: &target,
+        source: Some(&source),
+        target: Some(&target),
         jobs,
         index_jobs: args.index_jobs.map_or(jobs, usize::from),
         overwrite: args.overwrite,
@@ -74,6 +80,7 @@ pub(crate) fn run(args: &Validate) -> Result<Outcome> {
         database: None,
         databases: 1,
         strict: args.strict,
+        facts: None,
         selection: &selection,
     };
     let mut outcome = Outcome::Done;
@@ -94,9 +101,10 @@ pub(crate) fn run(args: &Validate) -> Result<Outcome> {
     chosen.tell(&Screen::open(form));
     let databases = at_a_time(jobs).min(chosen.names.len());
     for name in &chosen.names {
+        let (source, target) = (source.with_dbname(name), target.with_dbname(name));
         let scope = Scope {
-            source: &source.with_dbname(name),
-            target: &target.with_dbname(name),
+            source: Some(&source),
+            target: Some(&target),
             database: Some(name),
             databases,
             ..scope
@@ -107,8 +115,9 @@ pub(crate) fn run(args: &Validate) -> Result<Outcome> {
 }
 
 impl Scope<'_> {
-    /// Checks, and fails if the migration would; warnings are printed.
-    pub(crate) async fn require(self, form: Form) -> Result<()> {
+    /// Checks, and fails if the migration would; warnings are printed. Gives what was found of the
+    /// source.
+    pub(crate) async fn require(self, form: Form) -> Result<Option<SourceFacts>> {
         // A single migration looks at its schema, and at what stands on the target, before it
         // changes anything; of several, the first ones would be under way by then.
         let decisive = self.strict || !self.selection.has_schema();
@@ -120,7 +129,7 @@ impl Scope<'_> {
         show::troubles(form, &found, self.database);
         let failed: Vec<String> = found.failed().map(|one| one.check().to_string()).collect();
         if failed.is_empty() {
-            return Ok(());
+            return Ok(found.facts);
         }
         Err(Error::new(
             Kind::Permanent,
@@ -166,17 +175,31 @@ impl Scope<'_> {
             overwrite: self.overwrite,
             data_only: !self.selection.has_schema(),
         };
-        let source =
-            pghaul_extract::validate(self.source, sessions(self.jobs, opening), self.selection);
-        let target = pghaul_load::validate(self.target, intent);
+        let source = async {
+            match self.source {
+                Some(source) => {
+                    let sessions = sessions(self.jobs, opening);
+                    pghaul_extract::validate(source, sessions, self.selection).await
+                }
+                None => Ok(Default::default()),
+            }
+        };
+        let target = async {
+            match self.target {
+                Some(target) => pghaul_load::validate(target, intent).await,
+                None => Ok(Default::default()),
+            }
+        };
         let ((mut findings, source), (more, target)) = tokio::try_join!(source, target)?;
         findings.extend(more);
-        if let (Some(source), Some(target)) = (&source, &target) {
+        let known = source.as_ref().or(self.facts);
+        if let (Some(source), Some(target)) = (known, &target) {
             findings.extend(compare::both(source, target, &self).await?);
         }
         let mut found = Findings {
             findings,
             target_version: target.map(|target| target.version),
+            facts: source,
             elapsed: began.elapsed(),
         };
         found.sort();

@@ -118,6 +118,30 @@ impl PgSource {
         config: Config,
         observer: Arc<dyn Observer>,
     ) -> Result<PgSource> {
+        Self::under(info, config, observer, None).await
+    }
+
+    /// Connects and adopts a snapshot that another process exported, to read other parts of what
+    /// that one reads. It holds from then on, whatever becomes of that process.
+    ///
+    /// # Errors
+    ///
+    /// As [`PgSource::open`]; kind permanent if there is no such snapshot any more.
+    pub async fn join(
+        info: Conninfo,
+        config: Config,
+        observer: Arc<dyn Observer>,
+        snapshot: &str,
+    ) -> Result<PgSource> {
+        Self::under(info, config, observer, Some(snapshot)).await
+    }
+
+    async fn under(
+        info: Conninfo,
+        config: Config,
+        observer: Arc<dyn Observer>,
+        snapshot: Option<&str>,
+    ) -> Result<PgSource> {
         config.validate()?;
         // A name of its own, by which this run finds its sessions again.
         let name = format!("pghaul {}", Uuid::now_v7());
@@ -131,7 +155,10 @@ impl PgSource {
             ))
             .at(Side::Source));
         }
-        let snapshot = Snapshot::take(holder, server.version, &config).await?;
+        let snapshot = match snapshot {
+            Some(id) => Snapshot::adopt(holder, server.version, &config, id).await?,
+            None => Snapshot::take(holder, server.version, &config).await?,
+        };
         tracing::info!(
             snapshot = snapshot.id(),
             visible = snapshot.visible(),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use pghaul_stage::Encoding;
+use serde::{Deserialize, Serialize};
 
 use crate::CopyFormat;
 
@@ -46,11 +47,11 @@ const TEXT_ONLY: &[&str] = &[
 ];
 
 /// Types by object identifier.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Types(HashMap<u32, Type>);
 
 /// What matters of a type for its binary form.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Type {
     /// Its name with its schema, for people.
     pub(crate) name: String,
@@ -63,7 +64,7 @@ pub(crate) struct Type {
 }
 
 /// How a type is built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Shape {
     /// On its own.
     Base,

@@ -81,6 +81,55 @@ impl Snapshot {
         .remedy("pause the job that does this until the copy has begun, and start again"))
     }
 
+    /// Adopts a snapshot that another process exported, locks its tables too, and exports it once
+    /// more: from now on it does not depend on that process.
+    ///
+    /// The other process holds the same locks while it lives; should it end in between, whatever
+    /// was rewritten shows in its file number.
+    ///
+    /// # Errors
+    ///
+    /// Kind permanent if there is no such snapshot any more.
+    pub(crate) async fn adopt(
+        holder: Client,
+        version: u32,
+        config: &Config,
+        id: &str,
+    ) -> Result<Snapshot> {
+        let what = "the snapshot";
+        let path = search_path(&holder).await?;
+        let import = format!(
+            "{} SET TRANSACTION SNAPSHOT {}; SET LOCAL lock_timeout = {}",
+            begin(version),
+            literal(id),
+            config.lock_wait.as_millis().max(1)
+        );
+        let adopted = execute(&holder, what, &import).await;
+        adopted.map_err(|error| match error.code() {
+            Some("22023" | "42704" | "55000") => lost().because(error),
+            _ => error,
+        })?;
+        let chosen = choose(&holder, config, &path).await?;
+        let tables = list(&holder, &chosen).await?;
+        let gone = match lock(&holder, version, &chosen, &tables).await? {
+            Some(gone) => Some(gone),
+            None => disturbed(&holder, &chosen).await?,
+        };
+        if let Some(table) = gone {
+            return Err(lost().on(format!("table {table}")));
+        }
+        let (id, visible, start) = export(&holder).await?;
+        execute(&holder, what, "SET LOCAL lock_timeout = 0").await?;
+        Ok(Self {
+            holder,
+            version,
+            id,
+            visible,
+            start,
+            chosen,
+        })
+    }
+
     /// The identifier under which other sessions import it.
     pub(crate) fn id(&self) -> &str {
         &self.id
@@ -217,25 +266,7 @@ async fn attempt(holder: &Client, version: u32, config: &Config) -> Result<Outco
         return Ok(Outcome::Disturbed { table });
     }
 
-    let recovery: bool = field(
-        &row(holder, what, "SELECT pg_catalog.pg_is_in_recovery()").await?,
-        0,
-    )?;
-    let position = if recovery {
-        "pg_catalog.pg_last_wal_replay_lsn()"
-    } else {
-        "pg_catalog.pg_current_wal_insert_lsn()"
-    };
-    let exported = row(
-        holder,
-        what,
-        &format!(
-            "SELECT pg_catalog.pg_export_snapshot(), \
-                    pg_catalog.txid_current_snapshot()::text, {position}::text"
-        ),
-    )
-    .await?;
-
+    let (id, visible, start) = export(holder).await?;
     let locked: HashSet<&TableId> = listed.iter().collect();
     let chosen = choose(holder, config, &path).await?;
     let seen = list(holder, &chosen).await?;
@@ -251,11 +282,36 @@ async fn attempt(holder: &Client, version: u32, config: &Config) -> Result<Outco
     }
     execute(holder, what, "SET LOCAL lock_timeout = 0").await?;
     Ok(Outcome::Taken {
-        id: field(&exported, 0)?,
-        visible: field(&exported, 1)?,
-        start: field::<String>(&exported, 2)?.parse()?,
+        id,
+        visible,
+        start,
         chosen,
     })
+}
+
+/// Exports the transaction's snapshot: its identifier, what it sees, and the present position.
+async fn export(holder: &Client) -> Result<(String, String, Lsn)> {
+    let what = "the snapshot";
+    let recovery = row(holder, what, "SELECT pg_catalog.pg_is_in_recovery()").await?;
+    let position = if field(&recovery, 0)? {
+        "pg_catalog.pg_last_wal_replay_lsn()"
+    } else {
+        "pg_catalog.pg_current_wal_insert_lsn()"
+    };
+    let exported = row(
+        holder,
+        what,
+        &format!(
+            "SELECT pg_catalog.pg_export_snapshot(), \
+                    pg_catalog.txid_current_snapshot()::text, {position}::text"
+        ),
+    )
+    .await?;
+    Ok((
+        field(&exported, 0)?,
+        field(&exported, 1)?,
+        field::<String>(&exported, 2)?.parse()?,
+    ))
 }
 
 /// The selection, as the transaction sees it.

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::fence;
 use crate::new_row::NewRow;
 use crate::secret;
-use crate::session::{FENCED, failed, open};
+use crate::session::{FENCED, failed, fenced, open};
 use crate::steps::Steps;
 use crate::unlogged;
 
@@ -312,6 +312,15 @@ impl Ledger {
         })
     }
 
+    /// The record of a migration that another process goes on with at the same time.
+    pub(crate) fn join(conninfo: &Conninfo, saved: &Saved) -> Ledger {
+        Ledger {
+            conninfo: conninfo.clone(),
+            migration: saved.migration,
+            epoch: saved.epoch,
+        }
+    }
+
     /// Which migration.
     pub(crate) fn migration(&self) -> Uuid {
         self.migration
@@ -344,6 +353,21 @@ impl Ledger {
             self.fence_sql(),
             rows.join(", ")
         )
+    }
+
+    /// Records a step, if it is not recorded yet.
+    pub(crate) async fn note(&self, step: &str) -> Result<()> {
+        let sql = format!("{} ON CONFLICT DO NOTHING", self.steps_sql([step]));
+        let client = self.session().await?;
+        let noted = client.batch_execute(&sql).await;
+        noted.map_err(|error| fenced(failed(error)))
+    }
+
+    /// Fails once another run has taken over.
+    pub(crate) async fn demand(&self) -> Result<()> {
+        let client = self.session().await?;
+        let held = client.batch_execute(&self.fence_sql()).await;
+        held.map_err(|error| fenced(failed(error)))
     }
 
     /// The steps that are recorded.

@@ -74,7 +74,7 @@ pub use foresight::{Foreseen, foresee};
 pub use inspect::{Occupied, State, inspect};
 pub use ledger::{Durable, Saved};
 pub use scratch::{SCRATCH, create_scratch, drop_scratch};
-pub use secret::reveal;
+pub use secret::{reveal, withhold};
 pub use tablespace::check_tablespaces;
 pub use target::PgTarget;
 pub use validate::{Available, Intent, Locale, TargetFacts, validate};

@@ -188,8 +188,8 @@ impl Restore {
             if !ground.done.contains(&format!("entry {}", entry.id)) {
                 let omission = Omission::new(
                     format!("{names} of {}", entry.subject()),
-                    "the source has it no more, and secrets are not stored in the record of a \
-                     migration",
+                    "the source has it no more, or cannot be asked, and secrets are stored neither in \
+                     the record of a migration nor, unless asked for, in a spool",
                 );
                 self.observer.observe(&Event::Omitted(&omission));
             }

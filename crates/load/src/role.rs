@@ -426,14 +426,18 @@ fn lesser(role: &Role, denied: &[&str], reason: &str) -> Option<Omission> {
     (!denied.is_empty()).then(|| Omission::new(what, reason).remedy(remedy))
 }
 
-/// The password that a role is created without, because the source does not show it.
+/// The password that a role is created without.
 fn password(role: &Role) -> Option<Omission> {
-    (role.login && !role.password_readable).then(|| {
-        Omission::new(
-            format!("password of role {:?}", role.name),
-            "the source does not show passwords to the role that reads it",
-        )
-    })
+    let reason = if role.password_withheld {
+        "a spool has no passwords unless it is encrypted and `pghaul extract` is given \
+         --role-passwords"
+    } else if role.login && !role.password_readable {
+        "the source does not show passwords to the role that reads it"
+    } else {
+        return None;
+    };
+    let object = format!("password of role {:?}", role.name);
+    Some(Omission::new(object, reason))
 }
 
 /// A setting that a role is created without.

@@ -36,12 +36,12 @@ const SECRET: [&str; 7] = [
     "scram_",
 ];
 
-/// The archive as it may be stored.
+/// The archive as it may be stored: without the secrets in its statements.
 ///
 /// # Errors
 ///
 /// Kind input if these bytes are no archive.
-pub(crate) fn withhold(archive: &Bytes) -> Result<Bytes> {
+pub fn withhold(archive: &Bytes) -> Result<Bytes> {
     if archive.is_empty() {
         return Ok(Bytes::new());
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pghaul_stage::{
@@ -27,6 +28,12 @@ use crate::{
     vacant,
 };
 
+/// The step that says that rows can come.
+const PREPARED: &str = "prepared for rows";
+
+/// How often one that helps looks whether rows can come.
+const POLL: Duration = Duration::from_millis(300);
+
 /// A PostgreSQL database that is written.
 ///
 /// It begins with a database that is [empty](crate::State::Empty), or goes on with a
@@ -36,6 +43,8 @@ pub struct PgTarget {
     config: Config,
     observer: Arc<dyn Observer>,
     cluster: Arc<Cluster>,
+    /// Whether another process prepares and completes the target.
+    helps: bool,
     ledger: OnceCell<Arc<Ledger>>,
     ready: OnceCell<Ready>,
 }
@@ -69,6 +78,7 @@ impl PgTarget {
             conninfo,
             config,
             observer,
+            helps: false,
             ledger,
             ready,
         })
@@ -95,6 +105,26 @@ impl PgTarget {
         Ok(PgTarget {
             ledger: OnceCell::new_with(Some(Arc::new(ledger))),
             ..target
+        })
+    }
+
+    /// Copies parts of the migration `saved` beside the process that began it or goes on with it,
+    /// and leaves everything else to that one. It is fenced off together with that one.
+    ///
+    /// # Errors
+    ///
+    /// Kind input for a configuration that cannot work.
+    pub fn help(
+        conninfo: Conninfo,
+        config: Config,
+        observer: Arc<dyn Observer>,
+        saved: &Saved,
+    ) -> Result<PgTarget> {
+        let ledger = Ledger::join(&conninfo, saved);
+        Ok(PgTarget {
+            helps: true,
+            ledger: OnceCell::new_with(Some(Arc::new(ledger))),
+            ..PgTarget::fresh(conninfo, config, observer)?
         })
     }
 
@@ -140,7 +170,8 @@ impl PgTarget {
     /// Those of connecting, and of sessions that do not end.
     pub async fn abandon(&self) -> Result<()> {
         self.close();
-        if let Some(ledger) = self.ledger.get() {
+        // The sessions of the other processes have the same name.
+        if let Some(ledger) = self.ledger.get().filter(|_| !self.helps) {
             let client = ledger.session().await?;
             fence::abandon(&client, ledger, self.config.fence_timeout).await?;
         }
@@ -211,7 +242,9 @@ impl PgTarget {
             Arc::clone(&self.cluster),
         )?;
         let selection = &catalog.selection;
-        if selection.has_schema() {
+        if self.helps {
+            self.await_others(ledger).await?;
+        } else if selection.has_schema() {
             let mut roles = self.cluster.roles().await;
             if !(fresh && roles.are_settled(catalog)) {
                 restore.roles().await?;
@@ -222,7 +255,10 @@ impl PgTarget {
         } else if selection.truncate {
             truncate::run(ledger, plan).await?;
         }
-        vacant::check(ledger, plan).await?;
+        if !self.helps {
+            vacant::check(ledger, plan).await?;
+            ledger.note(PREPARED).await?;
+        }
         let desk = Desk {
             ledger: Arc::clone(ledger),
             pool: Pool::new(
@@ -246,6 +282,17 @@ impl PgTarget {
             source: catalog.database.clone(),
             tablespace: catalog.database_tablespace().to_owned(),
         })
+    }
+}
+
+impl PgTarget {
+    /// Waits until the process that prepares the target has done so.
+    async fn await_others(&self, ledger: &Ledger) -> Result<()> {
+        while !ledger.steps_among(&[PREPARED]).await?.contains(PREPARED) {
+            ledger.demand().await?;
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
     }
 }
 
@@ -299,12 +346,18 @@ impl Target for PgTarget {
     }
 
     async fn tables_loaded(&self, tables: &[TableId]) -> Result<()> {
+        if self.helps {
+            return Ok(());
+        }
         self.ready()?.restore.tables_loaded(tables).await
     }
 
     async fn complete(&self, sequences: &[SequenceValue]) -> Result<()> {
         let ready = self.ready()?;
         ready.desk.pool.clear();
+        if self.helps {
+            return Ok(());
+        }
         ready.restore.complete(sequences).await?;
         let ledger = &ready.desk.ledger;
         if let Some((catalog, plan)) = &ready.existing {

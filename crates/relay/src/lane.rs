@@ -4,20 +4,21 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use pghaul_stage::{Error, Event, Kind, Part, Result, Severity, Side};
+use pghaul_stage::{Error, Event, Kind, Part, Result, Severity, Side, Turn};
 
 use crate::attempt::{Copied, contain};
 use crate::runner::Run;
 
 impl Run {
-    /// Copies a part; what cannot be retried ends the run.
-    pub(crate) fn carry(self: &Arc<Self>, part: &Part) {
+    /// Copies a part; what cannot be retried ends the run. `false` if the part cannot be begun yet.
+    pub(crate) fn carry(self: &Arc<Self>, part: &Part) -> bool {
         if self.stop.is_cancelled() {
-            return;
+            return true;
         }
-        if let Err(error) = contain(|| self.part(part)) {
+        contain(|| self.part(part)).unwrap_or_else(|error| {
             self.fail(error.on(part.to_string()));
-        }
+            true
+        })
     }
 
     /// Tells both stages that a lane goes on with another run.
@@ -27,9 +28,14 @@ impl Run {
         self.runner.target.lane_left();
     }
 
-    fn part(self: &Arc<Self>, part: &Part) -> Result<()> {
+    fn part(self: &Arc<Self>, part: &Part) -> Result<bool> {
+        let form = match self.turn(part)? {
+            Turn::Now(form) => form,
+            Turn::Later => return Ok(false),
+            Turn::Taken => return self.elsewhere(part),
+        };
         let started = Instant::now();
-        let copied = self.copy(part)?;
+        let copied = self.copy(&form)?;
         self.note_part(&copied);
         self.observe(&Event::PartDone {
             part,
@@ -39,7 +45,30 @@ impl Run {
         });
         self.confirm(part, copied.mark)?;
         let complete = self.lock(&self.loaded).done(part);
-        self.tables_loaded(&complete)
+        self.tables_loaded(&complete)?;
+        Ok(true)
+    }
+
+    /// Whether both sides let the part be begun now.
+    fn turn(&self, part: &Part) -> Result<Turn> {
+        let (source, target) = (&self.runner.source, &self.runner.target);
+        match self.retried(Side::Source, || source.turn(part))? {
+            Turn::Now(form) => self.retried(Side::Target, || target.turn(&form)),
+            other => Ok(other),
+        }
+    }
+
+    /// Whether a part that somebody else took is done.
+    fn elsewhere(&self, part: &Part) -> Result<bool> {
+        let [Some(mark)] = *self.durable(std::slice::from_ref(part))? else {
+            return Ok(false);
+        };
+        self.note_elsewhere();
+        self.observe(&Event::PartElsewhere { part });
+        self.confirm(part, mark)?;
+        let complete = self.lock(&self.loaded).done(part);
+        self.tables_loaded(&complete)?;
+        Ok(true)
     }
 
     /// Copies a part, again and again if need be, until it is durable.

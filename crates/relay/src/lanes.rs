@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded, select};
 use pghaul_stage::{Error, Kind, Part, Result};
@@ -18,6 +19,9 @@ use crate::runner::Run;
 /// Parts below this many bytes are alike to a lane: copying one takes about as long as logging in
 /// to two other databases.
 const SMALL: u64 = 4 << 20;
+
+/// When a part that could not be begun is tried again.
+const LATER: Duration = Duration::from_millis(500);
 
 /// Lanes that copy the parts of any number of runs, one part at a time in each.
 ///
@@ -45,8 +49,11 @@ struct State {
 #[derive(Debug)]
 struct Waiting {
     run: Arc<Run>,
-    /// Largest first, and never empty.
+    /// Largest first.
     parts: VecDeque<Part>,
+    /// Those that could not be begun, and when to try again; in that order. One of the two is never
+    /// empty.
+    later: VecDeque<(Instant, Part)>,
     ticket: Ticket,
 }
 
@@ -89,6 +96,7 @@ impl Lanes {
         self.queue.lock().waiting.push(Waiting {
             run: Arc::clone(run),
             parts: parts.into(),
+            later: VecDeque::new(),
             ticket,
         });
         self.queue.changed.notify_all();
@@ -129,11 +137,41 @@ impl Queue {
             if state.closed {
                 return None;
             }
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            let due = state.waiting.iter().filter_map(|run| run.later.front());
+            state = match due.map(|(due, _)| *due).min() {
+                Some(due) => {
+                    let pause = due.saturating_duration_since(Instant::now());
+                    let waited = self.changed.wait_timeout(state, pause);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+            };
         }
+    }
+
+    /// Takes a part back that cannot be begun yet.
+    fn defer(&self, run: &Arc<Run>, part: Part, ticket: Ticket) {
+        // Who stops a run withdraws what waits, once, and this must not come after it.
+        let mut state = self.lock();
+        if run.stop.is_cancelled() {
+            return;
+        }
+        let later = (Instant::now() + LATER, part);
+        let mut waiting = state.waiting.iter_mut();
+        match waiting.find(|waiting| Arc::ptr_eq(&waiting.run, run)) {
+            Some(waiting) => waiting.later.push_back(later),
+            None => state.waiting.push(Waiting {
+                run: Arc::clone(run),
+                parts: VecDeque::new(),
+                later: VecDeque::from([later]),
+                ticket,
+            }),
+        }
+        drop(state);
+        self.changed.notify_one();
     }
 
     /// Takes back what no lane has taken.
@@ -150,14 +188,25 @@ impl Queue {
 
 impl State {
     fn take(&mut self, last: &Weak<Run>) -> Option<(Arc<Run>, Part, Ticket)> {
+        let now = Instant::now();
+        let due = |waiting: &Waiting| waiting.later.front().is_some_and(|(due, _)| *due <= now);
+        if let Some(at) = self.waiting.iter().position(due) {
+            let (_, part) = self.waiting.get_mut(at)?.later.pop_front()?;
+            return self.give(at, part);
+        }
         let heads = self.waiting.iter().map(|waiting| Head {
-            bytes: waiting.parts.front().map_or(0, |part| part.bytes),
+            bytes: waiting.parts.front().map(|part| part.bytes),
             own: std::ptr::eq(Arc::as_ptr(&waiting.run), last.as_ptr()),
         });
         let at = choose(heads)?;
-        let waiting = self.waiting.get_mut(at)?;
-        let part = waiting.parts.pop_front()?;
-        if waiting.parts.is_empty() {
+        let part = self.waiting.get_mut(at)?.parts.pop_front()?;
+        self.give(at, part)
+    }
+
+    /// A part of the run at this place, which goes from the list with its last one.
+    fn give(&mut self, at: usize, part: Part) -> Option<(Arc<Run>, Part, Ticket)> {
+        let waiting = self.waiting.get(at)?;
+        if waiting.parts.is_empty() && waiting.later.is_empty() {
             let Waiting { run, ticket, .. } = self.waiting.swap_remove(at);
             return Some((run, part, ticket));
         }
@@ -168,7 +217,8 @@ impl State {
 /// The largest part that a run has waiting.
 #[derive(Debug, Clone, Copy)]
 struct Head {
-    bytes: u64,
+    /// Its size; `None` if all that waits is to be tried later.
+    bytes: Option<u64>,
     /// Whether the lane that asks did its last part for this run.
     own: bool,
 }
@@ -176,13 +226,16 @@ struct Head {
 /// Which run's part a lane takes: its own run's, if that is at least half as large as the largest
 /// of all or all are small, otherwise the largest.
 fn choose(heads: impl Iterator<Item = Head> + Clone) -> Option<usize> {
-    let numbered = || heads.clone().enumerate();
+    let numbered = || {
+        let heads = heads.clone().enumerate();
+        heads.filter_map(|(at, head)| Some((at, head.bytes?, head.own)))
+    };
     // The earliest of several: no run waits behind one that came later.
-    let (largest, most) =
-        numbered().max_by_key(|(at, head)| (head.bytes, std::cmp::Reverse(*at)))?;
-    let own = numbered().find(|(_, head)| head.own);
+    let (largest, most, _) =
+        numbered().max_by_key(|(at, bytes, _)| (*bytes, std::cmp::Reverse(*at)))?;
+    let own = numbered().find(|(_, _, own)| *own);
     match own {
-        Some((at, head)) if head.bytes >= most.bytes / 2 || most.bytes < SMALL => Some(at),
+        Some((at, bytes, _)) if bytes >= most / 2 || most < SMALL => Some(at),
         _ => Some(largest),
     }
 }
@@ -200,9 +253,12 @@ fn work(queue: &Queue) {
         let handle = run.handle().clone();
         // Connections may only be dropped where their runtime can be found.
         let _context = handle.enter();
-        run.carry(&part);
-        drop(run);
-        drop(ticket);
+        if run.carry(&part) {
+            drop(run);
+            drop(ticket);
+        } else {
+            queue.defer(&run, part, ticket);
+        }
     }
 }
 
@@ -211,11 +267,17 @@ mod tests {
     use super::*;
 
     fn head(bytes: u64) -> Head {
-        Head { bytes, own: false }
+        Head {
+            bytes: Some(bytes),
+            own: false,
+        }
     }
 
     fn own(bytes: u64) -> Head {
-        Head { bytes, own: true }
+        Head {
+            own: true,
+            ..head(bytes)
+        }
     }
 
     #[test]
@@ -228,5 +290,11 @@ mod tests {
         assert_eq!(chosen(&[own(gib / 2 - 1), head(gib)]), Some(1));
         assert_eq!(chosen(&[head(SMALL - 1), own(0)]), Some(1));
         assert_eq!(chosen(&[head(SMALL), own(0)]), Some(0));
+        let empty = Head {
+            bytes: None,
+            own: true,
+        };
+        assert_eq!(chosen(&[empty]), None);
+        assert_eq!(chosen(&[empty, head(0)]), Some(1));
     }
 }

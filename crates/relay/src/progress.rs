@@ -263,6 +263,7 @@ impl Observer for Progress {
             Event::PartDone {
                 part, rows, bytes, ..
             } => state.finish(part, *rows, *bytes, now),
+            Event::PartElsewhere { part } => state.skip(part),
             Event::StepStarted {
                 step,
                 subject,
@@ -309,6 +310,15 @@ impl State {
                 report.parts += 1;
                 report.parts_skipped += u64::from(skipped);
             }
+        }
+    }
+
+    fn skip(&mut self, part: &Part) {
+        self.parts_done += 1;
+        self.parts_skipped += 1;
+        self.weight_skipped += weight(part);
+        for (table, _) in subjects(part) {
+            self.table(table).parts_skipped += 1;
         }
     }
 

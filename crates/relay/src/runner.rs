@@ -351,6 +351,10 @@ impl Run {
         summary.bytes += copied.bytes;
     }
 
+    pub(crate) fn note_elsewhere(&self) {
+        self.lock(&self.summary).skipped += 1;
+    }
+
     pub(crate) fn note_retry(&self) {
         self.lock(&self.summary).retries += 1;
     }
@@ -379,7 +383,7 @@ impl Run {
 
     /// Asks until the answer is something else than a transient error. For questions that
     /// change nothing when asked twice.
-    fn retried<T, F>(&self, side: Side, ask: impl Fn() -> F) -> Result<T>
+    pub(crate) fn retried<T, F>(&self, side: Side, ask: impl Fn() -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {

@@ -322,6 +322,9 @@ pub struct Role {
     pub password: Option<SecretString>,
     /// Whether the source let us read password hashes at all.
     pub password_readable: bool,
+    /// Whether it was left behind on the way, where secrets must not lie.
+    #[serde(default)]
+    pub password_withheld: bool,
 }
 
 /// A role's right to set a parameter, or to set it for the whole server.

@@ -84,6 +84,11 @@ pub enum Event<'a> {
         /// From first attempt to commit.
         elapsed: Duration,
     },
+    /// A part is durable, and another process made it so.
+    PartElsewhere {
+        /// Which one.
+        part: &'a Part,
+    },
     /// A step other than copying began.
     StepStarted {
         /// Which step.

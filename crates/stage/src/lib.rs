@@ -69,7 +69,7 @@ pub use lsn::Lsn;
 pub use map_rows::{MapRows, RowMap};
 pub use null::NullTarget;
 pub use omission::{Omission, Scope};
-pub use part::{Encoding, Mark, Part, PartId, Plan, Range, Shape, Slice, Work};
+pub use part::{Encoding, Mark, Part, PartId, Plan, Range, Shape, Slice, Turn, Work};
 pub use rows::{CopyItem, Row, Rows};
 pub use selection::{Content, Home, LeftOut, Needed, Selection};
 pub use source::{Batches, Source};

@@ -38,6 +38,17 @@ pub struct Part {
     pub bytes: u64,
 }
 
+/// Whether it is a part's turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Turn {
+    /// It can be begun, in this form.
+    Now(Part),
+    /// It cannot be begun yet. It is asked for again in a moment.
+    Later,
+    /// Somebody else is at it, and may have made it durable. It is asked for again in a moment.
+    Taken,
+}
+
 /// What a part moves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

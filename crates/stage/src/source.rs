@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
-use crate::{Batch, Catalog, Error, Format, Mark, Part, Plan, Result, SequenceValue};
+use crate::{Batch, Catalog, Error, Format, Mark, Part, Plan, Result, SequenceValue, Turn};
 
 /// The batches of a part, in order. Dropping it stops the reading at once.
 pub type Batches = BoxStream<'static, Result<Batch>>;
@@ -22,6 +22,12 @@ pub trait Source: Send + Sync {
 
     /// The parts that together are every row, each row in exactly one of them.
     async fn plan(&self) -> Result<Plan>;
+
+    /// Asked before a part is begun: whether it can be read now, and in which
+    /// [form](Source::reconsider).
+    async fn turn(&self, part: &Part) -> Result<Turn> {
+        Ok(Turn::Now(part.clone()))
+    }
 
     /// Reads a part from its beginning. Reading the same part again gives the same rows.
     ///

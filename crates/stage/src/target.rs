@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::{Batch, Catalog, Format, Mark, Part, Plan, Result, SequenceValue, TableId};
+use crate::{Batch, Catalog, Format, Mark, Part, Plan, Result, SequenceValue, TableId, Turn};
 
 /// Writes one database.
 ///
@@ -19,6 +19,11 @@ pub trait Target: Send + Sync {
 
     /// For each part, how far it is durable: `None` means that nothing of it is.
     async fn durable(&self, parts: &[Part]) -> Result<Vec<Option<Mark>>>;
+
+    /// Asked before a part is begun: whether it may be written now, and in which form.
+    async fn turn(&self, part: &Part) -> Result<Turn> {
+        Ok(Turn::Now(part.clone()))
+    }
 
     /// Starts writing a part of which nothing is durable: one of the plan, or another
     /// [form](crate::Source::reconsider) of it.

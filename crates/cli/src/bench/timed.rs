@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use pghaul_stage::{
     Batch, Batches, Catalog, Error, Format, Mark, Part, Plan, Result, SequenceValue, Source,
-    TableId, Target, Writer,
+    TableId, Target, Turn, Writer,
 };
 use serde_json::{Value, json};
 
@@ -142,6 +142,10 @@ impl Source for TimedSource {
         .boxed())
     }
 
+    async fn turn(&self, part: &Part) -> Result<Turn> {
+        self.inner.turn(part).await
+    }
+
     async fn reconsider(&self, part: &Part, error: Error) -> Result<Part> {
         self.inner.reconsider(part, error).await
     }
@@ -172,6 +176,10 @@ impl Target for TimedTarget {
 
     async fn durable(&self, parts: &[Part]) -> Result<Vec<Option<Mark>>> {
         self.inner.durable(parts).await
+    }
+
+    async fn turn(&self, part: &Part) -> Result<Turn> {
+        self.inner.turn(part).await
     }
 
     async fn open(&self, part: &Part, format: Format) -> Result<Box<dyn Writer>> {

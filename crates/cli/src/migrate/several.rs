@@ -18,6 +18,7 @@ use crate::args::{Form, Migrate};
 use crate::databases::label;
 use crate::output::{Screen, bytes, count, duration, print_json, say};
 use crate::report::{self, Migration, ReportFile};
+use crate::runbook::Origin;
 use crate::trace::Trace;
 use crate::{Outcome, signal};
 
@@ -198,7 +199,7 @@ impl Run<'_> {
                     let migration = Migration {
                         database: Some(name),
                         finished: &finished,
-                        source: &request.source,
+                        origin: Origin::Source(&request.source),
                         target: &request.target,
                         progress: &progress,
                         elapsed,
@@ -208,7 +209,7 @@ impl Run<'_> {
                         written = file.add(&migration);
                     }
                 });
-                match request.lossless().and(written) {
+                match request.destination().lossless().and(written) {
                     Ok(()) => State::of(&finished),
                     Err(error) => {
                         self.tell(&error, name);

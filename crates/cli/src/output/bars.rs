@@ -132,6 +132,12 @@ impl Observer for Bars {
             Event::PartRetried { part, error, pause } => {
                 self.print(&format!("retrying {part} in {}: {error}", duration(*pause)));
             }
+            Event::PartElsewhere { part } => {
+                if let Some(total) = &state.total {
+                    total.inc(part.bytes);
+                }
+                self.print(&format!("another process copied {part}"));
+            }
             Event::PartDone {
                 part,
                 rows,

@@ -103,6 +103,9 @@ impl JsonLines {
                     "rows": rows, "bytes": bytes, "seconds": elapsed.as_secs_f64(),
                 })
             }
+            Event::PartElsewhere { part } => json!({
+                "event": "part_elsewhere", "part": part.id, "subject": part.to_string(),
+            }),
             Event::StepStarted {
                 step,
                 subject,

@@ -105,6 +105,7 @@ impl Lines {
                 bytes(*size),
                 duration(*elapsed)
             )),
+            Event::PartElsewhere { part } => Some(format!("another process copied {part}")),
             Event::StepDone {
                 step,
                 subject,

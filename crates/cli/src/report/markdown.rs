@@ -72,7 +72,7 @@ fn text(migration: &Migration<'_>) -> String {
     let mut out = format!(
         "# Migration of database {}\n\n{}.\n\n",
         code(&catalog.database.name),
-        total(migration)
+        total("migrated", &migration.finished.summary, migration.elapsed)
     );
     out += "## Carried over\n\n| kind | number |\n|---|---:|\n";
     for (kind, number) in &migration.finished.carried {

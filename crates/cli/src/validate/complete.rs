@@ -13,6 +13,9 @@ use crate::existing;
 
 /// Both findings. The source's schema is dumped for them, so nothing must have failed before.
 pub(super) async fn check(scope: &Scope<'_>, target_version: u32) -> Result<Vec<Finding>> {
+    let (Some(source), Some(target)) = (scope.source, scope.target) else {
+        return Ok(Vec::new());
+    };
     let progress = Arc::new(Progress::new());
     let config = pghaul_extract::Config {
         target_version: Some(target_version),
@@ -20,17 +23,17 @@ pub(super) async fn check(scope: &Scope<'_>, target_version: u32) -> Result<Vec<
         ..pghaul_extract::Config::default()
     };
     let observer: Arc<dyn Observer> = Arc::clone(&progress) as _;
-    let opened = PgSource::open(scope.source.clone(), config, observer).await?;
+    let opened = PgSource::open(source.clone(), config, observer).await?;
     let mut catalog = opened.catalog().await?;
     if !scope.selection.has_schema() {
         let plan = opened.plan().await?;
-        let checked = existing::check(scope.target, &opened, &catalog, &plan).await;
+        let checked = existing::check(target, &opened, &catalog, &plan).await;
         opened.close().await?;
         return Ok(vec![fits(checked)?]);
     }
-    let anew = scope.overwrite || matches!(inspect(scope.target).await?, State::Absent);
+    let anew = scope.overwrite || matches!(inspect(target).await?, State::Absent);
     catalog.tablespace_map = scope.tablespace_map.iter().cloned().collect();
-    let foreseen = pghaul_load::foresee(scope.target, &catalog, anew).await?;
+    let foreseen = pghaul_load::foresee(target, &catalog, anew).await?;
     opened.close().await?;
     let mut lost: Vec<String> = progress
         .omissions()

@@ -52,6 +52,7 @@ pub(crate) async fn read(
                 comment: field(row, 10)?,
                 password: field::<Option<String>>(row, 11)?.map(SecretString::from),
                 password_readable: readable || !wanted,
+                password_withheld: false,
             })
         })
         .collect::<Result<Vec<Role>>>()?;

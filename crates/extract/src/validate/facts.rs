@@ -2,6 +2,7 @@
 
 use pghaul_stage::{Database, Result, Selection, TableId};
 use pghaul_wire::{Chosen, Client};
+use serde::{Deserialize, Serialize};
 
 use crate::catalog::tables::{FROM, copied};
 use crate::catalog::{database, left_out, types};
@@ -10,7 +11,7 @@ use crate::probe::Probe;
 use crate::session::{field, row, rows, size};
 
 /// What is compared with the target.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct SourceFacts {
     /// `server_version_num`.
     pub version: u32,
@@ -43,7 +44,7 @@ pub struct SourceFacts {
 }
 
 /// An extension as it is installed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extension {
     /// Its name.
     pub name: String,
@@ -52,7 +53,7 @@ pub struct Extension {
 }
 
 /// A collation that somebody defined.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserCollation {
     /// Its name with its schema.
     pub name: String,

@@ -1,0 +1,401 @@
+//! `pghaul extract`: reads a source into a spool.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pghaul_extract::{PgSource, Split, probe};
+use pghaul_relay::{Cancel, Fanout, Options, Pipeline, Progress, Summary};
+use pghaul_spool::{FileEncoding, Role, Spool, SpoolTarget, Storing, Worker};
+use pghaul_stage::{
+    Catalog, Error, Event, Kind, Observer, PartId, Plan, Result, Selection, Severity, Side, Source,
+};
+use pghaul_wire::Conninfo;
+use tokio::runtime::Handle;
+
+use crate::args::{CopyFormat, Extract, SpoolEncoding};
+use crate::migrate::{farewell, jobs, link};
+use crate::output::Screen;
+use crate::spool::Repair;
+use crate::start::{changed, same_source};
+use crate::trace::Trace;
+use crate::validate::Scope;
+use crate::{Outcome, report, signal};
+
+/// How often a process that helps looks for a plan.
+const POLL: Duration = Duration::from_millis(300);
+
+/// What an extraction needs to know.
+struct Extraction<'a> {
+    args: &'a Extract,
+    source: Conninfo,
+    jobs: usize,
+    selection: Selection,
+    observer: Arc<dyn Observer>,
+}
+
+/// The source, opened, and what is to be read of it.
+struct Opened {
+    source: Arc<PgSource>,
+    catalog: Catalog,
+    plan: Plan,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Extract) -> Result<Outcome> {
+    let began = Instant::now();
+    let progress = Arc::new(Progress::new());
+    let screen = Screen::open(args.output.output);
+    let trace = args.trace.as_deref().map(Trace::create).transpose()?;
+    let mut watchers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&progress) as _, screen.observer()];
+    watchers.extend(trace.as_ref().map(Trace::observer));
+    let extraction = Extraction {
+        args,
+        source: args.connections()?,
+        jobs: jobs(args.jobs),
+        selection: args.leaving.apply(args.selecting.selection()),
+        observer: Arc::new(Fanout(watchers)),
+    };
+    let cancel = Cancel::new();
+    signal::cancel_on_interrupt(cancel.clone());
+    let handle = Handle::current();
+    let Some(spool) = handle.block_on(cancel.until(extraction.spool()))? else {
+        extraction.note("the extraction is complete already; `pghaul load` loads it");
+        return Ok(Outcome::Done);
+    };
+    let summary = extraction.extract(&spool, &handle, &cancel);
+    let summary = summary.inspect_err(|error| {
+        if error.kind() != Kind::Input {
+            extraction.note("what is sealed is kept: `pghaul extract --resume` goes on from there");
+        }
+    })?;
+    drop(screen);
+    report::print_extraction(
+        args.output.output,
+        &progress,
+        &summary,
+        &spool,
+        began.elapsed(),
+    );
+    Ok(Outcome::Done)
+}
+
+impl Extraction<'_> {
+    /// The spool to write into; `None` if it is complete.
+    async fn spool(&self) -> Result<Option<Arc<Spool>>> {
+        let place = &self.args.place;
+        if self.args.help_others {
+            return self.others_spool().await;
+        }
+        let found = Spool::open(place.store(true)?, place.key()?).await?;
+        match found {
+            Some(spool) if self.args.resume => {
+                if spool.end().await?.is_some() {
+                    return Ok(None);
+                }
+                Ok(Some(Arc::new(spool)))
+            }
+            _ => {
+                if self.args.resume && found.is_none() {
+                    self.note("there is no extraction to resume here; starting from the beginning");
+                }
+                let encoding = match self.args.spool_encoding {
+                    SpoolEncoding::Typed => FileEncoding::Typed,
+                    SpoolEncoding::Copy => FileEncoding::Copy,
+                };
+                let spool = Spool::create(place.store(true)?, encoding, place.key()?).await?;
+                Ok(Some(Arc::new(spool)))
+            }
+        }
+    }
+
+    /// The spool that another process has begun.
+    async fn others_spool(&self) -> Result<Option<Arc<Spool>>> {
+        let spool = self.args.place.open().await?;
+        Ok(match spool.end().await? {
+            Some(_) => None,
+            None => Some(spool),
+        })
+    }
+
+    fn extract(&self, spool: &Arc<Spool>, handle: &Handle, cancel: &Cancel) -> Result<Summary> {
+        let worker = Worker::enter(Arc::clone(spool), Role::Extract);
+        let worker = Arc::new(handle.block_on(cancel.until(worker))?);
+        let opened = handle.block_on(cancel.until(self.open(spool)));
+        let result = opened.and_then(|opened| self.read(opened, &worker, handle, cancel));
+        handle.block_on(worker.leave());
+        result
+    }
+
+    fn read(
+        &self,
+        opened: Opened,
+        worker: &Arc<Worker>,
+        handle: &Handle,
+        cancel: &Cancel,
+    ) -> Result<Summary> {
+        let copied = self.copy(&opened, worker, handle, cancel);
+        handle.block_on(async {
+            // The holder of the snapshot must have lived until here, or rows may be missing.
+            let closed = opened.source.close().await;
+            farewell(Side::Source, opened.source.abandon()).await;
+            copied.and_then(|copied| closed.map(|()| copied))
+        })
+    }
+
+    async fn open(&self, spool: &Arc<Spool>) -> Result<Opened> {
+        if self.args.help_others {
+            return self.join(spool).await;
+        }
+        let planned = spool.plan().await?.zip(spool.catalog().await?);
+        match planned {
+            Some((plan, catalog)) => self.resume(spool, plan, catalog).await,
+            None => self.begin(spool).await,
+        }
+    }
+
+    /// Takes a snapshot, of which the spool tells others.
+    async fn begin(&self, spool: &Spool) -> Result<Opened> {
+        self.validate(spool).await?;
+        let source = self.open_source(&self.selection).await?;
+        spool.put_snapshot(source.snapshot_id()).await?;
+        let mut catalog = source.catalog().await?;
+        let plan = source.plan().await?;
+        if !self.args.role_passwords {
+            catalog.archive = pghaul_load::withhold(&catalog.archive)?;
+        }
+        Ok(Opened {
+            source,
+            catalog,
+            plan,
+        })
+    }
+
+    /// Goes on with a plan, under the snapshot it was made for if another process holds that still,
+    /// otherwise under another one that sees the same.
+    async fn resume(&self, spool: &Spool, plan: Plan, catalog: Catalog) -> Result<Opened> {
+        let recorded = &catalog.selection;
+        if self.selection != *recorded && self.selection != Selection::default() {
+            return Err(
+                Error::input("this is not the selection that the extraction began with")
+                    .at(Side::Source)
+                    .remedy("leave the flags of selection out, or extract into another place"),
+            );
+        }
+        same_source(&catalog, &probe(&self.source, Side::Source).await?)?;
+        if let Some(source) = self.adopt(spool, recorded).await? {
+            return Ok(Opened {
+                source,
+                catalog,
+                plan,
+            });
+        }
+        let source = self.open_source(recorded).await?;
+        let (same, kept) = (
+            source.schema_changes(&catalog).await?,
+            self.sealed(spool).await?,
+        );
+        let since = source.changed_since(&plan, &catalog, &kept).await?;
+        let differences = if same.is_empty() { since } else { same };
+        if !differences.is_empty() {
+            source.close().await?;
+            return Err(changed(
+                "the snapshot is gone, and the source has changed since in what was extracted",
+                &differences,
+            )
+            .remedy("extract again, into an empty place"));
+        }
+        spool.put_snapshot(source.snapshot_id()).await?;
+        Ok(Opened {
+            source,
+            catalog,
+            plan,
+        })
+    }
+
+    /// The parts that are sealed, and how many rows each has.
+    async fn sealed(&self, spool: &Spool) -> Result<Vec<(PartId, u64)>> {
+        let contents = pghaul_spool::contents(spool).await?;
+        let sealed = contents.sealed.iter();
+        Ok(sealed.map(|entry| (entry.part, entry.rows())).collect())
+    }
+
+    /// Adopts the snapshot that another process holds.
+    async fn join(&self, spool: &Arc<Spool>) -> Result<Opened> {
+        let (plan, catalog) = loop {
+            if let Some(planned) = spool.plan().await?.zip(spool.catalog().await?) {
+                break planned;
+            }
+            tokio::time::sleep(POLL).await;
+        };
+        same_source(&catalog, &probe(&self.source, Side::Source).await?)?;
+        let source = self.adopt(spool, &catalog.selection).await?;
+        let source = source.ok_or_else(|| {
+            Error::new(
+                Kind::Permanent,
+                "no process holds the snapshot of the extraction any more",
+            )
+            .at(Side::Source)
+            .on(format!("the spool {}", spool.place()))
+            .remedy("go on with `pghaul extract --resume`; others can help that one")
+        })?;
+        Ok(Opened {
+            source,
+            catalog,
+            plan,
+        })
+    }
+
+    /// The source under a snapshot of this extraction that somebody still holds, and a record of
+    /// it under our own name.
+    async fn adopt(&self, spool: &Spool, selection: &Selection) -> Result<Option<Arc<PgSource>>> {
+        for snapshot in spool.snapshots().await? {
+            let joined = PgSource::join(
+                self.source.clone(),
+                self.config(selection),
+                Arc::clone(&self.observer),
+                &snapshot,
+            );
+            match joined.await {
+                Ok(source) => {
+                    spool.put_snapshot(source.snapshot_id()).await?;
+                    return Ok(Some(Arc::new(source)));
+                }
+                Err(error) if error.kind() == Kind::Permanent => {
+                    tracing::debug!(%error, snapshot, "nobody holds this snapshot");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn open_source(&self, selection: &Selection) -> Result<Arc<PgSource>> {
+        let observer = Arc::clone(&self.observer);
+        let open = PgSource::open(self.source.clone(), self.config(selection), observer);
+        open.await.map(Arc::new)
+    }
+
+    fn config(&self, selection: &Selection) -> pghaul_extract::Config {
+        let args = self.args;
+        // Room is given part by part, so a part must be small beside it.
+        let parts = 4 * u64::try_from(self.jobs).unwrap_or(u64::MAX);
+        let small = args.spool_limit.map(|limit| (limit / parts).max(1 << 20));
+        pghaul_extract::Config {
+            jobs: u32::try_from(self.jobs).unwrap_or(u32::MAX),
+            copy_format: match args.copy_format {
+                CopyFormat::Auto => pghaul_extract::CopyFormat::Auto,
+                CopyFormat::Binary => pghaul_extract::CopyFormat::Binary,
+                CopyFormat::Text => pghaul_extract::CopyFormat::Text,
+            },
+            split: args
+                .split_larger_than
+                .or(small)
+                .map_or(Split::Auto, Split::LargerThan),
+            target_version: args.target_version.map(|major| major * 10_000),
+            selection: selection.clone(),
+            ..pghaul_extract::Config::default()
+        }
+    }
+
+    async fn validate(&self, spool: &Spool) -> Result<()> {
+        if self.args.skip_validation {
+            return Ok(());
+        }
+        let scope = Scope {
+            source: Some(&self.source),
+            target: None,
+            jobs: self.jobs,
+            index_jobs: 0,
+            overwrite: false,
+            tablespace_map: &[],
+            database: None,
+            databases: 1,
+            strict: false,
+            facts: None,
+            selection: &self.selection,
+        };
+        let facts = scope.require(self.args.output.output).await?;
+        if let Some(facts) = facts {
+            let facts = serde_json::to_vec(&facts).map_err(|error| {
+                Error::new(Kind::Permanent, "the facts cannot be written").because(error)
+            })?;
+            spool.put_facts(&facts).await?;
+        }
+        Ok(())
+    }
+
+    fn copy(
+        &self,
+        opened: &Opened,
+        worker: &Arc<Worker>,
+        handle: &Handle,
+        cancel: &Cancel,
+    ) -> Result<Summary> {
+        let storing = Storing {
+            level: self.args.compression_level,
+            limit: self.args.spool_limit,
+            secrets: self.args.role_passwords,
+            helps: self.args.help_others,
+        };
+        let jobs = NonZeroUsize::new(self.jobs).ok_or_else(|| Error::input("no jobs"))?;
+        Pipeline::from(Arc::clone(&opened.source) as _)
+            .link(link(jobs, self.args.rate_limit))
+            .to(
+                Arc::new(SpoolTarget::new(Arc::clone(worker), storing)),
+                handle.clone(),
+            )
+            .options(Options {
+                jobs,
+                ..Options::default()
+            })
+            .observer(Arc::clone(&self.observer))
+            .cancel(cancel.clone())
+            .run(&opened.catalog, &opened.plan)
+    }
+
+    fn note(&self, message: &str) {
+        self.observer.observe(&Event::Notice {
+            severity: Severity::Info,
+            message,
+        });
+    }
+}
+
+/// Extracts these parts of a spool again, whatever is sealed of them.
+///
+/// # Errors
+///
+/// Kind identity if the source has changed since in any of what was extracted.
+pub(crate) fn again(
+    repair: &Repair,
+    spool: &Arc<Spool>,
+    parts: &BTreeSet<PartId>,
+    handle: &Handle,
+    cancel: &Cancel,
+) -> Result<()> {
+    let args = repair.extract();
+    let screen = Screen::open(args.output.output);
+    let extraction = Extraction {
+        source: args.connections()?,
+        args: &args,
+        jobs: jobs(None),
+        selection: Selection::default(),
+        observer: screen.observer(),
+    };
+    let worker = Worker::enter(Arc::clone(spool), Role::Extract);
+    let worker = Arc::new(handle.block_on(cancel.until(worker))?);
+    let repaired = handle.block_on(cancel.until(async {
+        let planned = spool.plan().await?.zip(spool.catalog().await?);
+        let (plan, catalog) = planned.ok_or_else(|| repair.look.place.absent())?;
+        let opened = extraction.resume(spool, plan, catalog).await?;
+        for part in parts {
+            spool.unseal(*part).await?;
+        }
+        Ok(opened)
+    }));
+    let repaired = repaired.and_then(|opened| extraction.read(opened, &worker, handle, cancel));
+    handle.block_on(worker.leave());
+    repaired.map(drop)
+}

@@ -1,0 +1,365 @@
+//! `pghaul load`: loads a target from a spool.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pghaul_extract::SourceFacts;
+use pghaul_load::{Cluster, PgTarget, Saved, State, inspect};
+use pghaul_relay::{Cancel, Fanout, Options, Pipeline, Progress};
+use pghaul_spool::{Role, Spool, SpoolSource, Worker};
+use pghaul_stage::{
+    Catalog, Error, Event, Kind, Observer, Plan, Result, Selection, Severity, Side, Source,
+};
+use pghaul_wire::Conninfo;
+use tokio::runtime::Handle;
+
+use crate::args::Load;
+use crate::destination::Destination;
+use crate::migrate::{Finished, farewell, jobs, link};
+use crate::output::Screen;
+use crate::report::{self, Migration, ReportFile};
+use crate::runbook::Origin;
+use crate::trace::Trace;
+use crate::validate::Scope;
+use crate::{Outcome, signal};
+
+/// How often a spool, or a migration on the target, is looked for that somebody else begins.
+const POLL: Duration = Duration::from_millis(300);
+
+/// How long somebody else may take to begin one.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What loading needs to know.
+struct Loading<'a> {
+    args: &'a Load,
+    target: Conninfo,
+    jobs: usize,
+    observer: Arc<dyn Observer>,
+    progress: Arc<Progress>,
+    cluster: Arc<Cluster>,
+}
+
+/// The target, ready, and what goes there.
+struct Begun {
+    target: Arc<PgTarget>,
+    catalog: Catalog,
+    plan: Plan,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Load) -> Result<Outcome> {
+    let began = Instant::now();
+    let progress = Arc::new(Progress::new());
+    let screen = Screen::open(args.output.output);
+    let file = args.report.as_deref().map(ReportFile::create).transpose()?;
+    let trace = args.trace.as_deref().map(Trace::create).transpose()?;
+    let mut watchers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&progress) as _, screen.observer()];
+    watchers.extend(trace.as_ref().map(Trace::observer));
+    let loading = Loading {
+        args,
+        target: args.connections()?,
+        jobs: jobs(args.jobs),
+        observer: Arc::new(Fanout(watchers)),
+        progress: Arc::clone(&progress),
+        cluster: Arc::new(Cluster::of_one()),
+    };
+    let cancel = Cancel::new();
+    signal::cancel_on_interrupt(cancel.clone());
+    let finished = loading.load(&Handle::current(), &cancel)?;
+    let Some(finished) = finished else {
+        loading.note("the spool is loaded already; `pghaul verify --spool` compares");
+        return Ok(Outcome::Done);
+    };
+    drop(screen);
+    let migration = Migration {
+        database: None,
+        finished: &finished,
+        origin: Origin::Spool(&args.place.spool),
+        target: &loading.target,
+        progress: &progress,
+        elapsed: began.elapsed(),
+    };
+    report::print(args.output.output, &migration);
+    if let Some(file) = &file {
+        file.add(&migration)?;
+    }
+    loading
+        .destination(&finished.catalog.selection)
+        .lossless()?;
+    Ok(Outcome::Done)
+}
+
+impl Loading<'_> {
+    fn load(&self, handle: &Handle, cancel: &Cancel) -> Result<Option<Finished>> {
+        let spool = handle.block_on(cancel.until(self.spool()))?;
+        let worker = Worker::enter(Arc::clone(&spool), Role::Load);
+        let worker = Arc::new(handle.block_on(cancel.until(worker))?);
+        let loaded = self.load_as(&worker, &spool, handle, cancel);
+        handle.block_on(worker.leave());
+        loaded
+    }
+
+    fn load_as(
+        &self,
+        worker: &Arc<Worker>,
+        spool: &Arc<Spool>,
+        handle: &Handle,
+        cancel: &Cancel,
+    ) -> Result<Option<Finished>> {
+        let source = Arc::new(SpoolSource::new(Arc::clone(worker), self.args.keep));
+        let Some(begun) = handle.block_on(cancel.until(self.begin(&source, spool)))? else {
+            return Ok(None);
+        };
+        let jobs = NonZeroUsize::new(self.jobs).ok_or_else(|| Error::input("no jobs"))?;
+        let copied = Pipeline::from(source as _)
+            .link(link(jobs, self.args.rate_limit))
+            .to(Arc::clone(&begun.target) as _, handle.clone())
+            .options(Options {
+                jobs,
+                ..Options::default()
+            })
+            .observer(Arc::clone(&self.observer))
+            .cancel(cancel.clone())
+            .run(&begun.catalog, &begun.plan);
+        handle.block_on(farewell(Side::Target, begun.target.abandon()));
+        let summary = copied.inspect_err(|error| {
+            if error.kind() != Kind::Fenced {
+                self.note("what is done is kept: `pghaul load --resume` goes on from there");
+            }
+        })?;
+        Ok(Some(Finished {
+            carried: begun.target.carried(),
+            catalog: begun.catalog,
+            summary,
+            comparison: None,
+        }))
+    }
+
+    /// The spool, which an extraction that has just been started may still have to begin.
+    async fn spool(&self) -> Result<Arc<Spool>> {
+        let began = Instant::now();
+        loop {
+            if let Some(spool) = self.args.place.find().await? {
+                return Ok(spool);
+            }
+            if began.elapsed() > self.args.wait.map_or(Duration::ZERO, Duration::from_secs) {
+                return Err(self.args.place.absent());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Makes the target ready; `None` if everything was loaded already.
+    async fn begin(&self, source: &SpoolSource, spool: &Spool) -> Result<Option<Begun>> {
+        let (mut catalog, plan) = (source.catalog().await?, source.plan().await?);
+        catalog.selection = self.args.selection(catalog.selection);
+        catalog.tablespace_map = self.args.tablespace_map.iter().cloned().collect();
+        if self.args.help_others {
+            return self.help(catalog, plan).await;
+        }
+        let state = inspect(&self.target).await?;
+        let version = pghaul_load::server_version(&self.target).await?;
+        if version / 10_000 < catalog.server.version / 10_000 {
+            return Err(Error::input(format!(
+                "the target is PostgreSQL {}, older than the source's {}",
+                version / 10_000,
+                catalog.server.version / 10_000
+            ))
+            .at(Side::Target)
+            .remedy("load into the same or a newer major version"));
+        }
+        let selection = catalog.selection.clone();
+        let destination = self.destination(&selection);
+        destination.judge(&state)?;
+        if let State::Migration(saved) = state {
+            if self.args.resume {
+                return self.resume(*saved, catalog, plan).await;
+            }
+            return self
+                .fresh(&destination, &State::Migration(saved), catalog, plan, spool)
+                .await;
+        }
+        if self.args.resume {
+            self.note("the target holds no migration to resume; starting from the beginning");
+        }
+        self.fresh(&destination, &state, catalog, plan, spool).await
+    }
+
+    async fn fresh(
+        &self,
+        destination: &Destination<'_>,
+        state: &State,
+        catalog: Catalog,
+        plan: Plan,
+        spool: &Spool,
+    ) -> Result<Option<Begun>> {
+        self.validate(&catalog.selection, spool).await?;
+        let database = destination.plan(state);
+        if catalog.selection.has_schema() {
+            destination.foresee(&catalog, database).await?;
+        } else {
+            pghaul_load::check_existing(&self.target, &catalog, &plan).await?;
+        }
+        Ok(Some(Begun {
+            target: Arc::new(destination.make(&catalog, database).await?),
+            catalog,
+            plan,
+        }))
+    }
+
+    /// Goes on with a load of this very extraction.
+    async fn resume(&self, saved: Saved, catalog: Catalog, plan: Plan) -> Result<Option<Begun>> {
+        self.same_extraction(&saved, &catalog, &plan)?;
+        if saved.complete {
+            return Ok(None);
+        }
+        let target = PgTarget::resume(
+            self.target.clone(),
+            self.config(),
+            Arc::clone(&self.observer),
+            &saved,
+        )
+        .await?
+        .in_cluster(Arc::clone(&self.cluster));
+        Ok(Some(Begun {
+            target: Arc::new(target),
+            catalog: Catalog {
+                // What was chosen when it began counts, as for `migrate`.
+                selection: saved.catalog.selection,
+                tablespace_map: saved.catalog.tablespace_map,
+                ..catalog
+            },
+            plan,
+        }))
+    }
+
+    /// Copies parts beside another process, which prepares and completes the target.
+    async fn help(&self, catalog: Catalog, plan: Plan) -> Result<Option<Begun>> {
+        let began = Instant::now();
+        let saved = loop {
+            match inspect(&self.target).await {
+                Ok(State::Migration(saved)) => break saved,
+                Ok(_) if began.elapsed() < PATIENCE => tokio::time::sleep(POLL).await,
+                Ok(_) => {
+                    return Err(
+                        Error::input("nobody loads into it whom this process could help")
+                            .at(Side::Target)
+                            .on(format!("database {}", self.target.dbname()))
+                            .remedy("start `pghaul load` without --help-others"),
+                    );
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        self.same_extraction(&saved, &catalog, &plan)?;
+        if saved.complete {
+            return Ok(None);
+        }
+        let target = PgTarget::help(
+            self.target.clone(),
+            self.config(),
+            Arc::clone(&self.observer),
+            &saved,
+        )?;
+        Ok(Some(Begun {
+            target: Arc::new(target),
+            catalog: Catalog {
+                selection: saved.catalog.selection,
+                ..catalog
+            },
+            plan,
+        }))
+    }
+
+    fn same_extraction(&self, saved: &Saved, catalog: &Catalog, plan: &Plan) -> Result<()> {
+        let source = |catalog: &Catalog| (catalog.server.system, catalog.database.oid);
+        let same = source(&saved.catalog) == source(catalog)
+            && saved.plan.visible == plan.visible
+            && saved.plan.parts == plan.parts;
+        if same {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Identity,
+            "the target holds a migration from another extraction than this spool's",
+        )
+        .at(Side::Target)
+        .on(format!("database {}", self.target.dbname()))
+        .remedy("name the spool it began with, or start again with --overwrite"))
+    }
+
+    async fn validate(&self, selection: &Selection, spool: &Spool) -> Result<()> {
+        if self.args.skip_validation {
+            return Ok(());
+        }
+        let facts: Option<SourceFacts> = match spool.facts().await? {
+            Some(facts) => serde_json::from_slice(&facts).ok(),
+            None => None,
+        };
+        let scope = Scope {
+            source: None,
+            target: Some(&self.target),
+            jobs: self.jobs,
+            index_jobs: self.config().index_jobs,
+            overwrite: self.args.overwrite,
+            tablespace_map: &self.args.tablespace_map,
+            database: None,
+            databases: 1,
+            strict: self.args.strict,
+            facts: facts.as_ref(),
+            selection,
+        };
+        scope.require(self.args.output.output).await?;
+        Ok(())
+    }
+
+    fn destination<'d>(&'d self, selection: &'d Selection) -> Destination<'d> {
+        Destination {
+            target: &self.target,
+            selection,
+            overwrite: self.args.overwrite,
+            resume: self.args.resume,
+            strict: self.args.strict,
+            config: self.config(),
+            cluster: &self.cluster,
+            observer: &self.observer,
+            progress: &self.progress,
+        }
+    }
+
+    fn config(&self) -> pghaul_load::Config {
+        pghaul_load::Config {
+            index_jobs: self.args.index_jobs.map_or(self.jobs, usize::from),
+            more_at_the_end: self.args.index_jobs.is_none(),
+            ..pghaul_load::Config::default()
+        }
+    }
+
+    fn note(&self, message: &str) {
+        self.observer.observe(&Event::Notice {
+            severity: Severity::Info,
+            message,
+        });
+    }
+}
+
+impl Load {
+    /// What was extracted, without what these flags leave alone.
+    fn selection(&self, extracted: Selection) -> Selection {
+        let mut role_map: BTreeMap<String, String> = extracted.role_map;
+        role_map.extend(self.role_map.iter().cloned());
+        Selection {
+            no_owner: extracted.no_owner || self.no_owner,
+            no_acl: extracted.no_acl || self.no_acl,
+            no_comments: extracted.no_comments || self.no_comments,
+            no_roles: extracted.no_roles || self.no_roles,
+            no_tablespaces: extracted.no_tablespaces || self.no_tablespaces,
+            no_analyze: extracted.no_analyze || self.no_analyze,
+            truncate: extracted.truncate || self.truncate,
+            role_map,
+            ..extracted
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! `pghaul spool`, and the flags by which every command finds a spool.
+
+mod check;
+mod ls;
+mod repair;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use pghaul_relay::Cancel;
+use pghaul_spool::{Key, Spool, Store};
+use pghaul_stage::{Error, Result, Side};
+use serde_json::json;
+use tokio::runtime::Handle;
+
+use crate::args::{CopyFormat, Extract, Form, Output, SpoolEncoding};
+use crate::output::{bytes, count, print_json, say};
+use crate::selection::{Leaving, Selecting};
+use crate::{Outcome, signal};
+
+const PLACES: &str = "\
+Spools:
+  A directory (file:///path or a path), or a prefix of a bucket: s3://bucket/prefix,
+  az://container/prefix, gs://bucket/prefix. Credentials come from the environment,
+  by the names that each cloud's own tools use.";
+
+/// Which spool.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Spool")]
+pub(crate) struct Place {
+    /// The spool: a directory, or file://, s3://, az://, gs://
+    #[arg(long, value_name = "URL")]
+    pub(crate) spool: String,
+
+    /// The key of an encrypted spool: a file of 32 bytes, or of 64 hexadecimal digits
+    #[arg(long, value_name = "FILE")]
+    pub(crate) encrypt_key_file: Option<PathBuf>,
+}
+
+/// `pghaul spool`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List what a spool holds, part by part
+    #[command(after_help = PLACES)]
+    Ls(Look),
+    /// Read everything a load would, and name what is damaged
+    #[command(after_help = PLACES)]
+    Check(Look),
+    /// Remove files that no part needs: left by crashes, or loaded already
+    #[command(after_help = PLACES)]
+    Gc(Collect),
+    /// Extract damaged parts again, from a source that has not changed since
+    #[command(after_help = PLACES)]
+    Repair(Repair),
+}
+
+/// Where to look.
+#[derive(Debug, Args)]
+pub(crate) struct Look {
+    #[command(flatten)]
+    pub(crate) place: Place,
+
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// What to remove.
+#[derive(Debug, Args)]
+pub(crate) struct Collect {
+    #[command(flatten)]
+    pub(crate) look: Look,
+
+    /// Keep the files of parts that are loaded
+    #[arg(long)]
+    pub(crate) keep: bool,
+
+    /// Only list what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// What to repair, and from where.
+#[derive(Debug, Args)]
+pub(crate) struct Repair {
+    #[command(flatten)]
+    pub(crate) look: Look,
+
+    /// Connection string of the source, without a password [default: PGHAUL_SOURCE]
+    #[arg(long, value_name = "DSN")]
+    pub(crate) source: Option<String>,
+}
+
+impl Place {
+    /// The store, which `create` makes if it is a directory.
+    pub(crate) fn store(&self, create: bool) -> Result<Store> {
+        pghaul_spool::open(&self.spool, create)
+    }
+
+    pub(crate) fn key(&self) -> Result<Option<Key>> {
+        self.encrypt_key_file.as_deref().map(Key::read).transpose()
+    }
+
+    /// The spool, if there is one.
+    pub(crate) async fn find(&self) -> Result<Option<Arc<Spool>>> {
+        let spool = Spool::open(self.store(false)?, self.key()?).await?;
+        Ok(spool.map(Arc::new))
+    }
+
+    /// The spool, which must be there.
+    pub(crate) async fn open(&self) -> Result<Arc<Spool>> {
+        let found = self.find().await?;
+        found.ok_or_else(|| self.absent())
+    }
+
+    pub(crate) fn absent(&self) -> Error {
+        Error::input("there is no spool here")
+            .at(Side::Link)
+            .on(self.spool.clone())
+            .remedy("check the URL; `pghaul extract --spool URL` makes a spool")
+    }
+}
+
+/// Runs one of the commands.
+pub(crate) fn run(command: &Command) -> Result<Outcome> {
+    let cancel = Cancel::new();
+    signal::cancel_on_interrupt(cancel.clone());
+    let handle = Handle::current();
+    match command {
+        Command::Ls(look) => handle.block_on(cancel.until(ls::run(look))),
+        Command::Check(look) => handle.block_on(cancel.until(check::run(look))),
+        Command::Gc(collect) => handle.block_on(cancel.until(gc(collect))),
+        Command::Repair(repair) => repair::run(repair, &cancel),
+    }
+}
+
+impl Command {
+    /// How it prints.
+    pub(crate) fn output(&self) -> Form {
+        match self {
+            Command::Ls(look) | Command::Check(look) => look.output.output,
+            Command::Gc(collect) => collect.look.output.output,
+            Command::Repair(repair) => repair.look.output.output,
+        }
+    }
+}
+
+impl Repair {
+    /// The extraction that makes up for the damage.
+    pub(crate) fn extract(&self) -> Extract {
+        Extract {
+            source: self.source.clone(),
+            place: self.look.place.clone(),
+            output: self.look.output.clone(),
+            selecting: Selecting::default(),
+            leaving: Leaving::default(),
+            spool_encoding: SpoolEncoding::Typed,
+            compression_level: 1,
+            spool_limit: None,
+            role_passwords: false,
+            no_checksums: true,
+            jobs: None,
+            resume: true,
+            help_others: false,
+            skip_validation: true,
+            target_version: None,
+            copy_format: CopyFormat::Auto,
+            split_larger_than: None,
+            rate_limit: None,
+            trace: None,
+        }
+    }
+}
+
+async fn gc(collect: &Collect) -> Result<Outcome> {
+    let spool = collect.look.place.open().await?;
+    let garbage = pghaul_spool::garbage(&spool, collect.keep).await?;
+    if !collect.dry_run {
+        spool.remove(&garbage).await?;
+    }
+    match collect.look.output.output {
+        Form::Json => print_json(&json!({
+            "event": "garbage", "files": garbage.names, "bytes": garbage.bytes,
+            "removed": !collect.dry_run,
+        })),
+        Form::Text => {
+            for name in &garbage.names {
+                say(name);
+            }
+            let verb = if collect.dry_run {
+                "could be removed"
+            } else {
+                "removed"
+            };
+            say(&format!(
+                "{} files, {} {verb}",
+                count(garbage.names.len() as u64),
+                bytes(garbage.bytes)
+            ));
+        }
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,175 @@
+//! Turns a file back into the COPY bytes that it stands for.
+
+use bytes::{Bytes, BytesMut};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use pghaul_codec::Encoder;
+use pghaul_stage::{Error, Kind, Result, Side};
+use twox_hash::XxHash3_128;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt32Type;
+use arrow_array::{Array, RecordBatch};
+
+use crate::manifest::{File, FileEncoding};
+use crate::seal::Seal;
+use crate::slice_writer::{COPY, ROWS};
+
+/// The most that a row group may say to be without compression. Ours stand for 8 MiB of rows, or for
+/// one row of at most 32 MiB.
+const LARGEST_GROUP: i64 = 512 << 20;
+
+/// COPY bytes that are made at a time, about.
+const PIECE: u64 = 256 << 10;
+
+/// A piece of COPY rows, and how many rows end in it.
+pub(crate) type Piece = (Bytes, u64);
+
+/// Reads one file.
+pub(crate) struct FileReader {
+    file: File,
+    parquet: Bytes,
+    metadata: ArrowReaderMetadata,
+    encoder: Option<Encoder>,
+    next: usize,
+    rows: u64,
+    bytes: u64,
+    content: XxHash3_128,
+}
+
+impl FileReader {
+    /// Opens a file as it was stored. Its size and hash are compared before anything of it is
+    /// looked at.
+    pub(crate) fn open(file: &File, stored: Bytes, seal: &Seal) -> Result<Self> {
+        if stored.len() as u64 != file.size {
+            return Err(damaged(file, "it is not as long as the manifest says"));
+        }
+        if crate::seal::hash(&stored) != file.hash {
+            return Err(damaged(file, "its hash is not the one in the manifest"));
+        }
+        let parquet = seal.decrypt(&file.name, stored)?;
+        let parquet = parquet.ok_or_else(|| damaged(file, "it does not open with this key"))?;
+        let options = ArrowReaderOptions::new();
+        let metadata = ArrowReaderMetadata::load(&parquet, options)
+            .map_err(|error| damaged(file, "it is no Parquet file").because(error))?;
+        for group in metadata.metadata().row_groups() {
+            let rows = u64::try_from(group.num_rows()).unwrap_or(u64::MAX);
+            if group.total_byte_size() > LARGEST_GROUP || rows > file.rows.max(file.bytes) {
+                return Err(damaged(
+                    file,
+                    "a row group is larger than any that pghaul writes",
+                ));
+            }
+        }
+        let encoder = match file.encoding {
+            FileEncoding::Typed => {
+                let encoder = Encoder::new(metadata.schema());
+                Some(encoder.map_err(|error| error.on(file.name.clone()))?)
+            }
+            FileEncoding::Copy => None,
+        };
+        Ok(Self {
+            file: file.clone(),
+            parquet,
+            metadata,
+            encoder,
+            next: 0,
+            rows: 0,
+            bytes: 0,
+            content: XxHash3_128::new(),
+        })
+    }
+
+    /// The rows of the next row group; `None` after the last one, when everything was what the
+    /// manifest says.
+    pub(crate) fn next(&mut self) -> Result<Option<Vec<Piece>>> {
+        if self.next >= self.metadata.metadata().num_row_groups() {
+            let content = format!("{:032x}", self.content.clone().finish_128());
+            let file = &self.file;
+            return if (self.rows, self.bytes) != (file.rows, file.bytes) {
+                Err(damaged(
+                    file,
+                    "its rows are not as many as the manifest says",
+                ))
+            } else if content != file.content {
+                Err(damaged(
+                    file,
+                    "its rows are not the ones that were extracted",
+                ))
+            } else {
+                Ok(None)
+            };
+        }
+        let row = self.file.bytes / self.file.rows.max(1);
+        let size = usize::try_from((PIECE / row.max(1)).clamp(1, 64 << 10)).unwrap_or(1);
+        let broken = |error| damaged(&self.file, "it cannot be read").because(error);
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
+            self.parquet.clone(),
+            self.metadata.clone(),
+        );
+        let reader = builder
+            .with_row_groups(vec![self.next])
+            .with_batch_size(size)
+            .build()
+            .map_err(broken)?;
+        self.next += 1;
+        let mut pieces = Vec::new();
+        for batch in reader {
+            let batch =
+                batch.map_err(|error| damaged(&self.file, "it cannot be read").because(error))?;
+            let from = pieces.len();
+            match &self.encoder {
+                Some(encoder) => {
+                    let mut rows = BytesMut::new();
+                    encoder
+                        .encode(&batch, &mut rows)
+                        .map_err(|error| error.on(self.file.name.clone()))?;
+                    pieces.push((rows.freeze(), batch.num_rows() as u64));
+                }
+                None => copied(&self.file, &batch, &mut pieces)?,
+            }
+            for (piece, rows) in pieces.get(from..).unwrap_or_default() {
+                self.rows = self.rows.saturating_add(*rows);
+                self.bytes = self.bytes.saturating_add(piece.len() as u64);
+                self.content.write(piece);
+            }
+            if self.bytes > self.file.bytes {
+                return Err(damaged(
+                    &self.file,
+                    "it has more rows than the manifest says",
+                ));
+            }
+        }
+        Ok(Some(pieces))
+    }
+}
+
+/// The pieces of a file that holds COPY's own bytes.
+fn copied(file: &File, batch: &RecordBatch, pieces: &mut Vec<Piece>) -> Result<()> {
+    let column = |name| batch.column_by_name(name);
+    let columns = column(COPY)
+        .and_then(|copy| copy.as_binary_opt::<i32>())
+        .zip(column(ROWS).and_then(|rows| rows.as_primitive_opt::<UInt32Type>()));
+    let Some((copy, rows)) = columns else {
+        return Err(damaged(
+            file,
+            "it does not have the columns of COPY's bytes",
+        ));
+    };
+    if copy.null_count() + rows.null_count() > 0 {
+        return Err(damaged(file, "it has gaps"));
+    }
+    for (piece, rows) in copy.iter().zip(rows.iter()) {
+        let piece = Bytes::copy_from_slice(piece.unwrap_or_default());
+        pieces.push((piece, u64::from(rows.unwrap_or_default())));
+    }
+    Ok(())
+}
+
+fn damaged(file: &File, what: &'static str) -> Error {
+    Error::new(Kind::Identity, what)
+        .at(Side::Link)
+        .on(file.name.clone())
+        .remedy("nothing of its part was loaded; `pghaul spool repair` extracts the part again while the source can be reached")
+}

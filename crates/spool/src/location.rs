@@ -1,0 +1,147 @@
+//! Where a spool is: a directory or a prefix of a bucket, named by a URL.
+//!
+//! Credentials and endpoints come from the environment, by the names that each cloud's own tools
+//! use (`AWS_…`, `AZURE_STORAGE_…`, `GOOGLE_…`), never from the URL.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use pghaul_stage::{Error, Kind, Result, Side};
+
+use crate::Store;
+
+/// Opens the place that a URL names: `file:///path` or a path, `s3://bucket/prefix`,
+/// `az://container/prefix`, `gs://bucket/prefix`. With `create`, a directory that is not there is
+/// made, for its owner alone.
+///
+/// # Errors
+///
+/// Kind input for what is no such URL, and for a directory that is not there.
+pub fn open(url: &str, create: bool) -> Result<Store> {
+    match url.split_once("://") {
+        None => directory(PathBuf::from(url), create),
+        Some(("file", path)) if path.starts_with('/') => directory(PathBuf::from(path), create),
+        Some(("file", _)) => Err(invalid("a file URL has three slashes: file:///path")),
+        Some((scheme, rest)) => {
+            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            if bucket.is_empty() || bucket.contains('@') {
+                return Err(invalid(
+                    "it names no bucket, or has a user in it; credentials come from the environment",
+                ));
+            }
+            let objects = cloud(scheme, bucket)?;
+            let prefix = Path::parse(prefix.trim_end_matches('/'))
+                .map_err(|error| invalid("its path is none of an object").because(error))?;
+            let store: Arc<dyn ObjectStore> = match prefix.as_ref() {
+                "" => objects,
+                _ => Arc::new(PrefixStore::new(objects, prefix)),
+            };
+            Ok(Store::new(store, url))
+        }
+    }
+}
+
+fn directory(path: PathBuf, create: bool) -> Result<Store> {
+    let place = path.display().to_string();
+    if place.is_empty() {
+        return Err(invalid("it is empty"));
+    }
+    let failed = |error: std::io::Error| {
+        let kind = match error.kind() {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => Kind::Input,
+            _ => Kind::Permanent,
+        };
+        Error::new(kind, "the directory of the spool cannot be used")
+            .at(Side::Link)
+            .on(place.clone())
+            .because(error)
+    };
+    if create && !path.exists() {
+        use std::os::unix::fs::DirBuilderExt;
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(&path).map_err(failed)?;
+    }
+    let path = path.canonicalize().map_err(failed)?;
+    if !path.is_dir() {
+        return Err(failed(std::io::ErrorKind::NotADirectory.into()));
+    }
+    let objects = LocalFileSystem::new_with_prefix(&path)
+        .map_err(|error| invalid("it is no directory").because(error))?
+        .with_fsync(true);
+    Ok(Store::new(Arc::new(objects), &place))
+}
+
+fn cloud(scheme: &str, bucket: &str) -> Result<Arc<dyn ObjectStore>> {
+    match scheme {
+        #[cfg(feature = "aws")]
+        "s3" | "s3a" => {
+            let builder = object_store::aws::AmazonS3Builder::from_env();
+            built(builder.with_bucket_name(bucket).build())
+        }
+        #[cfg(feature = "azure")]
+        "az" | "azure" | "abfs" => {
+            let builder = object_store::azure::MicrosoftAzureBuilder::from_env();
+            built(builder.with_container_name(bucket).build())
+        }
+        #[cfg(feature = "gcp")]
+        "gs" => {
+            let builder = object_store::gcp::GoogleCloudStorageBuilder::from_env();
+            built(builder.with_bucket_name(bucket).build())
+        }
+        _ => Err(invalid(
+            "this build knows file://, s3://, az:// and gs://, as far as its features allow",
+        )),
+    }
+}
+
+fn built<T: ObjectStore>(store: object_store::Result<T>) -> Result<Arc<dyn ObjectStore>> {
+    match store {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(error) => Err(invalid("the store cannot be set up from the environment")
+            .remedy("set the variables of the cloud's own tools; docs/spool.md lists them")
+            .because(error)),
+    }
+}
+
+fn invalid(why: &'static str) -> Error {
+    Error::input(why).at(Side::Link).on("the URL of the spool")
+}
+
+#[cfg(test)]
+mod tests {
+    use pghaul_stage::Kind;
+
+    use super::open;
+
+    #[test]
+    fn wrong_urls_are_wrong_input() {
+        for url in [
+            "",
+            "file://relative",
+            "ftp://host/path",
+            "s3://",
+            "s3://key:secret@bucket/x",
+            "/nowhere/at/all",
+        ] {
+            let error = open(url, false).expect_err(url);
+            assert_eq!(error.kind(), Kind::Input, "{url}");
+            assert!(!format!("{error} {error:?}").contains("secret"), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_directory_is_made_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("a/b");
+        let store = open(path.to_str().unwrap(), true).unwrap();
+        assert_eq!(store.place(), path.to_str().unwrap());
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+}

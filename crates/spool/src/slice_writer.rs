@@ -1,0 +1,346 @@
+//! Turns the COPY stream of one slice into files.
+
+use std::sync::Arc;
+
+use arrow_array::{BinaryArray, RecordBatch, UInt32Array};
+use arrow_schema::{DataType, Field as ArrowField, Schema, SchemaRef};
+use bytes::{Bytes, BytesMut};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use pghaul_codec::{Decoder, Field};
+use pghaul_stage::{Encoding, Error, Kind, Result, Side};
+use twox_hash::XxHash3_128;
+
+use crate::manifest::{FileEncoding, HEADER, SliceSeal, Stream, TRAILER};
+use crate::row_count::RowCount;
+
+/// COPY bytes of a row group: what is in memory as rows and as columns at once.
+pub(crate) const GROUP: usize = 8 << 20;
+
+/// Compressed bytes of a file, about: what is in memory until it is stored.
+const FILE: usize = 16 << 20;
+
+/// A row of more bytes than this is not taken apart.
+pub(crate) const LARGE_ROW: usize = 32 << 20;
+
+/// The columns of files that hold COPY's own bytes.
+pub(crate) const COPY: &str = "copy";
+pub(crate) const ROWS: &str = "rows";
+
+/// A file that is ready to be stored.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) encoding: FileEncoding,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    pub(crate) content: String,
+    pub(crate) parquet: Bytes,
+}
+
+/// Takes the COPY stream of one slice in pieces, and gives files.
+pub(crate) struct SliceWriter {
+    stream: Stream,
+    level: i32,
+    /// Bytes of the header that have come, in binary.
+    header: usize,
+    /// What may be the trailer, in binary.
+    held: BytesMut,
+    rows: Rows,
+    file: Option<OpenFile>,
+    /// Rows that went into files.
+    written: u64,
+    sealed: SliceSeal,
+}
+
+/// How rows become batches.
+enum Rows {
+    Typed(Box<Decoder>),
+    Copy(Pieces),
+}
+
+/// Pieces of a COPY stream that wait to become a row group.
+struct Pieces {
+    count: RowCount,
+    waiting: Vec<(Bytes, u32)>,
+    bytes: usize,
+}
+
+/// A file being written.
+struct OpenFile {
+    writer: ArrowWriter<Vec<u8>>,
+    schema: SchemaRef,
+    encoding: FileEncoding,
+    rows: u64,
+    bytes: u64,
+    content: XxHash3_128,
+}
+
+/// Rows that go into a file together.
+struct Group {
+    batch: RecordBatch,
+    encoding: FileEncoding,
+    rows: u64,
+    raw: Vec<Bytes>,
+}
+
+impl SliceWriter {
+    /// For a slice whose rows have these fields, if they are to be taken apart.
+    pub(crate) fn new(
+        stream: Stream,
+        fields: Option<Arc<[Field]>>,
+        utf8: bool,
+        level: i32,
+    ) -> Self {
+        let rows = match fields {
+            Some(fields) => Rows::Typed(Box::new(Decoder::new(fields, stream.encoding, utf8))),
+            None => Rows::Copy(Pieces::new(stream.encoding)),
+        };
+        Self {
+            stream,
+            level,
+            header: 0,
+            held: BytesMut::new(),
+            rows,
+            file: None,
+            written: 0,
+            sealed: SliceSeal::default(),
+        }
+    }
+
+    /// Takes a piece in which so many rows end, as those who read them counted.
+    pub(crate) fn push(
+        &mut self,
+        piece: &Bytes,
+        rows: u64,
+        finished: &mut Vec<Finished>,
+    ) -> Result<()> {
+        self.sealed.rows += rows;
+        self.sealed.bytes += piece.len() as u64;
+        match self.stream.encoding {
+            Encoding::Text => self.rows(piece.clone(), finished),
+            Encoding::Binary => self.binary(piece.clone(), finished),
+        }
+    }
+
+    /// Ends the slice: everything must have come, and the rows must be as many as were counted.
+    pub(crate) fn end(mut self, finished: &mut Vec<Finished>) -> Result<SliceSeal> {
+        let framed = match self.stream.encoding {
+            Encoding::Text => true,
+            Encoding::Binary => self.sealed.bytes == 0 || *self.held == TRAILER[..],
+        };
+        let within = match &self.rows {
+            Rows::Typed(decoder) => decoder.end().is_err(),
+            Rows::Copy(pieces) => pieces.count.is_within_a_row(),
+        };
+        if !framed || within {
+            return Err(broken("the COPY stream ended within a row"));
+        }
+        self.group(finished)?;
+        self.close(finished)?;
+        if self.stream.counts && self.written != self.sealed.rows {
+            return Err(broken("the rows are not as many as were counted"));
+        }
+        Ok(self.sealed)
+    }
+
+    /// Takes header and trailer off.
+    fn binary(&mut self, mut piece: Bytes, finished: &mut Vec<Finished>) -> Result<()> {
+        while self.header < HEADER.len() && !piece.is_empty() {
+            let expected = HEADER.get(self.header..).unwrap_or_default();
+            let length = expected.len().min(piece.len());
+            if expected.get(..length) != Some(&*piece.split_to(length)) {
+                return Err(broken("the header of binary COPY is not the usual one"));
+            }
+            self.header += length;
+        }
+        if piece.len() < TRAILER.len() {
+            self.held.extend_from_slice(&piece);
+            let surplus = self.held.len().saturating_sub(TRAILER.len());
+            let rows = self.held.split_to(surplus).freeze();
+            return self.rows(rows, finished);
+        }
+        let held = self.held.split().freeze();
+        self.rows(held, finished)?;
+        let rows = piece.split_to(piece.len() - TRAILER.len());
+        self.held.extend_from_slice(&piece);
+        self.rows(rows, finished)
+    }
+
+    fn rows(&mut self, piece: Bytes, finished: &mut Vec<Finished>) -> Result<()> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        let full = match &mut self.rows {
+            Rows::Typed(decoder) => {
+                decoder.push(&piece)?;
+                decoder.bytes() >= GROUP
+            }
+            Rows::Copy(pieces) => {
+                pieces.push(piece)?;
+                pieces.bytes >= GROUP
+            }
+        };
+        if full {
+            self.group(finished)?;
+            self.give_up_on_a_large_row(finished)?;
+        }
+        Ok(())
+    }
+
+    /// Goes on with COPY's own bytes when a row is too large to be held in memory.
+    fn give_up_on_a_large_row(&mut self, finished: &mut Vec<Finished>) -> Result<()> {
+        let Rows::Typed(decoder) = &mut self.rows else {
+            return Ok(());
+        };
+        if decoder.bytes() < LARGE_ROW {
+            return Ok(());
+        }
+        let rest = decoder.rest();
+        let mut pieces = Pieces::new(self.stream.encoding);
+        pieces.push(rest)?;
+        self.rows = Rows::Copy(pieces);
+        self.close(finished)
+    }
+
+    /// Writes the rows that wait as one row group.
+    fn group(&mut self, finished: &mut Vec<Finished>) -> Result<()> {
+        let group = match &mut self.rows {
+            Rows::Typed(decoder) => decoder.take()?.map(|taken| Group {
+                rows: taken.batch.num_rows() as u64,
+                batch: taken.batch,
+                encoding: FileEncoding::Typed,
+                raw: vec![taken.raw],
+            }),
+            Rows::Copy(pieces) => pieces.take()?,
+        };
+        let Some(group) = group else {
+            return Ok(());
+        };
+        let fits = |file: &OpenFile| {
+            file.encoding == group.encoding && file.schema == group.batch.schema()
+        };
+        if self.file.as_ref().is_some_and(|file| !fits(file)) {
+            self.close(finished)?;
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(OpenFile::new(&group, self.level)?),
+        };
+        file.write(&group)?;
+        self.written += group.rows;
+        if file.writer.bytes_written() >= FILE {
+            self.close(finished)?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, finished: &mut Vec<Finished>) -> Result<()> {
+        if let Some(file) = self.file.take() {
+            finished.push(file.finish()?);
+        }
+        Ok(())
+    }
+}
+
+impl Pieces {
+    fn new(encoding: Encoding) -> Self {
+        Self {
+            count: RowCount::new(encoding),
+            waiting: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    fn push(&mut self, piece: Bytes) -> Result<()> {
+        let rows = u32::try_from(self.count.push(&piece)?).unwrap_or(u32::MAX);
+        self.bytes += piece.len();
+        self.waiting.push((piece, rows));
+        Ok(())
+    }
+
+    fn take(&mut self) -> Result<Option<Group>> {
+        if self.waiting.is_empty() {
+            return Ok(None);
+        }
+        self.bytes = 0;
+        let waiting = std::mem::take(&mut self.waiting);
+        let copy = BinaryArray::from_iter_values(waiting.iter().map(|(piece, _)| piece));
+        let rows = UInt32Array::from_iter_values(waiting.iter().map(|(_, rows)| *rows));
+        let total = waiting.iter().map(|(_, rows)| u64::from(*rows)).sum();
+        let schema = Schema::new(vec![
+            ArrowField::new(COPY, DataType::Binary, false),
+            ArrowField::new(ROWS, DataType::UInt32, false),
+        ]);
+        let columns: Vec<arrow_array::ArrayRef> = vec![Arc::new(copy), Arc::new(rows)];
+        let batch = RecordBatch::try_new(Arc::new(schema), columns).map_err(unwritable)?;
+        Ok(Some(Group {
+            batch,
+            encoding: FileEncoding::Copy,
+            rows: total,
+            raw: waiting.into_iter().map(|(piece, _)| piece).collect(),
+        }))
+    }
+}
+
+impl OpenFile {
+    fn new(group: &Group, level: i32) -> Result<Self> {
+        let level = ZstdLevel::try_new(level).map_err(unwritable)?;
+        let properties = WriterProperties::builder()
+            .set_created_by(concat!("pghaul ", env!("CARGO_PKG_VERSION")).to_owned())
+            .set_compression(Compression::ZSTD(level))
+            // Row groups are cut by us, by bytes.
+            .set_max_row_group_row_count(None);
+        let properties = match group.encoding {
+            FileEncoding::Typed => properties
+                .set_statistics_enabled(EnabledStatistics::Chunk)
+                .set_statistics_truncate_length(Some(64)),
+            FileEncoding::Copy => properties
+                .set_dictionary_enabled(false)
+                .set_statistics_enabled(EnabledStatistics::None),
+        };
+        let schema = group.batch.schema();
+        let writer =
+            ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties.build()));
+        Ok(Self {
+            writer: writer.map_err(unwritable)?,
+            schema,
+            encoding: group.encoding,
+            rows: 0,
+            bytes: 0,
+            content: XxHash3_128::new(),
+        })
+    }
+
+    fn write(&mut self, group: &Group) -> Result<()> {
+        self.rows += group.rows;
+        for raw in &group.raw {
+            self.bytes += raw.len() as u64;
+            self.content.write(raw);
+        }
+        let written = self.writer.write(&group.batch);
+        written
+            .and_then(|()| self.writer.flush())
+            .map_err(unwritable)
+    }
+
+    fn finish(self) -> Result<Finished> {
+        Ok(Finished {
+            encoding: self.encoding,
+            rows: self.rows,
+            bytes: self.bytes,
+            content: format!("{:032x}", self.content.finish_128()),
+            parquet: self.writer.into_inner().map_err(unwritable)?.into(),
+        })
+    }
+}
+
+fn broken(what: &'static str) -> Error {
+    Error::new(Kind::Protocol, what).at(Side::Link)
+}
+
+fn unwritable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::new(Kind::Permanent, "rows cannot be written as Parquet")
+        .at(Side::Link)
+        .because(error)
+}

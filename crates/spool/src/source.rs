@@ -1,0 +1,255 @@
+//! The spool as what a load reads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream;
+use futures_util::{StreamExt, TryStreamExt};
+use pghaul_stage::{
+    Batch, Batches, Catalog, Encoding, Error, Format, Kind, Mark, Part, Payload, Plan, Result,
+    SequenceValue, Side, Source, Turn,
+};
+
+use crate::file_reader::{FileReader, Piece};
+use crate::manifest::{Entry, HEADER, Stream, TRAILER, streams};
+use crate::name;
+use crate::spool::Spool;
+use crate::target::joined;
+use crate::worker::{Role, Worker};
+
+/// How often the spool is looked at while something is waited for.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Reads the parts of an extraction that may still be going on.
+#[derive(Debug)]
+pub struct SpoolSource {
+    spool: Arc<Spool>,
+    worker: Arc<Worker>,
+    keep: bool,
+}
+
+impl SpoolSource {
+    /// Reads this worker's spool. Files of parts that the target holds are removed, unless they are
+    /// to be kept.
+    pub fn new(worker: Arc<Worker>, keep: bool) -> Self {
+        Self {
+            spool: Arc::clone(&worker.spool),
+            worker,
+            keep,
+        }
+    }
+
+    /// Asks until there is an answer, as long as somebody extracts who can bring it about.
+    async fn awaited<T>(&self, ask: impl AsyncFn(&Spool) -> Result<Option<T>>) -> Result<T> {
+        loop {
+            if let Some(answer) = ask(&self.spool).await? {
+                return Ok(answer);
+            }
+            self.demand_extraction().await?;
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Fails if the extraction is neither complete nor going on.
+    async fn demand_extraction(&self) -> Result<()> {
+        if self.worker.anyone(Role::Extract).await? || self.spool.end().await?.is_some() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Permanent,
+            "the extraction is not complete, and no process that extracts gives a sign of life",
+        )
+        .at(Side::Source)
+        .on(format!("the spool {}", self.spool.place()))
+        .remedy("go on with `pghaul extract --resume`, or copy the rest of the spool, then load with --resume"))
+    }
+
+    async fn entry(&self, part: &Part) -> Result<Arc<Entry>> {
+        let entry = self.spool.sealed(part.id).await?;
+        entry.ok_or_else(|| {
+            Error::new(Kind::Transient, "the part is not in the spool yet")
+                .at(Side::Source)
+                .on(part.to_string())
+        })
+    }
+}
+
+#[async_trait]
+impl Source for SpoolSource {
+    fn formats(&self) -> &[Format] {
+        &[Format::Copy]
+    }
+
+    async fn catalog(&self) -> Result<Catalog> {
+        self.awaited(Spool::catalog).await
+    }
+
+    async fn plan(&self) -> Result<Plan> {
+        self.awaited(Spool::plan).await
+    }
+
+    async fn turn(&self, part: &Part) -> Result<Turn> {
+        let Some(entry) = self.spool.sealed_lately(part.id).await? else {
+            self.demand_extraction().await?;
+            return Ok(Turn::Later);
+        };
+        Ok(match self.worker.claim(part.id).await? {
+            true => Turn::Now(entry.form(part)),
+            false => Turn::Taken,
+        })
+    }
+
+    async fn read(&self, part: &Part, format: Format) -> Result<Batches> {
+        if format != Format::Copy {
+            return Err(Error::input("a spool gives COPY only").at(Side::Source));
+        }
+        let entry = self.entry(part).await?;
+        let reading = Reading {
+            spool: Arc::clone(&self.spool),
+            streams: streams(&entry.work),
+            entry,
+            slice: 0,
+            begun: false,
+            file: 0,
+            reader: None,
+            mark: 0,
+        };
+        let steps = stream::try_unfold(reading, |mut reading: Reading| async move {
+            let step = reading.step().await?;
+            Ok::<_, Error>(step.map(|batches| (batches, reading)))
+        });
+        let batches = steps.map_ok(|batches| stream::iter(batches).map(Ok));
+        Ok(batches.try_flatten().boxed())
+    }
+
+    async fn confirm(&self, part: &Part, _: Mark) -> Result<()> {
+        let Some(entry) = self.spool.sealed_lately(part.id).await? else {
+            return Ok(());
+        };
+        self.spool.put(&name::loaded(part.id), b"").await?;
+        if !self.keep {
+            for file in &entry.files {
+                self.spool.store.remove(&file.name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn sequences(&self) -> Result<Vec<SequenceValue>> {
+        self.awaited(Spool::end).await
+    }
+}
+
+/// A part being read.
+struct Reading {
+    spool: Arc<Spool>,
+    entry: Arc<Entry>,
+    streams: Vec<Stream>,
+    /// The slice that comes next or is under way.
+    slice: usize,
+    /// Whether its header was given.
+    begun: bool,
+    /// The file that comes next or is under way.
+    file: usize,
+    reader: Option<FileReader>,
+    mark: u64,
+}
+
+impl Reading {
+    /// The next batches; `None` after the last one.
+    async fn step(&mut self) -> Result<Option<Vec<Batch>>> {
+        let part = self.entry.part;
+        let step = self.next().await;
+        step.map_err(|error| error.on(format!("part {part}")))
+    }
+
+    async fn next(&mut self) -> Result<Option<Vec<Batch>>> {
+        loop {
+            let Some(stream) = self.streams.get(self.slice).copied() else {
+                return if self.mark == self.entry.mark.0 {
+                    Ok(None)
+                } else {
+                    Err(
+                        Error::new(Kind::Identity, "the files do not hold the whole part")
+                            .at(Side::Link),
+                    )
+                };
+            };
+            let sealed = self
+                .entry
+                .slices
+                .get(self.slice)
+                .copied()
+                .unwrap_or_default();
+            let framed = stream.encoding == Encoding::Binary && sealed.bytes > 0;
+            if !self.begun {
+                self.begun = true;
+                if framed {
+                    return Ok(Some(vec![self.batch(Bytes::from_static(HEADER), 0)]));
+                }
+            }
+            let file = self.entry.files.get(self.file);
+            let number = u32::try_from(self.slice).unwrap_or(u32::MAX);
+            if file.is_some_and(|file| file.slice == number) {
+                if let Some(pieces) = self.pieces().await? {
+                    let batches = pieces.into_iter().map(|(piece, rows)| {
+                        self.batch(piece, if stream.counts { rows } else { 0 })
+                    });
+                    return Ok(Some(batches.collect()));
+                }
+                self.file += 1;
+                continue;
+            }
+            self.slice += 1;
+            self.begun = false;
+            if framed {
+                self.slice -= 1;
+                let trailer = self.batch(Bytes::from_static(TRAILER), 0);
+                self.slice += 1;
+                return Ok(Some(vec![trailer]));
+            }
+        }
+    }
+
+    /// The rows of the file's next row group; `None` after the last one.
+    async fn pieces(&mut self) -> Result<Option<Vec<Piece>>> {
+        let reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => self.open().await?,
+        };
+        let work = tokio::task::spawn_blocking(move || {
+            let mut reader = reader;
+            let pieces = reader.next()?;
+            Ok((reader, pieces))
+        });
+        let (reader, pieces) = joined(work.await)?;
+        if pieces.is_some() {
+            self.reader = Some(reader);
+        }
+        Ok(pieces)
+    }
+
+    async fn open(&self) -> Result<FileReader> {
+        let Some(file) = self.entry.files.get(self.file).cloned() else {
+            return Err(Error::new(Kind::Protocol, "there is no such file").at(Side::Link));
+        };
+        let stored = self.spool.store.read(&file.name).await?;
+        let stored = stored.ok_or_else(|| self.spool.store.damaged(&file.name, "it is missing"))?;
+        let spool = Arc::clone(&self.spool);
+        let opening =
+            tokio::task::spawn_blocking(move || FileReader::open(&file, stored, &spool.seal));
+        joined(opening.await)
+    }
+
+    fn batch(&mut self, piece: Bytes, rows: u64) -> Batch {
+        self.mark += piece.len() as u64;
+        Batch {
+            slice: u32::try_from(self.slice).unwrap_or(u32::MAX),
+            payload: Payload::Copy(piece),
+            rows,
+            mark: Mark(self.mark),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! How much room a spool may take.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use pghaul_stage::Result;
+use tokio::time::Instant;
+
+use crate::name;
+use crate::spool::Spool;
+
+/// How long a measurement is good for.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Keeps an extraction from filling a spool faster than it is emptied.
+#[derive(Debug)]
+pub(crate) struct Space {
+    limit: Option<u64>,
+    last: Mutex<Option<(Instant, bool)>>,
+}
+
+impl Space {
+    pub(crate) fn new(limit: Option<u64>) -> Self {
+        Self {
+            limit,
+            last: Mutex::new(None),
+        }
+    }
+
+    /// Whether another part may begin. It may if nothing that is sealed waits to be loaded: then
+    /// waiting would not make room, and a part larger than the limit would never begin.
+    pub(crate) async fn allows(&self, spool: &Spool) -> Result<bool> {
+        let Some(limit) = self.limit else {
+            return Ok(true);
+        };
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, allowed)) = last
+            && at.elapsed() < FRESH
+        {
+            return Ok(allowed);
+        }
+        let files = spool.store.list(name::PARTS).await?;
+        let used = files
+            .iter()
+            .map(|file| file.size)
+            .fold(0, u64::saturating_add);
+        let allowed = used < limit || !self.anything_waits(spool).await?;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), allowed));
+        Ok(allowed)
+    }
+
+    async fn anything_waits(&self, spool: &Spool) -> Result<bool> {
+        let sealed = spool.store.list(name::MANIFEST).await?.len();
+        let loaded = spool.store.list(name::LOADED).await?.len();
+        Ok(loaded < sealed)
+    }
+}

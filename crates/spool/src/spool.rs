@@ -1,0 +1,427 @@
+//! One spool: its header, and what it says of the source.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use pghaul_stage::{Catalog, Error, Kind, PartId, Plan, Result, SequenceValue, Side};
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::manifest::{Entry, FileEncoding};
+use crate::name;
+use crate::seal::{self, FORMAT, Key, Seal};
+use crate::store::Store;
+
+/// How long a listing of the manifest is good for: what was sealed meanwhile is found a little
+/// later.
+const FRESH: Duration = Duration::from_millis(500);
+
+/// Manifest entries read at the same time.
+const CONCURRENT: usize = 16;
+
+/// What a spool is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// The version of the format.
+    pub format: u32,
+    /// The migration that it holds.
+    pub migration: Uuid,
+    /// How its rows are stored.
+    pub encoding: FileEncoding,
+    /// A value that only the right key gives, if it is encrypted.
+    pub encryption: Option<String>,
+    /// The version of pghaul that began it.
+    pub tool: String,
+}
+
+/// A spool that can be read and written.
+#[derive(Debug)]
+pub struct Spool {
+    pub(crate) store: Store,
+    pub(crate) seal: Seal,
+    header: Header,
+    manifest: Mutex<Manifest>,
+}
+
+/// What is known of the manifest. Entries never change, so they are kept.
+#[derive(Debug, Default)]
+struct Manifest {
+    entries: HashMap<PartId, Arc<Entry>>,
+    listed: Option<Instant>,
+}
+
+/// The values that only an encrypted spool may hold.
+#[derive(Serialize, Deserialize)]
+struct Secrets {
+    passwords: BTreeMap<String, String>,
+}
+
+impl Spool {
+    /// Begins a spool in an empty place.
+    ///
+    /// # Errors
+    ///
+    /// Kind input if the place has one already.
+    pub async fn create(store: Store, encoding: FileEncoding, key: Option<Key>) -> Result<Spool> {
+        let migration = Uuid::now_v7();
+        let header = Header {
+            format: FORMAT,
+            migration,
+            encoding,
+            encryption: key.as_ref().map(|key| key.check(migration)).transpose()?,
+            tool: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let content = seal::with_line(&json(&header)?);
+        if !store.create(name::HEADER, &content).await? {
+            return Err(Error::input("there is a migration in it already")
+                .at(Side::Link)
+                .on(format!("the spool {}", store.place()))
+                .remedy("go on with --resume, name another place, or empty this one"));
+        }
+        Ok(Self::of(store, header, key))
+    }
+
+    /// Opens the spool of a place; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Kind identity if its format is not known or its header damaged, kind input if the key is not
+    /// the one it was encrypted with.
+    pub async fn open(store: Store, key: Option<Key>) -> Result<Option<Spool>> {
+        let Some(object) = store.read(name::HEADER).await? else {
+            return Ok(None);
+        };
+        let content = seal::without_line(&object)?;
+        let damaged = || store.damaged(name::HEADER, "it is damaged");
+        let content = content.ok_or_else(damaged)?;
+        let version: Version = serde_json::from_slice(&content).map_err(|_| damaged())?;
+        if version.format != FORMAT {
+            return Err(seal::unknown(version.format));
+        }
+        let header: Header =
+            serde_json::from_slice(&content).map_err(|error| damaged().because(error))?;
+        let given = key
+            .as_ref()
+            .map(|key| key.check(header.migration))
+            .transpose()?;
+        if header.encryption != given {
+            let what = match (&header.encryption, given) {
+                (Some(_), None) => "it is encrypted, and no key is given",
+                (None, Some(_)) => "it is not encrypted, but a key is given",
+                _ => "it is encrypted with another key",
+            };
+            return Err(Error::input(what)
+                .at(Side::Link)
+                .on(format!("the spool {}", store.place()))
+                .remedy("give the key file it was made with as --encrypt-key-file"));
+        }
+        Ok(Some(Self::of(store, header, key)))
+    }
+
+    fn of(store: Store, header: Header, key: Option<Key>) -> Spool {
+        Spool {
+            seal: Seal::new(header.migration, key),
+            store,
+            header,
+            manifest: Mutex::default(),
+        }
+    }
+
+    /// What it is.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> &str {
+        self.store.place()
+    }
+
+    /// Whether it is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.header.encryption.is_some()
+    }
+
+    /// The catalog of the source; `None` before the plan stands.
+    pub async fn catalog(&self) -> Result<Option<Catalog>> {
+        if self.get(name::PLAN).await?.is_none() {
+            return Ok(None);
+        }
+        let mut catalog: Catalog = self.demanded(name::CATALOG).await?;
+        catalog.archive = self.get(name::SCHEMA).await?.unwrap_or_default();
+        catalog.statistics = self.get(name::STATISTICS).await?.unwrap_or_default();
+        let secrets: Option<Secrets> = self.json(name::SECRETS).await?;
+        let mut passwords = secrets.map(|secrets| secrets.passwords).unwrap_or_default();
+        for role in &mut catalog.roles {
+            role.password = passwords.remove(&role.name).map(SecretString::from);
+        }
+        Ok(Some(catalog))
+    }
+
+    /// The parts; `None` before the plan stands.
+    pub async fn plan(&self) -> Result<Option<Plan>> {
+        self.json(name::PLAN).await
+    }
+
+    /// Writes down the catalog, and the plan last. Harmless when that has been done with the same.
+    ///
+    /// Password hashes come along only if `secrets` is set, which demands an encrypted spool.
+    /// Whoever calls it without has taken the secrets out of the archive.
+    ///
+    /// # Errors
+    ///
+    /// Kind identity if another plan stands, kind input for secrets without encryption.
+    pub(crate) async fn describe(
+        &self,
+        catalog: &Catalog,
+        plan: &Plan,
+        secrets: bool,
+    ) -> Result<()> {
+        if let Some(there) = self.plan().await? {
+            return if there.parts == plan.parts {
+                Ok(())
+            } else {
+                Err(self.other_plan())
+            };
+        }
+        if secrets {
+            if !self.is_encrypted() {
+                return Err(
+                    Error::input("secrets are stored in an encrypted spool only")
+                        .at(Side::Link)
+                        .remedy("give a key with --encrypt-key-file"),
+                );
+            }
+            let passwords = catalog.roles.iter().filter_map(|role| {
+                let password = role.password.as_ref()?;
+                Some((role.name.clone(), password.expose_secret().to_owned()))
+            });
+            let passwords = passwords.collect();
+            let secrets = json(&Secrets { passwords })?;
+            self.put_anew(name::SECRETS, &secrets).await?;
+        }
+        let mut stored = catalog.clone();
+        for role in &mut stored.roles {
+            role.password_withheld = !secrets && role.password.is_some();
+        }
+        self.put_anew(name::CATALOG, &json(&stored)?).await?;
+        self.put_anew(name::SCHEMA, &catalog.archive).await?;
+        if !catalog.statistics.is_empty() {
+            self.put_anew(name::STATISTICS, &catalog.statistics).await?;
+        }
+        match self.put_json(name::PLAN, plan).await? {
+            true => Ok(()),
+            false => Err(self.other_plan()),
+        }
+    }
+
+    fn other_plan(&self) -> Error {
+        Error::new(Kind::Identity, "it has the plan of another extraction")
+            .at(Side::Link)
+            .on(format!("the spool {}", self.place()))
+            .remedy("extract into an empty place, or go on with --resume")
+    }
+
+    /// The values of the sequences; `None` until the extraction is complete.
+    pub async fn end(&self) -> Result<Option<Vec<SequenceValue>>> {
+        self.json(name::END).await
+    }
+
+    /// Says that the extraction is complete.
+    pub(crate) async fn put_end(&self, sequences: &[SequenceValue]) -> Result<()> {
+        self.put_json(name::END, sequences).await?;
+        Ok(())
+    }
+
+    /// What was recorded of the source for a comparison, if anything was.
+    pub async fn digest(&self) -> Result<Option<Bytes>> {
+        self.get(name::DIGEST).await
+    }
+
+    /// Records something of the source for a comparison; an earlier record stays.
+    pub async fn put_digest(&self, digest: &[u8]) -> Result<()> {
+        self.put(name::DIGEST, digest).await?;
+        Ok(())
+    }
+
+    /// What was found of the source before the extraction, if it was examined.
+    pub async fn facts(&self) -> Result<Option<Bytes>> {
+        self.get(name::FACTS).await
+    }
+
+    /// Records what was found of the source; an earlier record stays.
+    pub async fn put_facts(&self, facts: &[u8]) -> Result<()> {
+        self.put(name::FACTS, facts).await?;
+        Ok(())
+    }
+
+    /// The snapshots that extracting processes exported, the latest first.
+    pub async fn snapshots(&self) -> Result<Vec<String>> {
+        let mut names: Vec<String> = self
+            .store
+            .list(name::SNAPSHOTS)
+            .await?
+            .into_iter()
+            .map(|object| object.name)
+            .collect();
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        let mut snapshots = Vec::new();
+        for name in names {
+            snapshots.extend(self.json::<String>(&name).await?);
+        }
+        Ok(snapshots)
+    }
+
+    /// Records a snapshot that this process exported.
+    pub async fn put_snapshot(&self, snapshot: &str) -> Result<()> {
+        let name = name::snapshot(Uuid::now_v7());
+        self.put_json(&name, snapshot).await?;
+        Ok(())
+    }
+
+    /// The sealed entry of a part of rows; `None` if it is not sealed.
+    pub(crate) async fn sealed(&self, part: PartId) -> Result<Option<Arc<Entry>>> {
+        if let Some(entry) = self.known(part) {
+            return Ok(Some(entry));
+        }
+        let name = name::entry(part, 0);
+        let Some(entry) = self.json::<Entry>(&name).await? else {
+            return Ok(None);
+        };
+        let subject = || self.store.subject(&name);
+        entry.check(part, 0).map_err(|error| error.on(subject()))?;
+        if !entry.last {
+            return Err(
+                Error::new(Kind::Identity, "a part of rows has several entries")
+                    .at(Side::Link)
+                    .on(subject()),
+            );
+        }
+        let entry = Arc::new(entry);
+        self.manifest().entries.insert(part, Arc::clone(&entry));
+        Ok(Some(entry))
+    }
+
+    /// All sealed parts of rows.
+    pub(crate) async fn all_sealed(&self) -> Result<Vec<Arc<Entry>>> {
+        let listed = self.store.list(name::MANIFEST).await?;
+        let mut parts: Vec<PartId> = listed
+            .iter()
+            .filter_map(|object| name::part_of(&object.name))
+            .collect();
+        parts.sort_unstable();
+        parts.dedup();
+        let entries = stream::iter(parts)
+            .map(|part| self.sealed(part))
+            .buffered(CONCURRENT)
+            .try_filter_map(|entry| std::future::ready(Ok(entry)));
+        let entries: Vec<_> = entries.try_collect().await?;
+        self.manifest().listed = Some(Instant::now());
+        Ok(entries)
+    }
+
+    /// As [`Spool::sealed`], but may be a moment behind: all parts share one listing.
+    pub(crate) async fn sealed_lately(&self, part: PartId) -> Result<Option<Arc<Entry>>> {
+        let fresh = {
+            let manifest = self.manifest();
+            if let Some(entry) = manifest.entries.get(&part) {
+                return Ok(Some(Arc::clone(entry)));
+            }
+            manifest.listed.is_some_and(|at| at.elapsed() < FRESH)
+        };
+        if !fresh {
+            // Set before, so that not every lane lists.
+            self.manifest().listed = Some(Instant::now());
+            self.all_sealed().await?;
+        }
+        Ok(self.known(part))
+    }
+
+    fn known(&self, part: PartId) -> Option<Arc<Entry>> {
+        self.manifest().entries.get(&part).map(Arc::clone)
+    }
+
+    fn manifest(&self) -> MutexGuard<'_, Manifest> {
+        self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Seals a part; `false` if it is sealed already, with other files.
+    pub(crate) async fn put_entry(&self, entry: &Entry) -> Result<bool> {
+        self.put_json(&name::entry(entry.part, entry.entry), entry)
+            .await
+    }
+
+    /// Forgets a sealed part, so that it can be extracted again.
+    pub async fn unseal(&self, part: PartId) -> Result<()> {
+        self.manifest().entries.remove(&part);
+        self.store.remove(&name::entry(part, 0)).await
+    }
+
+    /// The content of an object; `None` if there is none.
+    pub(crate) async fn get(&self, name: &str) -> Result<Option<Bytes>> {
+        let Some(object) = self.store.read(name).await? else {
+            return Ok(None);
+        };
+        let content = self.seal.unseal(name, object)?;
+        let damaged = || self.store.damaged(name, "it is damaged");
+        content.ok_or_else(damaged).map(Some)
+    }
+
+    /// Creates an object; `false` if it is there already.
+    pub(crate) async fn put(&self, name: &str, content: &[u8]) -> Result<bool> {
+        let object = self.seal.seal(name, content)?;
+        self.store.create(name, &object).await
+    }
+
+    /// Creates an object of which an earlier attempt may have left another one. Without a plan,
+    /// nobody has read that.
+    async fn put_anew(&self, name: &str, content: &[u8]) -> Result<()> {
+        if !self.put(name, content).await? {
+            self.store.remove(name).await?;
+            if !self.put(name, content).await? {
+                return Err(self.other_plan());
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn put_json<T: Serialize + ?Sized>(
+        &self,
+        name: &str,
+        value: &T,
+    ) -> Result<bool> {
+        self.put(name, &json(value)?).await
+    }
+
+    pub(crate) async fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let Some(content) = self.get(name).await? else {
+            return Ok(None);
+        };
+        let unreadable = |error| self.store.damaged(name, "it cannot be read").because(error);
+        serde_json::from_slice(&content)
+            .map(Some)
+            .map_err(unreadable)
+    }
+
+    async fn demanded<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let value = self.json(name).await?;
+        value.ok_or_else(|| self.store.damaged(name, "it is missing"))
+    }
+}
+
+/// Read before anything else of a header, which another version may have changed.
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
+}
+
+pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value)
+        .map_err(|error| Error::new(Kind::Permanent, "cannot be written as JSON").because(error))
+}
