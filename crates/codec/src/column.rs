@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray,
-    Float32Array, Float64Array, Int16Array, Int32Array, Int64Array, StringArray,
+    Float32Array, Float64Array, Int16Array, Int32Array, Int64Array, ListArray, StringArray,
     Time64MicrosecondArray, TimestampMicrosecondArray, UInt32Array,
 };
 use arrow_buffer::{
@@ -12,7 +12,7 @@ use arrow_buffer::{
 };
 
 use crate::form::Form;
-use crate::{calendar, escape, numeric};
+use crate::{array, calendar, escape, numeric};
 
 /// The values of one column so far, in one form.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ enum Values {
     Decimal(Vec<i128>, u8, u8),
     Text(Bytes, Content),
     Bytes(Bytes, Content),
+    /// The type and the form of the elements, where each list ends, and all elements.
+    List(u32, Form, Vec<i32>, Box<Column>),
 }
 
 /// Values of any length, one after the other.
@@ -61,7 +63,7 @@ enum Content {
 impl Column {
     /// Without values, but with room for so many. `escaped` is whether they come with the escapes
     /// of a text stream.
-    pub(crate) fn new(form: Form, escaped: bool, rows: usize) -> Column {
+    pub(crate) fn new(form: &Form, escaped: bool, rows: usize) -> Column {
         fn room<T>(rows: usize) -> Vec<T> {
             Vec::with_capacity(rows)
         }
@@ -92,7 +94,16 @@ impl Column {
             Form::TimestampTz => Values::TimestampTz(room(rows)),
             Form::Time => Values::Time(room(rows)),
             Form::Numeric => Values::Decimal(room(rows), numeric::MOST_DIGITS, 0),
-            Form::Decimal { precision, scale } => Values::Decimal(room(rows), precision, scale),
+            Form::Decimal { precision, scale } => Values::Decimal(room(rows), *precision, *scale),
+            Form::List(element, item) => {
+                let elements = Column::new(item, false, rows);
+                Values::List(
+                    *element,
+                    Form::clone(item),
+                    bytes().ends,
+                    Box::new(elements),
+                )
+            }
             Form::Text | Form::Json | Form::Jsonb => Values::Text(bytes(), content),
             Form::Bytes | Form::Escaped => Values::Bytes(bytes(), content),
         };
@@ -154,6 +165,22 @@ impl Column {
                 }
                 true
             }
+            Values::List(element, _, ends, elements) => {
+                for cell in cells {
+                    if let Some(value) = cell {
+                        let Some(values) = array::elements(value, *element) else {
+                            return false;
+                        };
+                        if !elements.extend(values) {
+                            return false;
+                        }
+                    }
+                    // Each element takes bytes of a row, and all rows have less than 2 GiB.
+                    ends.push(elements.nulls.len() as i32);
+                    nulls.append(cell.is_some());
+                }
+                true
+            }
             Values::Text(values, content) | Values::Bytes(values, content) => match content {
                 Content::All => values.extend(cells, nulls, |value, bytes| {
                     bytes.extend_from_slice(value);
@@ -198,6 +225,11 @@ impl Column {
                     .with_precision_and_scale(precision, scale as i8)
                     .ok()?,
             ),
+            Values::List(_, item, ends, elements) => {
+                // They begin at 0 and never fall.
+                let ends = OffsetBuffer::new(ends.into());
+                Arc::new(ListArray::try_new(item.item(), ends, elements.finish()?, nulls).ok()?)
+            }
             Values::Text(values, _) => {
                 let (ends, bytes) = values.finish();
                 Arc::new(StringArray::try_new(ends, bytes, nulls).ok()?)

@@ -10,8 +10,8 @@ use pghaul_stage::{Encoding, Error, Kind, Result, Side};
 
 use crate::column::Column;
 use crate::form::{self, Field, Form, broken};
-use crate::numeric;
 use crate::scan::{Cells, Scan};
+use crate::{array, numeric};
 
 /// Rows whose columns are read one after the other, before the next rows are looked at: their
 /// bytes should stay in the processor's nearest memory.
@@ -194,9 +194,7 @@ fn decode(
 ) -> (Vec<ArrayRef>, Vec<Form>) {
     let mut arrays: Vec<Option<ArrayRef>> = vec![None; forms.len()];
     for (column, form) in forms.iter_mut().enumerate() {
-        if *form == Form::Numeric {
-            *form = settle(cells.binary(column, 0..rows));
-        }
+        settle(form, cells.binary(column, 0..rows));
     }
     // Each column once, and those that did not fit again, in the next form. The last form holds
     // anything.
@@ -209,7 +207,7 @@ fn decode(
         }
         let tried: Vec<_> = missing
             .iter()
-            .filter_map(|column| Some((*column, *forms.get(*column)?)))
+            .filter_map(|column| Some((*column, forms.get(*column)?)))
             .collect();
         for (column, array) in attempt(cells, rows, encoding, &tried) {
             if array.is_none()
@@ -230,12 +228,12 @@ fn attempt(
     cells: Cells<'_>,
     rows: usize,
     encoding: Encoding,
-    forms: &[(usize, Form)],
+    forms: &[(usize, &Form)],
 ) -> Vec<(usize, Option<ArrayRef>)> {
     let escaped = encoding == Encoding::Text;
     let mut columns: Vec<_> = forms
         .iter()
-        .map(|(column, form)| (*column, Some(Column::new(*form, escaped, rows))))
+        .map(|(column, form)| (*column, Some(Column::new(form, escaped, rows))))
         .collect();
     for from in (0..rows).step_by(TOGETHER) {
         let some: Range<usize> = from..rows.min(from + TOGETHER);
@@ -257,18 +255,28 @@ fn attempt(
         .collect()
 }
 
-/// The form of a `numeric` without a scale of its own: that of the first value. While all are
-/// NULL, any does.
-fn settle<'a>(mut cells: impl Iterator<Item = Option<&'a [u8]>>) -> Form {
-    let Some(value) = cells.find_map(|value| value) else {
-        return Form::Numeric;
+/// Gives a `numeric` without a scale of its own that of the first value. While all are NULL, any
+/// does.
+fn settle<'a>(form: &mut Form, cells: impl Iterator<Item = Option<&'a [u8]>>) {
+    let mut values = cells.flatten();
+    let value = match form {
+        Form::Numeric => values.next(),
+        Form::List(element, item) if **item == Form::Numeric => {
+            let mut arrays = values.filter_map(|value| array::elements(value, *element));
+            arrays.find_map(|mut elements| elements.find_map(|value| value))
+        }
+        _ => return,
     };
+    let Some(value) = value else { return };
     let scale = numeric::scale(value).and_then(|scale| u8::try_from(scale).ok());
-    match scale.filter(|scale| *scale <= numeric::MOST_DIGITS) {
-        Some(scale) => Form::Decimal {
+    let decimal = scale
+        .filter(|scale| *scale <= numeric::MOST_DIGITS)
+        .map(|scale| Form::Decimal {
             precision: numeric::MOST_DIGITS,
             scale,
-        },
-        None => Form::Bytes,
+        });
+    match (form, decimal) {
+        (Form::List(_, item), Some(decimal)) => **item = decimal,
+        (form, decimal) => *form = decimal.unwrap_or(Form::Bytes),
     }
 }

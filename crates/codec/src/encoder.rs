@@ -12,7 +12,7 @@ use pghaul_stage::{Encoding, Result};
 
 use crate::form::{self, Form, broken, subject};
 use crate::numeric::Digits;
-use crate::{calendar, escape};
+use crate::{array, calendar, escape};
 
 /// Rows that are written together, column by column: their bytes should stay in the processor's
 /// nearest memory.
@@ -60,7 +60,7 @@ impl Encoder {
                     broken("the column has another type than its schema").on(subject(field.name()))
                 );
             }
-            if !is_storable(*form, array) {
+            if !is_storable(form, array) {
                 return Err(
                     broken("the column holds a value that PostgreSQL does not have")
                         .on(subject(field.name())),
@@ -80,7 +80,7 @@ impl Encoder {
     fn tuples(&self, batch: &RecordBatch, out: &mut BytesMut) {
         let mut lengths = vec![2 + 4 * self.forms.len(); batch.num_rows()];
         for (form, array) in self.forms.iter().zip(batch.columns()) {
-            visit(*form, array, &mut Measure(&mut lengths));
+            visit(form, array, &mut Measure(&mut lengths));
         }
         let mut places = Places::new(lengths, out);
         // A table has at most 1,600 columns.
@@ -89,7 +89,7 @@ impl Encoder {
             put(places.out, at, &count.to_be_bytes());
         }
         for (form, array) in self.forms.iter().zip(batch.columns()) {
-            visit(*form, array, &mut Fields(&mut places));
+            visit(form, array, &mut Fields(&mut places));
         }
     }
 
@@ -98,7 +98,7 @@ impl Encoder {
         let mut lengths = vec![self.forms.len().max(1); batch.num_rows()];
         for (form, array) in self.forms.iter().zip(batch.columns()) {
             let escape = *form != Form::Escaped;
-            visit(*form, array, &mut MeasureText(&mut lengths, escape));
+            visit(form, array, &mut MeasureText(&mut lengths, escape));
         }
         let mut places = Places::new(lengths, out);
         for (at, (form, array)) in self.forms.iter().zip(batch.columns()).enumerate() {
@@ -108,7 +108,7 @@ impl Encoder {
             } else {
                 b'\t'
             };
-            visit(*form, array, &mut TextFields(&mut places, escape, end));
+            visit(form, array, &mut TextFields(&mut places, escape, end));
         }
         if self.forms.is_empty() {
             for at in &mut places.at {
@@ -119,7 +119,7 @@ impl Encoder {
 }
 
 /// Whether all values are such as a decoder stores in the form, so that they can be written.
-fn is_storable(form: Form, array: &dyn Array) -> bool {
+fn is_storable(form: &Form, array: &dyn Array) -> bool {
     match form {
         Form::Date => array
             .as_primitive::<Date32Type>()
@@ -140,6 +140,7 @@ fn is_storable(form: Form, array: &dyn Array) -> bool {
         Form::Escaped => array.as_binary::<i32>().iter().flatten().all(|field| {
             field != br"\N" && !field.iter().any(|byte| matches!(byte, b'\t' | b'\n'))
         }),
+        Form::List(_, item) => is_storable(item, array.as_list::<i32>().values()),
         _ => true,
     }
 }
@@ -155,7 +156,7 @@ trait Visitor {
 }
 
 /// Shows a column's values, which are of the form's type.
-fn visit(form: Form, array: &dyn Array, visitor: &mut impl Visitor) {
+fn visit(form: &Form, array: &dyn Array, visitor: &mut impl Visitor) {
     macro_rules! numbers {
         ($type:ty, $write:expr) => {
             visitor.column(
@@ -179,12 +180,84 @@ fn visit(form: Form, array: &dyn Array, visitor: &mut impl Visitor) {
         Form::Time => numbers!(Time64MicrosecondType, i64::to_be_bytes),
         Form::Numeric => numbers!(Decimal128Type, |units| Digits::new(units, 0)),
         Form::Decimal { scale, .. } => {
-            numbers!(Decimal128Type, |units| Digits::new(units, scale))
+            numbers!(Decimal128Type, |units| Digits::new(units, *scale))
         }
         Form::Text | Form::Json => visitor.column(b"", array.as_string::<i32>().iter()),
         Form::Jsonb => visitor.column(&[1], array.as_string::<i32>().iter()),
+        Form::List(element, item) => {
+            let lists = array.as_list::<i32>();
+            let mut arrays = Arrays {
+                element: *element,
+                offsets: lists.value_offsets(),
+                bytes: Vec::new(),
+                ends: vec![0],
+            };
+            let (from, to) = (arrays.offset(0), arrays.offset(lists.len()));
+            visit(item, &lists.values().slice(from, to - from), &mut arrays);
+            let values = arrays
+                .ends
+                .windows(2)
+                .enumerate()
+                .map(|(at, ends)| match ends {
+                    [from, to] if lists.is_valid(at) => arrays.bytes.get(*from..*to),
+                    _ => None,
+                });
+            visitor.column(b"", values);
+        }
         Form::Uuid => visitor.column(b"", array.as_fixed_size_binary().iter()),
         Form::Bytes | Form::Escaped => visitor.column(b"", array.as_binary::<i32>().iter()),
+    }
+}
+
+/// Puts elements together to arrays.
+struct Arrays<'a> {
+    /// Their type.
+    element: u32,
+    /// Where the elements of each array begin and end.
+    offsets: &'a [i32],
+    bytes: Vec<u8>,
+    /// Where the bytes of each array begin and end.
+    ends: Vec<usize>,
+}
+
+impl Arrays<'_> {
+    fn offset(&self, at: usize) -> usize {
+        // They are never negative.
+        self.offsets.get(at).map_or(0, |offset| *offset as usize)
+    }
+}
+
+impl Visitor for Arrays<'_> {
+    fn column<V: AsRef<[u8]>>(
+        &mut self,
+        prefix: &'static [u8],
+        mut values: impl Iterator<Item = Option<V>>,
+    ) {
+        for at in 1..self.offsets.len() {
+            let start = self.bytes.len();
+            let length = self.offset(at) - self.offset(at - 1);
+            array::head(self.element, length, &mut self.bytes);
+            let mut null = false;
+            for value in values.by_ref().take(length) {
+                match value {
+                    None => {
+                        null = true;
+                        self.bytes.extend_from_slice(&(-1i32).to_be_bytes());
+                    }
+                    Some(value) => {
+                        let value = value.as_ref();
+                        let length = (prefix.len() + value.len()) as i32;
+                        self.bytes.extend_from_slice(&length.to_be_bytes());
+                        self.bytes.extend_from_slice(prefix);
+                        self.bytes.extend_from_slice(value);
+                    }
+                }
+            }
+            if null && let Some(head) = self.bytes.get_mut(start..) {
+                array::set_null(head);
+            }
+            self.ends.push(self.bytes.len());
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use arrow_schema::extension::{EXTENSION_TYPE_METADATA_KEY, EXTENSION_TYPE_NAME_K
 use arrow_schema::{DataType, Schema, SchemaRef, TimeUnit};
 use pghaul_stage::{Encoding, Error, Kind, Result, Side};
 
+use crate::array;
 use crate::numeric::MOST_DIGITS;
 
 /// Key of the schema's metadata: `binary` or `text`.
@@ -17,6 +18,11 @@ const OID: &str = "pghaul.oid";
 const MODIFIER: &str = "pghaul.modifier";
 const SENT_AS: &str = "pghaul.sent_as";
 const FORM: &str = "pghaul.form";
+
+/// Object identifiers of types.
+const BYTEA: u32 = 17;
+const JSON: u32 = 114;
+const JSONB: u32 = 3802;
 
 /// What the codec must know of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +42,7 @@ pub struct Field {
 
 /// How the values of one column are stored. What a form cannot hold bit for bit, the
 /// [next](Form::next) one can.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Form {
     Bool,
     Int2,
@@ -62,6 +68,8 @@ pub(crate) enum Form {
         /// At most the precision.
         scale: u8,
     },
+    /// An array of one dimension whose elements have this type and this form.
+    List(u32, Box<Form>),
     /// What PostgreSQL sends; in a text stream without its escapes.
     Bytes,
     /// A field of a text stream, escapes and all.
@@ -71,12 +79,24 @@ pub(crate) enum Form {
 impl Form {
     /// The form that a column's values are tried in first.
     pub(crate) fn first(field: &Field, encoding: Encoding, utf8: bool) -> Form {
-        let text = if utf8 { Form::Text } else { Form::Bytes };
         if encoding == Encoding::Text {
-            return text;
+            return if utf8 { Form::Text } else { Form::Bytes };
         }
+        let Some(element) = array::element(field.sent_as) else {
+            return Form::of(field.sent_as, field.modifier, utf8);
+        };
+        // The modifier of an array is that of its elements.
+        match Form::of(element, field.modifier, utf8) {
+            // A list of what only PostgreSQL reads is of no use.
+            Form::Bytes if element != BYTEA => Form::Bytes,
+            item => Form::List(element, Box::new(item)),
+        }
+    }
+
+    /// The form of values that are sent as those of a built-in type.
+    fn of(sent_as: u32, modifier: i32, utf8: bool) -> Form {
         // Object identifiers of built-in types never change; source: PostgreSQL's pg_type.dat.
-        match field.sent_as {
+        match sent_as {
             16 => Form::Bool,
             21 => Form::Int2,
             23 => Form::Int4,
@@ -85,21 +105,21 @@ impl Form {
             700 => Form::Float4,
             701 => Form::Float8,
             // name, text, xml, unknown, bpchar, varchar, refcursor
-            19 | 25 | 142 | 705 | 1042 | 1043 | 1790 => text,
-            114 if utf8 => Form::Json,
-            3802 if utf8 => Form::Jsonb,
+            19 | 25 | 142 | 705 | 1042 | 1043 | 1790 if utf8 => Form::Text,
+            JSON if utf8 => Form::Json,
+            JSONB if utf8 => Form::Jsonb,
             2950 => Form::Uuid,
             1082 => Form::Date,
             1114 => Form::Timestamp,
             1184 => Form::TimestampTz,
             1083 => Form::Time,
-            1700 => decimal(field.modifier),
+            1700 => decimal(modifier),
             _ => Form::Bytes,
         }
     }
 
     /// The form that holds what this one cannot.
-    pub(crate) fn next(self, encoding: Encoding) -> Form {
+    pub(crate) fn next(&self, encoding: Encoding) -> Form {
         match (encoding, self) {
             (Encoding::Text, Form::Bytes) => Form::Escaped,
             _ => Form::Bytes,
@@ -108,16 +128,17 @@ impl Form {
 
     /// What it is called in a field's metadata. Together with the data type that is all there is
     /// to know.
-    fn name(self) -> &'static str {
+    fn name(&self) -> &'static str {
         match self {
             Form::Bytes => "bytes",
             Form::Escaped => "escaped",
             Form::Jsonb => "jsonb",
+            Form::List(..) => "list",
             _ => "native",
         }
     }
 
-    pub(crate) fn data_type(self) -> DataType {
+    pub(crate) fn data_type(&self) -> DataType {
         match self {
             Form::Bool => DataType::Boolean,
             Form::Int2 => DataType::Int16,
@@ -134,13 +155,14 @@ impl Form {
             Form::Time => DataType::Time64(TimeUnit::Microsecond),
             Form::Numeric => DataType::Decimal128(MOST_DIGITS, 0),
             // A scale is at most 38.
-            Form::Decimal { precision, scale } => DataType::Decimal128(precision, scale as i8),
+            Form::Decimal { precision, scale } => DataType::Decimal128(*precision, *scale as i8),
+            Form::List(_, item) => DataType::List(item.item()),
             Form::Bytes | Form::Escaped => DataType::Binary,
         }
     }
 
     /// Arrow's canonical name of what the data type alone does not say.
-    fn extension(self) -> Option<&'static str> {
+    fn extension(&self) -> Option<&'static str> {
         match self {
             Form::Uuid => Some("arrow.uuid"),
             Form::Json | Form::Jsonb => Some("arrow.json"),
@@ -148,37 +170,69 @@ impl Form {
         }
     }
 
+    /// The same as metadata of a field.
+    fn extension_metadata(&self) -> impl Iterator<Item = (String, String)> {
+        self.extension().into_iter().flat_map(|name| {
+            [
+                (EXTENSION_TYPE_NAME_KEY.to_owned(), name.to_owned()),
+                (EXTENSION_TYPE_METADATA_KEY.to_owned(), String::new()),
+            ]
+        })
+    }
+
+    /// The field of elements in this form.
+    pub(crate) fn item(&self) -> Arc<arrow_schema::Field> {
+        let field = arrow_schema::Field::new_list_field(self.data_type(), true);
+        Arc::new(field.with_metadata(self.extension_metadata().collect::<HashMap<_, _>>()))
+    }
+
     /// Reads what [`schema`] wrote; `None` if that was something else.
     fn read(field: &arrow_schema::Field, encoding: Encoding) -> Option<Form> {
         let name = field.metadata().get(FORM)?.as_str();
-        let utf8 = DataType::Utf8;
-        Some(match (encoding, name, field.data_type()) {
-            (_, "bytes", DataType::Binary) => Form::Bytes,
-            (Encoding::Text, "escaped", DataType::Binary) => Form::Escaped,
-            (_, "native", kind) if *kind == utf8 => Form::Text,
-            (Encoding::Binary, "jsonb", kind) if *kind == utf8 => Form::Jsonb,
-            (Encoding::Binary, "native", kind) => match kind {
-                DataType::Boolean => Form::Bool,
-                DataType::Int16 => Form::Int2,
-                DataType::Int32 => Form::Int4,
-                DataType::Int64 => Form::Int8,
-                DataType::UInt32 => Form::Oid,
-                DataType::Float32 => Form::Float4,
-                DataType::Float64 => Form::Float8,
-                DataType::FixedSizeBinary(16) => Form::Uuid,
-                DataType::Date32 => Form::Date,
-                DataType::Timestamp(TimeUnit::Microsecond, None) => Form::Timestamp,
-                DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if &**zone == "UTC" => {
-                    Form::TimestampTz
-                }
-                DataType::Time64(TimeUnit::Microsecond) => Form::Time,
-                DataType::Decimal128(precision, scale) => Form::Decimal {
-                    precision: Some(*precision).filter(|digits| *digits <= MOST_DIGITS)?,
-                    scale: u8::try_from(*scale)
-                        .ok()
-                        .filter(|scale| scale <= precision)?,
-                },
-                _ => return None,
+        match (encoding, name, field.data_type()) {
+            (Encoding::Text, "escaped", DataType::Binary) => Some(Form::Escaped),
+            (Encoding::Text, "native", DataType::Utf8) => Some(Form::Text),
+            (Encoding::Binary, "native", kind) => Form::native(kind),
+            (Encoding::Binary, "jsonb", DataType::Utf8) => Some(Form::Jsonb),
+            (Encoding::Binary, "list", DataType::List(item)) => {
+                let sent_as = field.metadata().get(SENT_AS)?.parse().ok()?;
+                let element = array::element(sent_as)?;
+                let item = match (element, item.data_type()) {
+                    (JSONB, DataType::Utf8) => Form::Jsonb,
+                    (JSON, DataType::Utf8) => Form::Json,
+                    (BYTEA, DataType::Binary) => Form::Bytes,
+                    (_, kind) => Form::native(kind)?,
+                };
+                Some(Form::List(element, Box::new(item)))
+            }
+            (_, "bytes", DataType::Binary) => Some(Form::Bytes),
+            _ => None,
+        }
+    }
+
+    /// The form whose values have this type.
+    fn native(kind: &DataType) -> Option<Form> {
+        Some(match kind {
+            DataType::Boolean => Form::Bool,
+            DataType::Int16 => Form::Int2,
+            DataType::Int32 => Form::Int4,
+            DataType::Int64 => Form::Int8,
+            DataType::UInt32 => Form::Oid,
+            DataType::Float32 => Form::Float4,
+            DataType::Float64 => Form::Float8,
+            DataType::Utf8 => Form::Text,
+            DataType::FixedSizeBinary(16) => Form::Uuid,
+            DataType::Date32 => Form::Date,
+            DataType::Timestamp(TimeUnit::Microsecond, None) => Form::Timestamp,
+            DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if &**zone == "UTC" => {
+                Form::TimestampTz
+            }
+            DataType::Time64(TimeUnit::Microsecond) => Form::Time,
+            DataType::Decimal128(precision, scale) => Form::Decimal {
+                precision: Some(*precision).filter(|digits| *digits <= MOST_DIGITS)?,
+                scale: u8::try_from(*scale)
+                    .ok()
+                    .filter(|scale| scale <= precision)?,
             },
             _ => return None,
         })
@@ -222,10 +276,7 @@ pub(crate) fn schema(fields: &[Field], forms: &[Form], encoding: Encoding) -> Sc
                 (SENT_AS.to_owned(), field.sent_as.to_string()),
                 (FORM.to_owned(), form.name().to_owned()),
             ]);
-            if let Some(extension) = form.extension() {
-                metadata.insert(EXTENSION_TYPE_NAME_KEY.to_owned(), extension.to_owned());
-                metadata.insert(EXTENSION_TYPE_METADATA_KEY.to_owned(), String::new());
-            }
+            metadata.extend(form.extension_metadata());
             arrow_schema::Field::new(&field.name, form.data_type(), true).with_metadata(metadata)
         })
         .collect();

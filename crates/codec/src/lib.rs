@@ -28,6 +28,7 @@
 //! | `time` | `Time64(µs)` | 24:00 |
 //! | `numeric(p, s)` with up to 38 digits | `Decimal128(p, s)` | `NaN` |
 //! | `numeric` | `Decimal128(38, s)`, where `s` is the scale of the first value | `NaN`, infinity, another scale, a 39th digit |
+//! | arrays of these | `List` of the same, with NULL elements | several dimensions, subscripts that do not begin at 1, an element that does not fit |
 //! | all others: intervals, `timetz`, addresses, ranges, composites, bit strings, extensions' types | `Binary` | – |
 //!
 //! Also a value of another length than its type has, or any that is not written in the one way in
@@ -45,7 +46,7 @@
 //! |---|---|---|
 //! | schema | `pghaul.encoding` | `binary` or `text` |
 //! | field | `pghaul.type`, `pghaul.oid`, `pghaul.modifier`, `pghaul.sent_as` | [`Field`] |
-//! | field | `pghaul.form` | `native`; `bytes`: what PostgreSQL sends; `jsonb`: without its version; `escaped`: a field of a text stream, escapes and all |
+//! | field | `pghaul.form` | `native`; `bytes`: what PostgreSQL sends; `jsonb`: without its version; `list`: an array; `escaped`: a field of a text stream, escapes and all |
 //!
 //! # Limits
 //!
@@ -53,6 +54,7 @@
 //! when some MiB are there. A row that is too large to be held at all is taken out with
 //! [`Decoder::rest`] and stored as it comes.
 
+mod array;
 mod calendar;
 mod column;
 mod decoder;

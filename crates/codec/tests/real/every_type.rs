@@ -103,6 +103,10 @@ async fn values_of_every_type_come_back() {
         assert!(seen[&(sent_as, "native".into())] > 1, "{sent_as}: {seen:?}");
     }
     assert!(seen[&(3802, "jsonb".into())] > 1);
+    for array in [1000, 1001, 1007, 1009, 1014, 1185, 1231, 2951, 3807] {
+        assert!(seen[&(array, "list".into())] > 1, "{array}: {seen:?}");
+        assert!(seen[&(array, "bytes".into())] > 1, "{array}: {seen:?}");
+    }
 }
 
 /// In a database without an encoding text is any bytes, and stays binary.

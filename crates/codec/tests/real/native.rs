@@ -1,13 +1,13 @@
 //! Native values are what the server says they are, and exactly those that fit are native.
 
+use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
     Time64MicrosecondType, TimestampMicrosecondType, UInt32Type,
 };
-use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, TimeUnit};
-use pghaul_codec::Decoder;
+use pghaul_codec::{Decoder, Field};
 use pghaul_stage::Encoding;
 
 use crate::server::{Server, ask, copy, fields};
@@ -65,35 +65,55 @@ const HEX: &str = "encode(convert_to(format('%s', value), 'UTF8'), 'hex')";
 const MICROSECONDS: &str =
     "CASE WHEN isfinite(value) THEN trunc(extract(epoch FROM value) * 1000000)::text END";
 
-/// The only value of an array, in the words of the query above.
-fn say(array: &ArrayRef) -> String {
+/// A value of an array, in the words of the query above.
+fn say(array: &dyn Array, at: usize) -> String {
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
     macro_rules! number {
         ($type:ty) => {
-            array.as_primitive::<$type>().value(0)
+            array.as_primitive::<$type>().value(at)
         };
     }
     match array.data_type() {
-        DataType::Boolean => array.as_boolean().value(0).to_string(),
+        DataType::Boolean => array.as_boolean().value(at).to_string(),
         DataType::Int16 => number!(Int16Type).to_string(),
         DataType::Int32 => number!(Int32Type).to_string(),
         DataType::Int64 => number!(Int64Type).to_string(),
         DataType::UInt32 => number!(UInt32Type).to_string(),
         DataType::Float32 => format!("{:08x}", number!(Float32Type).to_bits()),
         DataType::Float64 => format!("{:016x}", number!(Float64Type).to_bits()),
-        DataType::Utf8 => hex(array.as_string::<i32>().value(0).as_bytes()),
-        DataType::Binary => hex(array.as_binary::<i32>().value(0)),
-        DataType::FixedSizeBinary(16) => hex(array.as_fixed_size_binary().value(0)),
+        DataType::Utf8 => hex(array.as_string::<i32>().value(at).as_bytes()),
+        DataType::Binary => hex(array.as_binary::<i32>().value(at)),
+        DataType::FixedSizeBinary(16) => hex(array.as_fixed_size_binary().value(at)),
         DataType::Date32 => number!(Date32Type).to_string(),
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
             number!(TimestampMicrosecondType).to_string()
         }
         DataType::Time64(TimeUnit::Microsecond) => number!(Time64MicrosecondType).to_string(),
-        DataType::Decimal128(..) => array.as_primitive::<Decimal128Type>().value_as_string(0),
+        DataType::Decimal128(..) => array.as_primitive::<Decimal128Type>().value_as_string(at),
+        DataType::List(_) => {
+            let list = array.as_list::<i32>().value(at);
+            let element = |at| {
+                if list.is_null(at) {
+                    "NULL".to_owned()
+                } else {
+                    say(&list, at)
+                }
+            };
+            (0..list.len()).map(element).collect::<Vec<_>>().join(",")
+        }
         other => panic!("{other} is not among the forms"),
     }
+}
+
+/// The only value of a row, and the name of its form.
+fn decode(field: &Field, encoding: Encoding, row: &[u8]) -> (String, String) {
+    let mut decoder = Decoder::new([field.clone()].into(), encoding, true);
+    decoder.push(row).unwrap();
+    let batch = decoder.take().unwrap().unwrap().batch;
+    let form = batch.schema().field(0).metadata()["pghaul.form"].clone();
+    (say(batch.column(0), 0), form)
 }
 
 #[tokio::test]
@@ -104,18 +124,17 @@ async fn native_values_are_what_the_server_says() {
     client.batch_execute(MORE).await.unwrap();
     for (name, said, fits) in TYPES {
         let table = format!("kinds.\"pg_catalog {name}\"");
-        let mut columns = fields(&client, &table).await;
-        let field = columns.swap_remove(0);
+        let columns = fields(&client, &table).await;
+        let [value, list] = &columns[..] else {
+            panic!("{table} has a value and a list")
+        };
         let from = format!("FROM {table} WHERE value IS NOT NULL ORDER BY ctid");
-        let answers = ask(&client, &format!("SELECT {said}, {fits} {from}")).await;
+        let said_of_value = ask(&client, &format!("SELECT {said}, {fits} {from}")).await;
         let rows = copy(&client, &format!("SELECT value {from}"), Encoding::Binary).await;
-        assert_eq!(rows.len(), answers.len());
+        assert_eq!(rows.len(), said_of_value.len());
         let mut fitted = 0;
-        for (row, answer) in rows.iter().zip(answers) {
-            let mut decoder = Decoder::new([field.clone()].into(), Encoding::Binary, true);
-            decoder.push(row).unwrap();
-            let batch = decoder.take().unwrap().unwrap().batch;
-            let form = &batch.schema().field(0).metadata()["pghaul.form"].clone();
+        for (row, answer) in rows.iter().zip(said_of_value) {
+            let (value, form) = decode(value, Encoding::Binary, row);
             let fits = answer[1].as_deref() == Some("t");
             assert_eq!(
                 form != "bytes" || *name == "bytea",
@@ -123,21 +142,51 @@ async fn native_values_are_what_the_server_says() {
                 "{name}: {answer:?}"
             );
             if fits {
-                assert_eq!(Some(say(batch.column(0))), answer[0], "{name}");
+                assert_eq!(Some(value), answer[0], "{name}");
                 fitted += 1;
             }
         }
         assert!(fitted > 1, "{name}");
+
         // As text, all values are the text that the server prints.
-        let answers = ask(&client, &format!("SELECT {HEX} {from}")).await;
+        let said_of_text = ask(&client, &format!("SELECT {HEX} {from}")).await;
         let rows = copy(&client, &format!("SELECT value {from}"), Encoding::Text).await;
-        for (row, answer) in rows.iter().zip(answers) {
-            let mut decoder = Decoder::new([field.clone()].into(), Encoding::Text, true);
-            decoder.push(row).unwrap();
-            let batch = decoder.take().unwrap().unwrap().batch;
-            assert_eq!(*batch.column(0).data_type(), DataType::Utf8);
-            assert_eq!(Some(say(batch.column(0))), answer[0], "{name} as text");
+        for (row, answer) in rows.iter().zip(said_of_text) {
+            let (value, form) = decode(value, Encoding::Text, row);
+            assert_eq!(
+                (Some(value), &*form),
+                (answer[0].clone(), "native"),
+                "{name} as text"
+            );
         }
+
+        // Lists of those that fit.
+        let scales = if *name == "numeric" {
+            "count(DISTINCT scale(value)) < 2"
+        } else {
+            "true"
+        };
+        let from = format!("FROM {table} WHERE list IS NOT NULL ORDER BY ctid");
+        let sql = format!(
+            "SELECT (SELECT coalesce(string_agg(CASE WHEN value IS NULL THEN 'NULL' ELSE {said} END, ','), '') \
+                FROM unnest(list) AS value), \
+              array_ndims(list) IS NULL OR array_ndims(list) = 1 AND array_lower(list, 1) = 1 AND \
+              (SELECT bool_and(value IS NULL OR coalesce({fits}, false)) AND {scales} \
+                FROM unnest(list) AS value) {from}"
+        );
+        let said_of_list = ask(&client, &sql).await;
+        let rows = copy(&client, &format!("SELECT list {from}"), Encoding::Binary).await;
+        let mut fitted = 0;
+        for (row, answer) in rows.iter().zip(said_of_list) {
+            let (value, form) = decode(list, Encoding::Binary, row);
+            let fits = answer[1].as_deref() == Some("t");
+            assert_eq!(form == "list", fits, "{name}[]: {answer:?}");
+            if fits {
+                assert_eq!(Some(value), answer[0], "{name}[]");
+                fitted += 1;
+            }
+        }
+        assert!(fitted > 1, "{name}[]");
     }
 }
 
@@ -156,6 +205,11 @@ const MORE: &str = r#"
       (repeat('9', 38)::numeric), (repeat('9', 39)::numeric), (('0.' || repeat('9', 38))::numeric),
       (('0.' || repeat('0', 38))::numeric), (('0.' || repeat('0', 39))::numeric),
       ((repeat('9', 131072) || '.' || repeat('9', 16383))::numeric);
+    INSERT INTO kinds."pg_catalog numeric" (list) VALUES ('{1.50,NULL,-2.25}'), ('{1.50,1.5}');
+    INSERT INTO kinds."pg_catalog date" (list) VALUES ('{1970-01-01,NULL,0044-03-15 BC}');
+    INSERT INTO kinds."pg_catalog timestamptz" (list) VALUES ('{1970-01-01+00}');
+    INSERT INTO kinds."pg_catalog timestamp" (list) VALUES ('{1970-01-01,NULL}');
+    INSERT INTO kinds."pg_catalog time" (list) VALUES ('{12:00,NULL}');
 "#;
 
 /// A `numeric` with a precision is the decimal of that precision, whatever its first value is.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow_array::builder::{Date32Builder, Int32Builder, ListBuilder};
 use arrow_array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray,
     Float64Array, Int16Array, Int64Array, RecordBatch, StringArray, Time64MicrosecondArray,
@@ -94,10 +95,46 @@ proptest! {
     }
 }
 
+/// What Arrow can hold and PostgreSQL not is no value of a row.
+#[test]
+fn values_that_postgresql_does_not_have_are_refused() {
+    let day = 86_400_000_000;
+    let infinity = 946_684_800_000_000 + i64::MIN;
+    let columns: [(&str, ArrayRef); 7] = [
+        ("native", Arc::new(Date32Array::from(vec![i32::MIN]))),
+        ("native", Arc::new(Date32Array::from(vec![i32::MAX]))),
+        (
+            "native",
+            Arc::new(TimestampMicrosecondArray::from(vec![i64::MIN])),
+        ),
+        (
+            "native",
+            Arc::new(TimestampMicrosecondArray::from(vec![infinity])),
+        ),
+        ("native", Arc::new(Time64MicrosecondArray::from(vec![day]))),
+        ("native", Arc::new(Time64MicrosecondArray::from(vec![-1]))),
+        ("escaped", Arc::new(BinaryArray::from(vec![&b"a\tb"[..]]))),
+    ];
+    for (form, array) in columns {
+        let encoding = if form == "escaped" { "text" } else { "binary" };
+        let pair = |key: &str, value: &str| HashMap::from([(key.to_owned(), value.to_owned())]);
+        let field = Field::new("here", array.data_type().clone(), true);
+        let field = field.with_metadata(pair("pghaul.form", form));
+        let schema = Schema::new_with_metadata(vec![field], pair("pghaul.encoding", encoding));
+        let encoder = Encoder::new(&schema).unwrap();
+        let batch = RecordBatch::try_new(Arc::new(schema), vec![array]).unwrap();
+        let mut out = BytesMut::new();
+        let error = encoder.encode(&batch, &mut out).unwrap_err();
+        assert_eq!(error.kind(), Kind::Protocol);
+        assert!(error.to_string().contains("here"), "{error}");
+        assert!(out.is_empty());
+    }
+}
+
 /// Two values of some type, at its limits.
 fn arrays() -> impl Strategy<Value = ArrayRef> {
     let number = prop_oneof![Just(i64::MIN), Just(i64::MAX), Just(-1), any::<i64>()];
-    (number, vec(any::<u8>(), 0..6), 0..12).prop_map(|(number, bytes, kind)| -> ArrayRef {
+    (number, vec(any::<u8>(), 0..6), 0..14).prop_map(|(number, bytes, kind)| -> ArrayRef {
         match kind {
             0 => Arc::new(BooleanArray::from(vec![Some(true), None])),
             1 => Arc::new(Int16Array::from(vec![Some(number as i16), None])),
@@ -115,6 +152,18 @@ fn arrays() -> impl Strategy<Value = ArrayRef> {
                 TimestampMicrosecondArray::from(vec![Some(number), None]).with_timezone("UTC"),
             ),
             10 => Arc::new(Time64MicrosecondArray::from(vec![Some(number), None])),
+            11 => {
+                let mut lists = ListBuilder::new(Int32Builder::new());
+                lists.append_value([Some(number as i32), None]);
+                lists.append_null();
+                Arc::new(lists.finish())
+            }
+            12 => {
+                let mut lists = ListBuilder::new(Date32Builder::new());
+                lists.append_value([Some(number as i32), None]);
+                lists.append_value([]);
+                Arc::new(lists.finish())
+            }
             _ => Arc::new(
                 Decimal128Array::from(vec![Some(i128::from(number) << 64), Some(i128::MIN)])
                     .with_precision_and_scale(38, (number % 39) as i8)
@@ -125,11 +174,14 @@ fn arrays() -> impl Strategy<Value = ArrayRef> {
 }
 
 fn metadata() -> impl Strategy<Value = HashMap<String, String>> {
-    let form = select(vec!["native", "bytes", "escaped", "jsonb", "", "other"]);
-    (form, any::<bool>()).prop_map(|(form, there)| {
+    let form = select(vec![
+        "native", "bytes", "escaped", "jsonb", "list", "", "other",
+    ]);
+    let sent_as = select(vec!["1007", "1182", "3807", "x"]);
+    (form, any::<bool>(), sent_as).prop_map(|(form, there, sent_as)| {
         let form = there.then(|| ("pghaul.form".to_owned(), form.to_owned()));
         form.into_iter()
-            .chain([("pghaul.sent_as".to_owned(), "x".to_owned())])
+            .chain([("pghaul.sent_as".to_owned(), sent_as.to_owned())])
             .collect()
     })
 }

@@ -61,7 +61,8 @@ fn column() -> impl Strategy<Value = (Field, BoxedStrategy<Vec<u8>>)> {
             .prop_map(move |far| (far >> (64 - 8 * width)).to_be_bytes()[8 - width..].to_vec())
             .boxed()
     };
-    let jsonb = text().prop_map(|text| [&[1][..], &text].concat()).boxed();
+    let jsonb = || text().prop_map(|text| [&[1][..], &text].concat()).boxed();
+    let other_version = text().prop_map(|text| [&[2][..], &text].concat()).boxed();
     prop_oneof![
         Just(of(
             16,
@@ -75,7 +76,7 @@ fn column() -> impl Strategy<Value = (Field, BoxedStrategy<Vec<u8>>)> {
         Just(of(701, bytes(8))),
         Just(of(25, rarely(text(), any_bytes()))),
         Just(of(114, rarely(text(), any_bytes()))),
-        Just(of(3802, rarely(jsonb, any_bytes()))),
+        Just(of(3802, rarely(jsonb(), other_version))),
         Just(of(17, any_bytes())),
         Just(of(2950, rarely(bytes(16), any_bytes()))),
         Just(of(1082, rarely(date, infinite(4)))),
@@ -88,7 +89,44 @@ fn column() -> impl Strategy<Value = (Field, BoxedStrategy<Vec<u8>>)> {
             rarely(numeric(4), any_bytes())
         )),
         Just(of(0, any_bytes())),
+        array(1007, 23, bytes(4), false),
+        array(1009, 25, text(), false),
+        array(3807, 3802, jsonb(), true),
+        array(2951, 2950, bytes(16), true),
+        array(199, 114, text(), false),
+        array(1001, 17, any_bytes(), true),
+        array(1231, 1700, numeric(3), false),
+        array(1185, 1184, bytes(8), false),
     ]
+}
+
+/// Arrays of these elements; now and then, oftener if `odd`, with other dimensions, flags or types.
+fn array(
+    sent_as: u32,
+    element: u32,
+    value: BoxedStrategy<Vec<u8>>,
+    odd: bool,
+) -> Just<(Field, BoxedStrategy<Vec<u8>>)> {
+    let values = vec(option::weighted(0.8, value), 0..5);
+    let odd = option::weighted(if odd { 0.03 } else { 0.001 }, (0..3usize, any::<u32>()));
+    let arrays = (values, odd).prop_map(move |(values, odd)| {
+        let null = values.iter().any(Option::is_none);
+        let mut words = vec![u32::from(!values.is_empty()), u32::from(null), element];
+        if !values.is_empty() {
+            words.extend([values.len() as u32, 1]);
+        }
+        if let Some((word, number)) = odd {
+            words[word] = number;
+        }
+        let words = words.into_iter().flat_map(u32::to_be_bytes);
+        let elements = values.iter().flat_map(|value| {
+            let length = value.as_ref().map_or(-1, |value| value.len() as i32);
+            let bytes = value.iter().flatten().copied();
+            length.to_be_bytes().into_iter().chain(bytes)
+        });
+        words.chain(elements).collect()
+    });
+    Just((field(sent_as, -1), arrays.boxed()))
 }
 
 /// A number with so many digits after the point, as PostgreSQL writes it, made from its decimal
