@@ -350,6 +350,10 @@ pub(crate) struct Load {
     #[arg(long)]
     pub(crate) strict: bool,
 
+    /// Compare the target with what was extracted afterwards, as `pghaul verify --spool` does
+    #[arg(long, conflicts_with = "help_others")]
+    pub(crate) verify: bool,
+
     /// Write the report to this file, as Markdown
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<std::path::PathBuf>,
@@ -526,6 +530,24 @@ pub(crate) struct Verify {
         help_heading = "Source and target out of each other's reach"
     )]
     pub(crate) digest: Option<std::path::PathBuf>,
+
+    /// Compare the target with what was extracted into this spool; needs no source
+    #[arg(
+        long,
+        value_name = "URL",
+        conflicts_with_all = ["record", "digest", "source", "databases", "all_databases"],
+        help_heading = "Source and target out of each other's reach"
+    )]
+    pub(crate) spool: Option<String>,
+
+    /// The key of that spool, if it is encrypted
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "spool",
+        help_heading = "Source and target out of each other's reach"
+    )]
+    pub(crate) encrypt_key_file: Option<std::path::PathBuf>,
 }
 
 /// `pghaul cleanup`.

@@ -1,5 +1,6 @@
 //! `pghaul verify` where source and target are never reachable at the same time: `--record` writes
-//! a digest of the source, and `--digest` compares the target with it.
+//! a digest of the source, `--digest` compares the target with it, and `--spool` with the one that an
+//! extraction recorded.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -7,13 +8,15 @@ use std::path::Path;
 
 use pghaul_load::{Digest, VerifyOptions, digest, verify_digest};
 use pghaul_relay::Cancel;
-use pghaul_stage::{Error, Result};
+use pghaul_spool::Spool;
+use pghaul_stage::{Error, Result, Side};
 use pghaul_wire::Conninfo;
 use serde_json::json;
 use tokio::runtime::Handle;
 
 use crate::args::Form;
 use crate::output::{Screen, count, print_json, say};
+use crate::spool::Place;
 use crate::{Outcome, report};
 
 /// Records a digest of `source` in a file. What is there already stays until the digest is whole.
@@ -87,8 +90,61 @@ pub(crate) fn compare(
     })?;
     let digest = Digest::from_json(&json).map_err(|error| error.on(path.display().to_string()))?;
     drop(json);
+    compare_with(&digest, target, options, form, cancel)
+}
+
+/// Compares `target` with what was extracted into a spool.
+pub(crate) fn compare_spool(
+    target: &Conninfo,
+    place: &Place,
+    options: VerifyOptions,
+    form: Form,
+    cancel: &Cancel,
+) -> Result<Outcome> {
+    let recorded = async { of_spool(&*place.open().await?).await };
+    let digest = Handle::current().block_on(cancel.until(recorded))?;
+    compare_with(&digest, target, options, form, cancel)
+}
+
+/// The digest of a spool's source, with the sequences as they were when the extraction ended.
+///
+/// # Errors
+///
+/// Kind input if none was recorded, or the extraction has not ended.
+pub(crate) async fn of_spool(spool: &Spool) -> Result<Digest> {
+    let missing = |what, remedy| {
+        Error::input(what)
+            .at(Side::Link)
+            .on(format!("the spool {}", spool.place()))
+            .remedy(remedy)
+    };
+    let Some(sequences) = spool.end().await? else {
+        return Err(missing(
+            "the extraction is not complete",
+            "wait until it is, or go on with `pghaul extract --resume`",
+        ));
+    };
+    let Some(json) = spool.digest().await? else {
+        return Err(missing(
+            "it has no checksums",
+            "extract without --no-checksums, or compare with `pghaul verify` where both servers can \
+             be reached",
+        ));
+    };
+    let mut digest = Digest::from_json(&json)?;
+    digest.set_sequences(&sequences);
+    Ok(digest)
+}
+
+fn compare_with(
+    digest: &Digest,
+    target: &Conninfo,
+    options: VerifyOptions,
+    form: Form,
+    cancel: &Cancel,
+) -> Result<Outcome> {
     let screen = Screen::open(form);
-    let comparison = verify_digest(&digest, target, options, screen.observer());
+    let comparison = verify_digest(digest, target, options, screen.observer());
     let comparison = Handle::current().block_on(cancel.until(comparison))?;
     drop(screen);
     report::print_comparison(form, &comparison, None);

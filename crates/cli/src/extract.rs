@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pghaul_extract::{PgSource, Split, probe};
+use pghaul_load::VerifyOptions;
 use pghaul_relay::{Cancel, Fanout, Options, Pipeline, Progress, Summary};
-use pghaul_spool::{FileEncoding, Role, Spool, SpoolTarget, Storing, Worker};
+use pghaul_spool::{FileEncoding, Recorder, Role, Spool, SpoolTarget, Storing, Worker};
 use pghaul_stage::{
     Catalog, Error, Event, Kind, Observer, PartId, Plan, Result, Selection, Severity, Side, Source,
 };
@@ -340,12 +341,13 @@ impl Extraction<'_> {
             helps: self.args.help_others,
         };
         let jobs = NonZeroUsize::new(self.jobs).ok_or_else(|| Error::input("no jobs"))?;
+        let mut spool = SpoolTarget::new(Arc::clone(worker), storing);
+        if !self.args.no_checksums {
+            spool = spool.record(self.recorder(opened));
+        }
         Pipeline::from(Arc::clone(&opened.source) as _)
             .link(link(jobs, self.args.rate_limit))
-            .to(
-                Arc::new(SpoolTarget::new(Arc::clone(worker), storing)),
-                handle.clone(),
-            )
+            .to(Arc::new(spool), handle.clone())
             .options(Options {
                 jobs,
                 ..Options::default()
@@ -353,6 +355,28 @@ impl Extraction<'_> {
             .observer(Arc::clone(&self.observer))
             .cancel(cancel.clone())
             .run(&opened.catalog, &opened.plan)
+    }
+
+    /// Takes the checksums of what was read, under the snapshot it was read under.
+    fn recorder(&self, opened: &Opened) -> Recorder {
+        let options = VerifyOptions {
+            jobs: self.jobs,
+            selection: opened.catalog.selection.clone(),
+            source_snapshot: Some(opened.source.snapshot_id().to_owned()),
+            ..VerifyOptions::default()
+        };
+        let (source, observer) = (self.source.clone(), Arc::clone(&self.observer));
+        Box::new(move || {
+            let (source, observer) = (source.clone(), Arc::clone(&observer));
+            let options = options.clone();
+            Box::pin(async move {
+                let digest = pghaul_load::digest(&source, options, observer).await?;
+                serde_json::to_vec(&digest).map_err(|error| {
+                    let unwritten = Error::new(Kind::Permanent, "the checksums cannot be written");
+                    unwritten.because(error)
+                })
+            })
+        })
     }
 
     fn note(&self, message: &str) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pghaul_extract::SourceFacts;
-use pghaul_load::{Cluster, PgTarget, Saved, State, inspect};
+use pghaul_load::{Cluster, PgTarget, Saved, State, VerifyOptions, inspect};
 use pghaul_relay::{Cancel, Fanout, Options, Pipeline, Progress};
 use pghaul_spool::{Role, Spool, SpoolSource, Worker};
 use pghaul_stage::{
@@ -23,7 +23,7 @@ use crate::report::{self, Migration, ReportFile};
 use crate::runbook::Origin;
 use crate::trace::Trace;
 use crate::validate::Scope;
-use crate::{Outcome, signal};
+use crate::{Outcome, digest, signal};
 
 /// How often a spool, or a migration on the target, is looked for that somebody else begins.
 const POLL: Duration = Duration::from_millis(300);
@@ -88,7 +88,11 @@ pub(crate) fn run(args: &Load) -> Result<Outcome> {
     loading
         .destination(&finished.catalog.selection)
         .lossless()?;
-    Ok(Outcome::Done)
+    Ok(if finished.differs() {
+        Outcome::Differs
+    } else {
+        Outcome::Done
+    })
 }
 
 impl Loading<'_> {
@@ -129,12 +133,27 @@ impl Loading<'_> {
                 self.note("what is done is kept: `pghaul load --resume` goes on from there");
             }
         })?;
+        let comparison = match self.args.verify {
+            true => Some(handle.block_on(cancel.until(self.compare(spool, &begun.catalog)))?),
+            false => None,
+        };
         Ok(Some(Finished {
             carried: begun.target.carried(),
             catalog: begun.catalog,
             summary,
-            comparison: None,
+            comparison,
         }))
+    }
+
+    async fn compare(&self, spool: &Spool, catalog: &Catalog) -> Result<pghaul_load::Report> {
+        let digest = digest::of_spool(spool).await?;
+        let options = VerifyOptions {
+            jobs: self.jobs,
+            selection: catalog.selection.clone(),
+            ..VerifyOptions::default()
+        };
+        let observer = Arc::clone(&self.observer);
+        pghaul_load::verify_digest(&digest, &self.target, options, observer).await
     }
 
     /// The spool, which an extraction that has just been started may still have to begin.

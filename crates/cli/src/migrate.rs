@@ -103,7 +103,7 @@ pub(crate) struct Finished {
 
 impl Finished {
     /// Whether source and target were compared and differ.
-    fn differs(&self) -> bool {
+    pub(crate) fn differs(&self) -> bool {
         let comparison = self.comparison.as_ref();
         comparison.is_some_and(|comparison| !comparison.is_match())
     }

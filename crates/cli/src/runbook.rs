@@ -34,33 +34,46 @@ pub(crate) fn steps(
 ) -> Vec<Step> {
     let new = place(target);
     let step = |what: String, run: Option<String>| Step { what, run };
-    let (old, compare) = match origin {
-        Origin::Source(source) => (place(source), "pghaul verify".to_owned()),
+    let (old, first, verify, compare) = match origin {
+        Origin::Source(source) => (
+            place(source),
+            step(
+                format!(
+                    "Stop the application's writes to {}. What was written there since the \
+                     migration began is not on the target: if there was anything, migrate again \
+                     with --overwrite.",
+                    place(source)
+                ),
+                Some(format!(
+                    "ALTER DATABASE {} SET default_transaction_read_only = on;",
+                    ident(source.dbname())
+                )),
+            ),
+            match compared {
+                true => {
+                    "Compare once more if the application could write meanwhile: rows, sequences, \
+                     large objects."
+                }
+                false => "Compare source and target: rows, sequences, large objects.",
+            },
+            "pghaul verify".to_owned(),
+        ),
         Origin::Spool(spool) => (
             "the source".to_owned(),
+            step(
+                "Make sure that nothing was written to the source since the extraction began: it \
+                 is not on the target. If there was anything, extract and load again."
+                    .to_owned(),
+                None,
+            ),
+            match compared {
+                true => "Compare once more if anything could write to the target meanwhile.",
+                false => "Compare the target with what was extracted.",
+            },
             format!("pghaul verify --spool {spool}"),
         ),
     };
-    let database = match origin {
-        Origin::Source(source) => ident(source.dbname()),
-        Origin::Spool(_) => "…".to_owned(),
-    };
-    let mut steps = vec![step(
-        format!(
-            "Stop the application's writes to {old}. What was written there since the migration \
-             began is not on the target: if there was anything, migrate again with --overwrite."
-        ),
-        Some(format!(
-            "ALTER DATABASE {database} SET default_transaction_read_only = on;"
-        )),
-    )];
-    let verify = if matches!(origin, Origin::Spool(_)) {
-        "Compare the target with what was extracted: rows, sequences, large objects."
-    } else if compared {
-        "Compare once more if the application could write meanwhile: rows, sequences, large objects."
-    } else {
-        "Compare source and target: rows, sequences, large objects."
-    };
+    let mut steps = vec![first];
     let database = format!("database {}", ident(target.dbname()));
     steps.extend(make_up(omissions, &database));
     // What is missing until then would be a difference.

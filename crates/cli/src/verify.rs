@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use crate::args::{Form, Verify};
 use crate::migrate::{Request, jobs};
 use crate::output::{Screen, print_json, say};
+use crate::spool::Place;
 use crate::{Outcome, digest, report, signal};
 
 /// Runs the command.
@@ -30,6 +31,13 @@ pub(crate) fn run(args: &Verify) -> Result<Outcome> {
     }
     if let Some(path) = &args.digest {
         return digest::compare(&connections.target()?, path, options, form, &cancel);
+    }
+    if let Some(spool) = &args.spool {
+        let place = Place {
+            spool: spool.clone(),
+            encrypt_key_file: args.encrypt_key_file.clone(),
+        };
+        return digest::compare_spool(&connections.target()?, &place, options, form, &cancel);
     }
     let (source, target) = (connections.source()?, connections.target()?);
     if args.databases.are_several() {
