@@ -79,7 +79,7 @@ pub(super) async fn run(
     let mut outcomes = Vec::with_capacity(relations.len());
     let (mut narrow, mut wide) = (Vec::new(), Vec::new());
     for (place, relation) in relations.iter().enumerate() {
-        match &relation.recorded {
+        match relation.recorded.as_deref() {
             Some(Recorded::Failed(_)) => {}
             Some(Recorded::Sum { wide: true, .. }) => wide.push(place),
             Some(Recorded::Sum { wide: false, .. }) | None => narrow.push(place),
@@ -123,7 +123,7 @@ fn note(outcomes: &mut [Outcome], place: usize, mut read: Outcome) {
 impl Outcome {
     /// What is known of a relation before anything is read.
     fn recorded(relation: &Relation) -> Self {
-        let sum = match &relation.recorded {
+        let sum = match relation.recorded.as_deref() {
             Some(Recorded::Failed(reason)) => {
                 let reason = format!("the source's rows could not be read: {reason}");
                 return Outcome::Failed(Error::new(Kind::Permanent, reason));
@@ -184,7 +184,7 @@ async fn pass(
     wide: bool,
     jobs: usize,
     observer: &dyn Observer,
-) -> Result<Vec<Outcome>> {
+) -> Result<impl Iterator<Item = Outcome> + use<>> {
     let relations: Vec<&Relation> = which.iter().filter_map(|i| relations.get(*i)).collect();
     let sides = ends
         .iter()
@@ -397,23 +397,20 @@ impl Board<'_> {
         });
     }
 
-    fn outcomes(self) -> Vec<Outcome> {
+    fn outcomes(self) -> impl Iterator<Item = Outcome> + use<> {
         let wide = self.wide;
         let tallies = self
             .tallies
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        tallies
-            .into_iter()
-            .map(|tally| match tally.failure {
-                Some(error) => Outcome::Failed(error),
-                None => Outcome::Sums {
-                    sums: tally.sums,
-                    wide,
-                    elapsed: tally.elapsed,
-                },
-            })
-            .collect()
+        tallies.into_iter().map(move |tally| match tally.failure {
+            Some(error) => Outcome::Failed(error),
+            None => Outcome::Sums {
+                sums: tally.sums,
+                wide,
+                elapsed: tally.elapsed,
+            },
+        })
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) struct Content {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct LargeObjects {
     /// Identifiers, content and comments.
-    pub(super) rows: Recorded,
+    pub(super) rows: Arc<Recorded>,
     /// Owners and grants.
     pub(super) rights: Vec<(Parties, Sum)>,
 }
@@ -111,7 +111,7 @@ pub async fn digest(
         }
         let jobs = options.jobs.max(1);
         let outcomes = checksum::run(&[&snapshot], &image, &relations, jobs, &*observer).await?;
-        let mut recorded = outcomes.into_iter().map(Outcome::record);
+        let mut recorded = outcomes.into_iter().map(Outcome::record).map(Arc::new);
         for (table, recorded) in tables.values_mut().zip(&mut recorded) {
             table.recorded = Some(recorded);
         }
@@ -193,10 +193,10 @@ impl Digest {
     /// What of the source could not be read, and will not be compared, with the reason.
     pub fn unread(&self) -> impl Iterator<Item = (String, &str)> {
         let tables = self.0.tables.iter();
-        let tables = tables.map(|(id, table)| (format!("table {id}"), table.recorded.as_ref()));
+        let tables = tables.map(|(id, table)| (format!("table {id}"), table.recorded.as_deref()));
         let large_objects = self.0.large_objects.iter();
         let large_objects =
-            large_objects.map(|found| ("large objects".to_owned(), Some(&found.rows)));
+            large_objects.map(|found| ("large objects".to_owned(), Some(&*found.rows)));
         tables
             .chain(large_objects)
             .filter_map(|(of, recorded)| match recorded {
@@ -208,7 +208,7 @@ impl Digest {
     /// How many tables it has sums of, and how many rows these have together.
     pub fn counts(&self) -> (usize, u64) {
         let sums = self.0.tables.values();
-        let sums = sums.filter_map(|table| match table.recorded {
+        let sums = sums.filter_map(|table| match table.recorded.as_deref() {
             Some(Recorded::Sum { sum, .. }) => Some(sum.rows),
             _ => None,
         });

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use pghaul_stage::{Result, TableId};
 
@@ -88,7 +89,7 @@ impl<'a> Origin<'a> {
                 }
                 let size = relation::large_objects_size(theirs).await?;
                 let rights = [(); 2].map(|()| Rights::recorded(to));
-                let rows = Some(recorded.rows.clone());
+                let rows = Some(Arc::clone(&recorded.rows));
                 Ok(Some(Relation::large_objects([size; 2], rights, rows)))
             }
         }

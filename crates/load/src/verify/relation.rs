@@ -33,7 +33,7 @@ pub(super) struct Relation {
     rights: [Rights; 2],
     sizes: [Size; 2],
     /// What is known of the source's rows, if the source is not there to be asked.
-    pub(super) recorded: Option<Recorded>,
+    pub(super) recorded: Option<Arc<Recorded>>,
 }
 
 /// What was found out about the source's rows.
@@ -151,7 +151,7 @@ pub(super) struct Table {
     size: Size,
     /// What is known of its rows, if it was recorded with them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) recorded: Option<Recorded>,
+    pub(super) recorded: Option<Arc<Recorded>>,
 }
 
 impl Relation {
@@ -172,7 +172,7 @@ impl Relation {
     pub(super) fn large_objects(
         sizes: [Size; 2],
         rights: [Rights; 2],
-        recorded: Option<Recorded>,
+        recorded: Option<Arc<Recorded>>,
     ) -> Self {
         Self {
             table: None,
