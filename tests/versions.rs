@@ -53,6 +53,20 @@ fn assert_recorded(pair: &Pair) {
     verify().expect(0);
 }
 
+/// What a newer server can compute, an older one may not.
+#[test]
+fn a_digest_is_not_compared_with_an_older_version() {
+    let pair = Pair::of_versions(18, 17);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let name = file.path().to_str().expect("paths here are UTF-8");
+    let record = Pghaul::new(&["verify", "--record", name]);
+    record.source(&pair.source.dsn("postgres")).run().expect(0);
+    let verify = Pghaul::new(&["verify", "--digest", name]);
+    let refused = verify.target(&pair.target.dsn("postgres")).run().expect(2);
+    let reason = "the target is PostgreSQL 17, and the digest of PostgreSQL 18";
+    assert!(refused.stderr.contains(reason), "{}", refused.stderr);
+}
+
 /// A test per pair of versions.
 macro_rules! pairs {
     ($(#[$attribute:meta])* $($name:ident: $source:literal => $target:literal),+ $(,)?) => {

@@ -2,7 +2,7 @@
 //! a digest of the source, `--digest` compares the target with it, and `--spool` with the one that an
 //! extraction recorded.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -85,11 +85,10 @@ pub(crate) fn compare(
     form: Form,
     cancel: &Cancel,
 ) -> Result<Outcome> {
-    let json = fs::read(path).map_err(|error| {
+    let file = File::open(path).map_err(|error| {
         Error::input(format!("cannot read the digest {}", path.display())).because(error)
     })?;
-    let digest = Digest::from_json(&json).map_err(|error| error.on(path.display().to_string()))?;
-    drop(json);
+    let digest = Digest::read(file).map_err(|error| error.on(path.display().to_string()))?;
     compare_with(&digest, target, options, form, cancel)
 }
 
@@ -131,7 +130,7 @@ pub(crate) async fn of_spool(spool: &Spool) -> Result<Digest> {
              be reached",
         ));
     };
-    let mut digest = Digest::from_json(&json)?;
+    let mut digest = Digest::read(&json[..])?;
     digest.set_sequences(&sequences);
     Ok(digest)
 }

@@ -178,13 +178,14 @@ pub async fn verify_digest(
 }
 
 impl Digest {
-    /// Reads a digest from JSON.
+    /// Reads a digest from JSON, which is never in memory as a whole.
     ///
     /// # Errors
     ///
-    /// Kind input if it is none, of a format that this version does not know, or was changed.
-    pub fn from_json(json: &[u8]) -> Result<Digest> {
-        serde_json::from_slice(json).map_err(|error| {
+    /// Kind input if it is none, of a format that this version does not know, or was changed; or if
+    /// it cannot be read.
+    pub fn read(json: impl io::Read) -> Result<Digest> {
+        serde_json::from_reader(io::BufReader::new(json)).map_err(|error| {
             Error::input(format!("the digest cannot be read: {error}"))
                 .remedy("record it again, and hand on the whole file as it was written")
         })

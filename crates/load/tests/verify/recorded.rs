@@ -18,7 +18,7 @@ async fn record(source: &str, options: VerifyOptions) -> Vec<u8> {
 
 /// Compares a database with what was written.
 async fn compare(written: &[u8], target: &str, options: VerifyOptions) -> Report {
-    let digest = Digest::from_json(written).expect("a digest");
+    let digest = Digest::read(written).expect("a digest");
     let target = Server::get().conninfo(target);
     let report = verify_digest(&digest, &target, options, Arc::new(Silent)).await;
     report.expect("the comparison ends")
@@ -333,11 +333,39 @@ async fn encodings_may_differ() {
     }
 }
 
+/// What has no place among the target's characters is not compared, and what has one is.
+#[tokio::test(flavor = "multi_thread")]
+async fn encodings_of_several_bytes_are_compared_as_far_as_they_can_be() {
+    let server = Server::get();
+    let [utf8, japanese] = ["UTF8", "EUC_JP"].map(|encoding| {
+        let name = server.name("encoded");
+        let create =
+            format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'");
+        server.psql("postgres", &create);
+        let fill = "SET client_encoding = 'UTF8';
+             CREATE TABLE latin (v text); INSERT INTO latin VALUES ('abc');
+             CREATE TABLE wide (v text); INSERT INTO wide VALUES (convert_from('\\xe38182', 'UTF8'))";
+        server.psql(&name, fill);
+        name
+    });
+    let options = VerifyOptions::default;
+    let report = through_a_digest(&japanese, &utf8, options()).await;
+    assert_eq!(lines(&report), none());
+    let report = through_a_digest(&japanese, &japanese, options()).await;
+    assert_eq!(lines(&report), none());
+    let found = lines(&through_a_digest(&utf8, &japanese, options()).await);
+    let start = "table public.wide: not compared, because target, table public.wide: invalid byte";
+    assert!(
+        found.len() == 1 && found[0].starts_with(start),
+        "{found:#?}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sequences_may_have_moved_on_since() {
     let (written, target) = orphan("CREATE SEQUENCE s; CREATE SEQUENCE other").await;
     Server::get().psql(&target, "SELECT setval('s', 41)");
-    let mut digest = Digest::from_json(&written).expect("a digest");
+    let mut digest = Digest::read(written.as_slice()).expect("a digest");
     let value = |name: &str| SequenceValue {
         id: TableId::new("public", name),
         last_value: 41,
@@ -386,7 +414,7 @@ async fn a_table_that_could_not_be_read_is_named() {
     );
     server.psql(&target, "INSERT INTO good VALUES (2)");
     let written = record(&source, VerifyOptions::default()).await;
-    let digest = Digest::from_json(&written).expect("a digest");
+    let digest = Digest::read(written.as_slice()).expect("a digest");
     let unread: Vec<_> = digest.unread().map(|(of, _)| of).collect();
     assert_eq!(unread, ["table public.bad"]);
     let report = compare(&written, &target, VerifyOptions::default()).await;
@@ -426,7 +454,7 @@ async fn a_part_is_compared_as_it_was_recorded() {
     }
     let mut wrong = part;
     wrong.selection.schemas = vec!["public".to_owned()];
-    let digest = Digest::from_json(&written).expect("a digest");
+    let digest = Digest::read(written.as_slice()).expect("a digest");
     let refused = verify_digest(&digest, &server.conninfo(&target), wrong, Arc::new(Silent)).await;
     let error = refused.expect_err("another selection");
     assert_eq!(error.kind(), Kind::Input);
@@ -438,7 +466,7 @@ async fn what_was_not_written_so_is_refused() {
     let (source, target) = pair("CREATE TABLE t (v float8); INSERT INTO t VALUES (1)");
     let written = record(&source, VerifyOptions::default()).await;
     let refused = |json: &[u8]| {
-        let error = Digest::from_json(json).expect_err("no digest");
+        let error = Digest::read(json).expect_err("no digest");
         assert_eq!(error.kind(), Kind::Input);
         assert!(error.hint().is_some());
         error.to_string()
@@ -471,4 +499,36 @@ async fn what_was_not_written_so_is_refused() {
     let pretty = serde_json::to_vec_pretty(&value).expect("JSON");
     let report = compare(&pretty, &target, VerifyOptions::default()).await;
     assert_eq!(lines(&report), none());
+}
+
+/// An extension says itself which rows are users', and the target's word for it must be the same,
+/// because what was recorded is not run.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_users_in_tables_of_extensions_are_compared() {
+    let (written, target) = orphan(
+        "CREATE EXTENSION citext; CREATE TABLE config (a int);
+         ALTER EXTENSION citext ADD TABLE config; INSERT INTO config VALUES (1), (2), (3);
+         UPDATE pg_extension SET extconfig = ARRAY['config'::regclass::oid],
+                extcondition = ARRAY['WHERE a > 1'] WHERE extname = 'citext'",
+    )
+    .await;
+    let server = Server::get();
+    let compared = async || lines(&compare(&written, &target, VerifyOptions::default()).await);
+    server.psql(&target, "DELETE FROM config WHERE a = 1");
+    assert_eq!(compared().await, none());
+    server.psql(&target, "DELETE FROM config WHERE a = 2");
+    let found = compared().await;
+    let counts = "table public.config: source has 2 rows, target 1; ";
+    assert!(
+        found.len() == 1 && found[0].starts_with(counts),
+        "{found:#?}"
+    );
+    server.psql(
+        &target,
+        "UPDATE pg_extension SET extcondition = ARRAY['WHERE a > 2'] WHERE extname = 'citext'",
+    );
+    assert_eq!(
+        compared().await,
+        ["table public.config: not compared, because its extension takes other rows for users'"]
+    );
 }
