@@ -35,6 +35,33 @@ fn through(proxy: &Proxy, cluster: &Cluster) -> String {
 }
 
 #[test]
+fn a_spool_is_measured_in_both_directions_and_removed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = folder.path().to_str().expect("UTF-8");
+    let args = ["bench", "link", "--spool", place, "--size", "3MB"];
+    let args = [&args[..], &["--jobs", "2", "--output", "json"]].concat();
+    let output = Pghaul::new(&args).run().expect(0);
+    let found: Vec<Value> = output
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let [into, out_of] = found.as_slice() else {
+        panic!("{}", output.stdout);
+    };
+    assert_eq!(into["bench"], "link into a spool");
+    assert_eq!(out_of["bench"], "link out of a spool");
+    assert_eq!(into["rows"], (3 << 20) / 200);
+    for measure in ["rows", "bytes"] {
+        assert_eq!(into[measure], out_of[measure], "{measure}");
+    }
+    let stored = into["stored_bytes"].as_u64().expect("bytes");
+    assert!((1 << 20..4 << 20).contains(&stored), "{stored}");
+    let left = fs::read_dir(place).expect("a folder").count();
+    assert_eq!(left, 0, "the spool is to be removed");
+}
+
+#[test]
 fn a_link_is_measured_without_a_server_and_reported_in_html() {
     let folder = tempfile::tempdir().expect("a folder");
     let html = folder.path().join("report.html");

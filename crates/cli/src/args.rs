@@ -301,6 +301,15 @@ pub(crate) enum SpoolEncoding {
     Copy,
 }
 
+impl From<SpoolEncoding> for pghaul_spool::FileEncoding {
+    fn from(encoding: SpoolEncoding) -> Self {
+        match encoding {
+            SpoolEncoding::Typed => Self::Typed,
+            SpoolEncoding::Copy => Self::Copy,
+        }
+    }
+}
+
 /// `pghaul load`.
 #[derive(Debug, Args)]
 pub(crate) struct Load {

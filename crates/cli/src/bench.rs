@@ -10,6 +10,7 @@ mod curve;
 mod html;
 mod report;
 mod scratch;
+mod spool;
 mod timed;
 mod verdict;
 
@@ -87,11 +88,16 @@ pub(crate) fn run(bench: &Bench) -> Result<Outcome> {
                 Some(table) => run.extract_table(&source, &table_id(table)?),
                 None => run.with_source(&source, |scratch| run.extract(&scratch.info)),
             }
+            .map(one)
         }
-        Bench::Link(_) => run.link(),
+        Bench::Link(args) => match &args.spool {
+            Some(place) => run.spool(place, args),
+            None => run.link().map(one),
+        },
         Bench::Load(args) => {
             let target = args.connections.target()?;
             run.with_scratch(&target, Side::Target, |scratch| run.load(&scratch.info))
+                .map(one)
         }
         Bench::Migrate(args) => {
             let (source, target) = (args.connections.source()?, args.connections.target()?);
@@ -100,14 +106,22 @@ pub(crate) fn run(bench: &Bench) -> Result<Outcome> {
                     run.migrate(&from.info, &to.info)
                 })
             })
+            .map(one)
         }
     }
     .map_err(not_resumable)?;
-    report::print(common.output.output, &measured);
+    for measured in &measured {
+        report::print(common.output.output, measured);
+    }
     if let Some(path) = &common.html {
         html::write(path, &measured)?;
     }
     Ok(Outcome::Done)
+}
+
+/// What most benchmarks find.
+fn one(measured: Measured) -> Vec<Measured> {
+    vec![measured]
 }
 
 /// A benchmark that was stopped is not resumed.
@@ -372,6 +386,7 @@ impl Run<'_> {
             read,
             write,
             curve: curve.points(),
+            stored: None,
         })
     }
 

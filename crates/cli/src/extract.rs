@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use pghaul_extract::{PgSource, Split, probe};
 use pghaul_load::VerifyOptions;
 use pghaul_relay::{Cancel, Fanout, Options, Pipeline, Progress, Summary};
-use pghaul_spool::{FileEncoding, Recorder, Role, Spool, SpoolTarget, Storing, Worker};
+use pghaul_spool::{Recorder, Role, Spool, SpoolTarget, Storing, Worker};
 use pghaul_stage::{
     Catalog, Error, Event, Kind, Observer, PartId, Plan, Result, Selection, Severity, Side, Source,
 };
 use pghaul_wire::Conninfo;
 use tokio::runtime::Handle;
 
-use crate::args::{CopyFormat, Extract, SpoolEncoding};
+use crate::args::{CopyFormat, Extract};
 use crate::migrate::{farewell, jobs, link};
 use crate::output::Screen;
 use crate::spool::Repair;
@@ -101,10 +101,7 @@ impl Extraction<'_> {
                 if self.args.resume && found.is_none() {
                     self.note("there is no extraction to resume here; starting from the beginning");
                 }
-                let encoding = match self.args.spool_encoding {
-                    SpoolEncoding::Typed => FileEncoding::Typed,
-                    SpoolEncoding::Copy => FileEncoding::Copy,
-                };
+                let encoding = self.args.spool_encoding.into();
                 let spool = Spool::create(place.store(true)?, encoding, place.key()?).await?;
                 Ok(Some(Arc::new(spool)))
             }

@@ -50,6 +50,9 @@ pub(crate) enum Command {
     /// Remove files that no part needs: left by crashes, or loaded already
     #[command(after_help = PLACES)]
     Gc(Collect),
+    /// Remove a spool, with everything in it
+    #[command(after_help = PLACES)]
+    Rm(Remove),
     /// Extract damaged parts again, from a source that has not changed since
     #[command(after_help = PLACES)]
     Repair(Repair),
@@ -78,6 +81,17 @@ pub(crate) struct Collect {
     /// Only list what would be removed
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// Which spool to remove.
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    #[command(flatten)]
+    pub(crate) look: Look,
+
+    /// Even if parts of it are not loaded yet
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// What to repair, and from where.
@@ -130,6 +144,7 @@ pub(crate) fn run(command: &Command) -> Result<Outcome> {
         Command::Ls(look) => handle.block_on(cancel.until(ls::run(look))),
         Command::Check(look) => handle.block_on(cancel.until(check::run(look))),
         Command::Gc(collect) => handle.block_on(cancel.until(gc(collect))),
+        Command::Rm(remove) => handle.block_on(rm(remove)),
         Command::Repair(repair) => repair::run(repair, &cancel),
     }
 }
@@ -140,6 +155,7 @@ impl Command {
         match self {
             Command::Ls(look) | Command::Check(look) => look.output.output,
             Command::Gc(collect) => collect.look.output.output,
+            Command::Rm(remove) => remove.look.output.output,
             Command::Repair(repair) => repair.look.output.output,
         }
     }
@@ -198,6 +214,32 @@ async fn gc(collect: &Collect) -> Result<Outcome> {
                 bytes(garbage.bytes)
             ));
         }
+    }
+    Ok(Outcome::Done)
+}
+
+async fn rm(remove: &Remove) -> Result<Outcome> {
+    let spool = remove.look.place.open().await?;
+    if !remove.force {
+        let contents = pghaul_spool::contents(&spool).await?;
+        let parts = contents.plan.iter().flat_map(|plan| &plan.parts);
+        let waiting = parts
+            .filter(|part| !contents.loaded.contains(&part.id))
+            .count();
+        if waiting > 0 || !contents.complete {
+            return Err(Error::input(format!(
+                "it is still needed: {} parts are not loaded",
+                count(waiting as u64)
+            ))
+            .at(Side::Link)
+            .on(format!("the spool {}", spool.place()))
+            .remedy("load it first, or remove it all the same with --force"));
+        }
+    }
+    spool.erase().await?;
+    match remove.look.output.output {
+        Form::Json => print_json(&json!({ "event": "removed", "spool": spool.place() })),
+        Form::Text => say(&format!("removed {}", spool.place())),
     }
     Ok(Outcome::Done)
 }

@@ -48,6 +48,11 @@ pub async fn garbage(spool: &Spool, keep_loaded: bool) -> Result<Garbage> {
 }
 
 impl Spool {
+    /// Removes all of it.
+    pub async fn erase(&self) -> Result<()> {
+        self.store.erase().await
+    }
+
     /// Removes objects.
     pub async fn remove(&self, garbage: &Garbage) -> Result<()> {
         for name in &garbage.names {

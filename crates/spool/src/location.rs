@@ -73,7 +73,7 @@ fn directory(path: PathBuf, create: bool) -> Result<Store> {
     let objects = LocalFileSystem::new_with_prefix(&path)
         .map_err(|error| invalid("it is no directory").because(error))?
         .with_fsync(true);
-    Ok(Store::new(Arc::new(objects), &place))
+    Ok(Store::in_directory(Arc::new(objects), &path))
 }
 
 fn cloud(scheme: &str, bucket: &str) -> Result<Arc<dyn ObjectStore>> {

@@ -25,6 +25,7 @@ const LARGEST: u64 = 1 << 30;
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
     place: Arc<str>,
+    directory: Option<Arc<std::path::Path>>,
 }
 
 /// An object in a listing.
@@ -39,8 +40,20 @@ pub(crate) struct Object {
 impl Store {
     /// A store of these objects; `place` is what messages call it, without any secret.
     pub fn new(objects: Arc<dyn ObjectStore>, place: &str) -> Self {
-        let place = place.into();
-        Self { objects, place }
+        Self {
+            objects,
+            place: place.into(),
+            directory: None,
+        }
+    }
+
+    /// A store of objects that are files of this directory.
+    pub(crate) fn in_directory(objects: Arc<dyn ObjectStore>, directory: &std::path::Path) -> Self {
+        let store = Self::new(objects, &directory.display().to_string());
+        Self {
+            directory: Some(directory.into()),
+            ..store
+        }
     }
 
     /// What messages call it.
@@ -131,6 +144,25 @@ impl Store {
         match self.objects.delete(&Path::from(name)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.failed(name, error)),
+        }
+    }
+
+    /// Removes everything, and the directory if it is one.
+    pub(crate) async fn erase(&self) -> Result<()> {
+        for object in self.list("").await? {
+            self.remove(&object.name).await?;
+        }
+        let Some(directory) = self.directory.clone() else {
+            return Ok(());
+        };
+        let subject = directory.display().to_string();
+        let removing = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(&directory));
+        match removing.await {
+            Ok(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => {
+                let failed = Error::new(Kind::Permanent, "the directory cannot be removed");
+                Err(failed.at(Side::Link).on(subject).because(error))
+            }
+            _ => Ok(()),
         }
     }
 

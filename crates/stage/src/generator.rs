@@ -8,8 +8,9 @@ use futures_util::stream::{self, StreamExt};
 
 use crate::rows::SIGNATURE;
 use crate::{
-    Batch, Batches, Catalog, Column, Encoding, Error, Format, Lsn, Mark, Part, PartId, Payload,
-    Plan, Range, Result, SequenceValue, Shape, Side, Slice, Source, Table, TableId, Work,
+    Batch, Batches, Catalog, Column, Database, Encoding, Error, Format, Lsn, Mark, Part, PartId,
+    Payload, Plan, Range, Result, SequenceValue, Shape, Side, Slice, Source, Table, TableId, Type,
+    Work,
 };
 
 /// Bytes of a batch, about: what one read of a socket brings.
@@ -105,6 +106,27 @@ impl RowShape {
             }
         }
     }
+}
+
+/// The object identifier and the modifier of a type that a shape has.
+///
+/// Source: `pg_type.dat`.
+fn known(name: &str) -> Option<(u32, i32)> {
+    Some(match name {
+        "boolean" => (16, -1),
+        "bytea" => (17, -1),
+        "bigint" => (20, -1),
+        "smallint" => (21, -1),
+        "integer" => (23, -1),
+        "text" => (25, -1),
+        "double precision" => (701, -1),
+        "character varying(16)" => (1043, 16 + 4),
+        "date" => (1082, -1),
+        "timestamp with time zone" => (1184, -1),
+        "numeric(12,4)" => (1700, (12 << 16 | 4) + 4),
+        "uuid" => (2950, -1),
+        _ => return None,
+    })
 }
 
 impl Generator {
@@ -207,7 +229,21 @@ impl Source for Generator {
             toast: 0,
             child: false,
         };
+        let types = self.shape.columns().iter().filter_map(|(_, name)| {
+            let (oid, modifier) = known(name)?;
+            let kind = Type {
+                oid,
+                modifier,
+                sent_as: oid,
+            };
+            Some(((*name).into(), kind))
+        });
         Ok(Catalog {
+            database: Database {
+                encoding: "UTF8".to_owned(),
+                ..Database::default()
+            },
+            types: types.collect(),
             tables: vec![table.into()],
             ..Catalog::default()
         })

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use pghaul_stage::RowShape;
 
-use crate::args::{Connections, Form, Output, parse_size};
+use crate::args::{Connections, Form, Output, SpoolEncoding, parse_size};
 
 /// `pghaul bench`.
 #[derive(Debug, Subcommand)]
@@ -39,8 +39,25 @@ pub(crate) struct Extract {
 #[derive(Debug, Args)]
 pub(crate) struct Link {
     /// The channel in memory that joins both ends in one process
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "spool", conflicts_with = "spool")]
     pub(crate) channel: bool,
+
+    /// A spool in this directory or bucket, first into it, then out of it
+    #[arg(long, value_name = "URL", conflicts_with = "link_rate")]
+    pub(crate) spool: Option<String>,
+
+    /// How the spool stores rows
+    #[arg(long, value_enum, value_name = "ENCODING", default_value_t = SpoolEncoding::Typed)]
+    pub(crate) spool_encoding: SpoolEncoding,
+
+    /// Level of zstd's compression
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(i32).range(1..=22)
+    )]
+    pub(crate) compression_level: i32,
 
     #[command(flatten)]
     pub(crate) common: Common,

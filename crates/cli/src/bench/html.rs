@@ -19,16 +19,22 @@ vertical-align:top}.verdict{background:#eef4fb;border-left:4px solid #2b6cb0;pad
 svg{width:100%;height:auto}text{font:12px system-ui,sans-serif;fill:#444}\
 .bar{fill:#2b6cb0}.back{fill:#e6e6e6}.line{fill:none;stroke:#2b6cb0;stroke-width:2}";
 
-/// Writes the report to a file.
-pub(super) fn write(path: &Path, measured: &Measured) -> Result<()> {
-    std::fs::write(path, page(measured)).map_err(|error| {
+/// Writes the report of one or several measurements to a file.
+pub(super) fn write(path: &Path, measured: &[Measured]) -> Result<()> {
+    let sections: String = measured.iter().map(section).collect();
+    let page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <title>pghaul bench</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{sections}</body>\n\
+         </html>\n"
+    );
+    std::fs::write(path, page).map_err(|error| {
         Error::input("the report cannot be written")
             .on(path.display().to_string())
             .because(error)
     })
 }
 
-fn page(measured: &Measured) -> String {
+fn section(measured: &Measured) -> String {
     let title = format!("pghaul bench {}", measured.bench);
     let rows: String = measured
         .facts()
@@ -72,13 +78,12 @@ fn page(measured: &Measured) -> String {
     });
     let batches: Vec<Bar> = batches.collect();
     format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
+        "<h1>{title}</h1>\n\
          <p class=\"verdict\"><strong>{}</strong><br>{}</p>\n<table>\n{rows}</table>\n\
          <h2>Waiting, as a share of the lanes’ time</h2>\n{}\
          <h2>Speed over time</h2>\n{}\
          <h2>Processor time, as a share of this host’s {} processors</h2>\n{}\
-         <h2>Time per batch</h2>\n{}</body>\n</html>\n",
+         <h2>Time per batch</h2>\n{}",
         escape(&measured.verdict.finding),
         escape(&measured.verdict.advice),
         bars(&waits),

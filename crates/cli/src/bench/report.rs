@@ -30,6 +30,8 @@ pub(super) struct Measured {
     pub(super) read: Arc<Times>,
     pub(super) write: Arc<Times>,
     pub(super) curve: Vec<Point>,
+    /// Bytes of the files that hold the rows, if there are any.
+    pub(super) stored: Option<u64>,
 }
 
 impl Measured {
@@ -61,6 +63,12 @@ impl Measured {
                 "moved",
                 format!("{} rows, {}", count(summary.rows), bytes(summary.bytes)),
             ),
+        ];
+        if let Some(stored) = self.stored {
+            let share = stored as f64 / (summary.bytes as f64).max(1.0) * 100.0;
+            facts.push(("stored", format!("{}, {share:.0} % of that", bytes(stored))));
+        }
+        facts.extend([
             (
                 "time",
                 format!(
@@ -71,7 +79,7 @@ impl Measured {
                 ),
             ),
             ("speed", speed),
-        ];
+        ]);
         let cpu = self.cpu.iter().map(|(whose, time)| match time {
             Some(time) => format!("{whose} {:.2} s", time.as_secs_f64()),
             None => format!("{whose} not on this host"),
@@ -108,7 +116,7 @@ impl Measured {
         json!({
             "event": "bench", "bench": self.bench, "workload": self.workload,
             "jobs": self.jobs, "processors": self.processors,
-            "rows": summary.rows, "bytes": summary.bytes,
+            "rows": summary.rows, "bytes": summary.bytes, "stored_bytes": self.stored,
             "rows_per_second": summary.rows as f64 / copying,
             "bytes_per_second": summary.bytes as f64 / copying,
             "cpu_seconds": Value::Object(cpu.collect()),
