@@ -20,7 +20,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Initialises and starts one. `PGHAUL_TEST_BINDIR` names another version's programs.
+    /// Initialises and starts one. `PGHAUL_TEST_BINDIR` names another version's server.
     pub(crate) async fn start() -> Server {
         let bin = bindir();
         let folder = tempfile::Builder::new()
@@ -85,7 +85,7 @@ impl Server {
     pub(crate) fn make_every_type(&self) {
         let script =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/values/types.sql");
-        run(Command::new(bindir().join("psql"))
+        run(Command::new("psql")
             .args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-v", "catalogs=1"])
             .args(["-v", "seed=0.5", "-h", "127.0.0.1", "-U", "postgres"])
             .args(["-p", &self.port.to_string(), "-d", "postgres", "-f"])
