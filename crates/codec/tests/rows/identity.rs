@@ -69,6 +69,22 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// More rows in a batch than are read and written together.
+    #[test]
+    fn many_rows_come_back_bit_for_bit((fields, rows) in tables(), encoding in encodings()) {
+        let rows = vec![rows; 100].concat();
+        let stream = stream(&rows, encoding);
+        let mut decoder = Decoder::new(fields, encoding, true);
+        decoder.push(&stream)?;
+        let Some((taken, again)) = take(&mut decoder)? else { return Ok(()) };
+        prop_assert_eq!(taken.batch.num_rows(), rows.len());
+        prop_assert!(again == stream, "the written bytes differ");
+    }
+}
+
 /// Rows of no columns have nothing but their number.
 #[test]
 fn rows_without_columns_are_counted() {
