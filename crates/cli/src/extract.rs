@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use pghaul_extract::{PgSource, Split, probe};
 use pghaul_load::VerifyOptions;
 use pghaul_relay::{Cancel, Fanout, Options, Pipeline, Progress, Summary};
-use pghaul_spool::{Recorder, Role, Spool, SpoolTarget, Storing, Worker};
+use pghaul_spool::{Exported, Recorder, Role, Spool, SpoolTarget, Storing, Worker};
 use pghaul_stage::{
     Catalog, Error, Event, Kind, Observer, PartId, Plan, Result, Selection, Severity, Side, Source,
 };
@@ -157,7 +157,7 @@ impl Extraction<'_> {
     async fn begin(&self, spool: &Spool) -> Result<Opened> {
         self.validate(spool).await?;
         let source = self.open_source(&self.selection).await?;
-        spool.put_snapshot(source.snapshot_id()).await?;
+        spool.put_snapshot(&exported(&source)).await?;
         let mut catalog = source.catalog().await?;
         let plan = source.plan().await?;
         if !self.args.role_passwords {
@@ -204,7 +204,7 @@ impl Extraction<'_> {
             )
             .remedy("extract again, into an empty place"));
         }
-        spool.put_snapshot(source.snapshot_id()).await?;
+        spool.put_snapshot(&exported(&source)).await?;
         Ok(Opened {
             source,
             catalog,
@@ -248,20 +248,24 @@ impl Extraction<'_> {
     /// The source under a snapshot of this extraction that somebody still holds, and a record of
     /// it under our own name.
     async fn adopt(&self, spool: &Spool, selection: &Selection) -> Result<Option<Arc<PgSource>>> {
-        for snapshot in spool.snapshots().await? {
+        for Exported { id, visible } in spool.snapshots().await? {
             let joined = PgSource::join(
                 self.source.clone(),
                 self.config(selection),
                 Arc::clone(&self.observer),
-                &snapshot,
+                &id,
             );
             match joined.await {
+                Ok(source) if source.visible() != visible => {
+                    tracing::debug!(id, visible, "another snapshot has this identifier now");
+                    source.close().await?;
+                }
                 Ok(source) => {
-                    spool.put_snapshot(source.snapshot_id()).await?;
+                    spool.put_snapshot(&exported(&source)).await?;
                     return Ok(Some(Arc::new(source)));
                 }
                 Err(error) if error.kind() == Kind::Permanent => {
-                    tracing::debug!(%error, snapshot, "nobody holds this snapshot");
+                    tracing::debug!(%error, id, "nobody holds this snapshot");
                 }
                 Err(error) => return Err(error),
             }
@@ -381,6 +385,14 @@ impl Extraction<'_> {
             severity: Severity::Info,
             message,
         });
+    }
+}
+
+/// The snapshot of an open source, for others to adopt.
+fn exported(source: &PgSource) -> Exported {
+    Exported {
+        id: source.snapshot_id().to_owned(),
+        visible: source.visible().to_owned(),
     }
 }
 

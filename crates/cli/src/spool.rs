@@ -194,13 +194,18 @@ async fn gc(collect: &Collect) -> Result<Outcome> {
     if !collect.dry_run {
         spool.remove(&garbage).await?;
     }
+    let unnamed = garbage
+        .unnamed
+        .iter()
+        .map(|path| path.display().to_string());
+    let names: Vec<String> = garbage.names.iter().cloned().chain(unnamed).collect();
     match collect.look.output.output {
         Form::Json => print_json(&json!({
-            "event": "garbage", "files": garbage.names, "bytes": garbage.bytes,
+            "event": "garbage", "files": names, "bytes": garbage.bytes,
             "removed": !collect.dry_run,
         })),
         Form::Text => {
-            for name in &garbage.names {
+            for name in &names {
                 say(name);
             }
             let verb = if collect.dry_run {
@@ -210,7 +215,7 @@ async fn gc(collect: &Collect) -> Result<Outcome> {
             };
             say(&format!(
                 "{} files, {} {verb}",
-                count(garbage.names.len() as u64),
+                count(names.len() as u64),
                 bytes(garbage.bytes)
             ));
         }

@@ -91,6 +91,7 @@ pub struct PgSource {
     observer: Arc<dyn Observer>,
     server: Probe,
     snapshot_id: String,
+    visible: String,
     /// `None` once closed. Streams hold it too, so it outlasts every reader.
     snapshot: Mutex<Option<Arc<Snapshot>>>,
     pool: Arc<Pool>,
@@ -171,6 +172,7 @@ impl PgSource {
             observer,
             server,
             snapshot_id: snapshot.id().to_owned(),
+            visible: snapshot.visible().to_owned(),
             snapshot: Mutex::new(Some(Arc::new(snapshot))),
             pool: Arc::default(),
             inventory: OnceCell::new(),
@@ -197,6 +199,11 @@ impl PgSource {
     /// The exported snapshot's identifier, for other sessions that want to see the same.
     pub fn snapshot_id(&self) -> &str {
         &self.snapshot_id
+    }
+
+    /// Which transactions the snapshot sees, as `xmin:xmax:xip,…`.
+    pub fn visible(&self) -> &str {
+        &self.visible
     }
 
     /// Ends the snapshot and releases all locks, or leaves that to the last reader if there

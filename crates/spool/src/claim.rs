@@ -3,7 +3,7 @@
 //! A claim is a hint and not a lock: two processes that both believe to hold one lose time, not
 //! rows, because a part is sealed once in the manifest and recorded once on the target.
 
-use pghaul_stage::{PartId, Result};
+use pghaul_stage::{Kind, PartId, Result};
 use uuid::Uuid;
 
 use crate::name;
@@ -24,8 +24,12 @@ impl Worker {
         let next = match last {
             None => 0,
             Some(last) => {
-                let holder: Option<Uuid> =
-                    self.spool.json(&name::claim(self.role, part, last)).await?;
+                let claim = name::claim(self.role, part, last);
+                let holder: Option<Uuid> = match self.spool.json(&claim).await {
+                    // A hint that cannot be read is none.
+                    Err(error) if error.kind() == Kind::Identity => None,
+                    holder => holder?,
+                };
                 match holder {
                     Some(holder) if holder == self.id => return Ok(true),
                     Some(holder) if self.lives(self.role, holder).await? => return Ok(false),

@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
+use parquet::file::metadata::ColumnChunkMetaData;
 use pghaul_codec::Encoder;
 use pghaul_stage::{Error, Kind, Result, Side};
 use twox_hash::XxHash3_128;
@@ -18,7 +19,14 @@ use crate::slice_writer::{COPY, ROWS};
 
 /// The most that a row group may say to be without compression. Ours stand for 8 MiB of rows, or for
 /// one row of at most 32 MiB.
-const LARGEST_GROUP: i64 = 512 << 20;
+const LARGEST_GROUP: u64 = 512 << 20;
+
+/// How much larger than its COPY bytes a row group may say to be: an empty text is one byte there,
+/// and a length of four here.
+const SPREAD: u64 = 16;
+
+/// What a row group may have beside its rows: what says of each of many columns how to read it.
+const OVERHEAD: u64 = 4 << 20;
 
 /// COPY bytes that are made at a time, about.
 const PIECE: u64 = 256 << 10;
@@ -53,9 +61,18 @@ impl FileReader {
         let options = ArrowReaderOptions::new();
         let metadata = ArrowReaderMetadata::load(&parquet, options)
             .map_err(|error| damaged(file, "it is no Parquet file").because(error))?;
+        let most = file.bytes.saturating_mul(SPREAD).saturating_add(OVERHEAD);
         for group in metadata.metadata().row_groups() {
             let rows = u64::try_from(group.num_rows()).unwrap_or(u64::MAX);
-            if group.total_byte_size() > LARGEST_GROUP || rows > file.rows.max(file.bytes) {
+            let size = u64::try_from(group.total_byte_size()).unwrap_or(u64::MAX);
+            if !group
+                .columns()
+                .iter()
+                .all(|column| lies_within(column, parquet.len()))
+            {
+                return Err(damaged(file, "a column of it lies elsewhere"));
+            }
+            if size > most.min(LARGEST_GROUP) || rows > file.rows.max(file.bytes) {
                 return Err(damaged(
                     file,
                     "a row group is larger than any that pghaul writes",
@@ -143,6 +160,18 @@ impl FileReader {
         }
         Ok(Some(pieces))
     }
+}
+
+/// Whether a column of a row group lies within a file of so many bytes; the reader takes that for
+/// granted.
+fn lies_within(column: &ColumnChunkMetaData, length: usize) -> bool {
+    let start = column
+        .dictionary_page_offset()
+        .unwrap_or_else(|| column.data_page_offset());
+    let end = start.checked_add(column.compressed_size());
+    start >= 0
+        && column.compressed_size() >= 0
+        && end.is_some_and(|end| usize::try_from(end).is_ok_and(|end| end <= length))
 }
 
 /// The pieces of a file that holds COPY's own bytes.

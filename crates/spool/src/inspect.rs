@@ -85,14 +85,21 @@ impl Spool {
             Ok(()) => Ok(true),
         };
         note(None, self.catalog().await.map(drop))?;
-        note(None, self.end().await.map(drop))?;
+        let end = self.end().await;
+        // Who ended the extraction had sealed every part before.
+        let complete = matches!(&end, Ok(Some(_)));
+        note(None, end.map(drop))?;
         note(None, self.digest().await.map(drop))?;
+        note(None, self.facts().await.map(drop))?;
         let plan = match self.plan().await {
-            Ok(plan) => plan,
-            Err(error) => {
-                note(None, Err(error))?;
+            Ok(None) if complete => {
+                note(None, Err(self.store.damaged(name::PLAN, "it is missing")))?;
                 None
             }
+            Ok(plan) => plan,
+            Err(error) if error.kind() == Kind::Transient => return Err(error),
+            // Told with the catalog, which asks for it too.
+            Err(_) => None,
         };
         let loaded: HashMap<_, _> = self
             .store
@@ -103,16 +110,23 @@ impl Spool {
             .collect();
         for part in plan.iter().flat_map(|plan| &plan.parts) {
             let gone = loaded.contains_key(&part.id);
-            if note(Some(part.id), self.check_part(part.id, gone).await)? {
+            let checked = self.check_part(part.id, gone, complete).await;
+            if note(Some(part.id), checked)? {
                 told(part);
             }
         }
         Ok(damage)
     }
 
-    async fn check_part(self: &Arc<Self>, part: PartId, loaded: bool) -> Result<()> {
+    async fn check_part(
+        self: &Arc<Self>,
+        part: PartId,
+        loaded: bool,
+        complete: bool,
+    ) -> Result<()> {
         let Some(entry) = self.sealed(part).await? else {
-            return Ok(());
+            let missing = || Err(self.store.damaged(&name::entry(part, 0), "it is missing"));
+            return if complete { missing() } else { Ok(()) };
         };
         for file in entry.files.iter().cloned() {
             let Some(stored) = self.store.read(&file.name).await? else {

@@ -18,7 +18,7 @@
 //! | what is in a spool | `spool.rs`, `name.rs`, `manifest.rs` |
 //! | rows to files | `slice_writer.rs`, `row_count.rs`, `target.rs` |
 //! | files to rows | `file_reader.rs`, `source.rs` |
-//! | who works on what | `worker.rs`, `claim.rs` |
+//! | who works on what | `worker.rs`, `process.rs`, `claim.rs` |
 //! | room | `space.rs` |
 //! | looking after one | `inspect.rs`, `gc.rs` |
 
@@ -29,6 +29,7 @@ mod inspect;
 mod location;
 mod manifest;
 mod name;
+mod process;
 mod row_count;
 mod seal;
 mod slice_writer;
@@ -45,7 +46,7 @@ pub use location::open;
 pub use manifest::{Entry, File, FileEncoding, SliceSeal};
 pub use seal::Key;
 pub use source::SpoolSource;
-pub use spool::{Header, Spool};
+pub use spool::{Exported, Header, Spool};
 pub use store::Store;
 pub use target::{Recorder, SpoolTarget, Storing};
 pub use worker::{Role, Worker};

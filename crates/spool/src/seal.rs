@@ -128,7 +128,7 @@ impl Seal {
 
     /// An object that is not Parquet, with its line in front.
     pub(crate) fn seal(&self, name: &str, content: &[u8]) -> Result<Bytes> {
-        self.encrypt(name, with_line(content))
+        self.encrypt(name, with_line(self.migration, name, content))
     }
 
     /// The content of such an object; `None` if it is not what was sealed.
@@ -138,7 +138,7 @@ impl Seal {
     /// Kind identity for a version that is not known.
     pub(crate) fn unseal(&self, name: &str, object: Bytes) -> Result<Option<Bytes>> {
         match self.decrypt(name, object)? {
-            Some(object) => without_line(&object),
+            Some(object) => without_line(self.migration, name, &object),
             None => Ok(None),
         }
     }
@@ -191,10 +191,26 @@ impl Seal {
     }
 }
 
+/// The hash in the line of an object: of what it belongs to, too, so that an object from elsewhere
+/// is not taken for this one.
+fn bound(migration: Uuid, name: &str, content: &[u8]) -> String {
+    let mut hash = XxHash3_128::new();
+    for bytes in [&migration.as_bytes()[..], name.as_bytes(), b"\n", content] {
+        hash.write(bytes);
+    }
+    format!("{:032x}", hash.finish_128())
+}
+
 /// An object with its line in front.
-pub(crate) fn with_line(content: &[u8]) -> Bytes {
+pub(crate) fn with_line(migration: Uuid, name: &str, content: &[u8]) -> Bytes {
     let mut object = BytesMut::with_capacity(content.len() + 64);
-    object.put_slice(format!("pghaul-spool {FORMAT} {}\n", hash(content)).as_bytes());
+    object.put_slice(
+        format!(
+            "pghaul-spool {FORMAT} {}\n",
+            bound(migration, name, content)
+        )
+        .as_bytes(),
+    );
     object.put_slice(content);
     object.freeze()
 }
@@ -204,7 +220,7 @@ pub(crate) fn with_line(content: &[u8]) -> Bytes {
 /// # Errors
 ///
 /// Kind identity for a version that is not known.
-pub(crate) fn without_line(object: &Bytes) -> Result<Option<Bytes>> {
+pub(crate) fn without_line(migration: Uuid, name: &str, object: &Bytes) -> Result<Option<Bytes>> {
     let Some(end) = object.iter().take(128).position(|byte| *byte == b'\n') else {
         return Ok(None);
     };
@@ -217,7 +233,7 @@ pub(crate) fn without_line(object: &Bytes) -> Result<Option<Bytes>> {
         return Ok(None);
     };
     match version.parse::<u32>() {
-        Ok(FORMAT) => Ok((hash(&content) == said).then_some(content)),
+        Ok(FORMAT) => Ok((bound(migration, name, &content) == said).then_some(content)),
         Ok(version) => Err(unknown(version)),
         Err(_) => Ok(None),
     }
@@ -282,9 +298,17 @@ mod tests {
     }
 
     #[test]
+    fn an_object_from_elsewhere_is_none() {
+        let seal = |migration| Seal::new(Uuid::from_u128(migration), None);
+        let sealed = seal(1).seal("plan", b"content").unwrap();
+        assert!(seal(1).unseal("end", sealed.clone()).unwrap().is_none());
+        assert!(seal(2).unseal("plan", sealed).unwrap().is_none());
+    }
+
+    #[test]
     fn another_version_is_said_to_be_one() {
         let object = Bytes::from_static(b"pghaul-spool 2 00000000000000000000000000000000\n{}");
-        let error = without_line(&object).expect_err("unknown");
+        let error = without_line(Uuid::nil(), "plan", &object).expect_err("unknown");
         assert!(error.message().contains("format 2"), "{error}");
     }
 

@@ -41,20 +41,35 @@ impl SpoolSource {
         }
     }
 
-    /// Asks until there is an answer, as long as somebody extracts who can bring it about.
-    async fn awaited<T>(&self, ask: impl AsyncFn(&Spool) -> Result<Option<T>>) -> Result<T> {
+    /// Asks for what this object says until it is there, as long as somebody extracts who can bring
+    /// it about.
+    async fn awaited<T>(
+        &self,
+        name: &str,
+        ask: impl AsyncFn(&Spool) -> Result<Option<T>>,
+    ) -> Result<T> {
         loop {
             if let Some(answer) = ask(&self.spool).await? {
                 return Ok(answer);
             }
-            self.demand_extraction().await?;
+            if !self.worker.anyone(Role::Extract).await? {
+                self.demand_end().await?;
+                let answer = ask(&self.spool).await?;
+                return answer.ok_or_else(|| self.lost(name));
+            }
             tokio::time::sleep(POLL).await;
         }
     }
 
-    /// Fails if the extraction is neither complete nor going on.
-    async fn demand_extraction(&self) -> Result<()> {
-        if self.worker.anyone(Role::Extract).await? || self.spool.end().await?.is_some() {
+    /// The error of what is not there though the extraction is complete.
+    fn lost(&self, name: &str) -> Error {
+        self.spool.store.damaged(name, "it is missing")
+    }
+
+    /// Fails if nobody extracts any more and the extraction is not complete. Who ended it had written
+    /// everything else before.
+    async fn demand_end(&self) -> Result<()> {
+        if self.spool.end().await?.is_some() {
             return Ok(());
         }
         Err(Error::new(
@@ -83,17 +98,22 @@ impl Source for SpoolSource {
     }
 
     async fn catalog(&self) -> Result<Catalog> {
-        self.awaited(Spool::catalog).await
+        self.awaited(name::PLAN, Spool::catalog).await
     }
 
     async fn plan(&self) -> Result<Plan> {
-        self.awaited(Spool::plan).await
+        self.awaited(name::PLAN, Spool::plan).await
     }
 
     async fn turn(&self, part: &Part) -> Result<Turn> {
-        let Some(entry) = self.spool.sealed_lately(part.id).await? else {
-            self.demand_extraction().await?;
-            return Ok(Turn::Later);
+        let entry = match self.spool.sealed_lately(part.id).await? {
+            Some(entry) => entry,
+            None if self.worker.anyone(Role::Extract).await? => return Ok(Turn::Later),
+            None => {
+                self.demand_end().await?;
+                let entry = self.spool.sealed(part.id).await?;
+                entry.ok_or_else(|| self.lost(&name::entry(part.id, 0)))?
+            }
         };
         Ok(match self.worker.claim(part.id).await? {
             true => Turn::Now(entry.form(part)),
@@ -138,7 +158,7 @@ impl Source for SpoolSource {
     }
 
     async fn sequences(&self) -> Result<Vec<SequenceValue>> {
-        self.awaited(Spool::end).await
+        self.awaited(name::END, Spool::end).await
     }
 }
 
@@ -235,12 +255,30 @@ impl Reading {
         let Some(file) = self.entry.files.get(self.file).cloned() else {
             return Err(Error::new(Kind::Protocol, "there is no such file").at(Side::Link));
         };
-        let stored = self.spool.store.read(&file.name).await?;
-        let stored = stored.ok_or_else(|| self.spool.store.damaged(&file.name, "it is missing"))?;
+        let stored = match self.spool.store.read(&file.name).await? {
+            Some(stored) => stored,
+            None => return Err(self.gone(&file.name).await?),
+        };
         let spool = Arc::clone(&self.spool);
         let opening =
             tokio::task::spawn_blocking(move || FileReader::open(&file, stored, &spool.seal));
         joined(opening.await)
+    }
+
+    /// The error of a file that is not there.
+    async fn gone(&self, name: &str) -> Result<Error> {
+        let store = &self.spool.store;
+        let loaded = store.read(&name::loaded(self.entry.part)).await?;
+        if loaded.is_none() {
+            return Ok(store.damaged(name, "it is missing"));
+        }
+        // Another process has loaded the part, or did so long ago into another target.
+        Ok(
+            Error::new(Kind::Fenced, "it was removed when the part had been loaded")
+                .at(Side::Link)
+                .on(store.subject(name))
+                .remedy("to load a spool more than once, extract again, and load with --keep"),
+        )
     }
 
     fn batch(&mut self, piece: Bytes, rows: u64) -> Batch {

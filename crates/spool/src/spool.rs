@@ -22,6 +22,9 @@ use crate::store::Store;
 /// later.
 const FRESH: Duration = Duration::from_millis(500);
 
+/// The header is read before the migration is known.
+const NO_MIGRATION: Uuid = Uuid::nil();
+
 /// Manifest entries read at the same time.
 const CONCURRENT: usize = 16;
 
@@ -40,6 +43,16 @@ pub struct Header {
     pub tool: String,
 }
 
+/// A snapshot of the source that a process exported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exported {
+    /// The identifier under which others import it.
+    pub id: String,
+    /// Which transactions it sees. A server that was restarted gives identifiers anew, so one that
+    /// is found may be that of another snapshot.
+    pub visible: String,
+}
+
 /// A spool that can be read and written.
 #[derive(Debug)]
 pub struct Spool {
@@ -54,6 +67,14 @@ pub struct Spool {
 struct Manifest {
     entries: HashMap<PartId, Arc<Entry>>,
     listed: Option<Instant>,
+}
+
+/// The plan, and the hash of each object that was written before it, by which one that is missing
+/// or comes from another attempt is noticed.
+#[derive(Serialize, Deserialize)]
+struct Planned<P> {
+    plan: P,
+    objects: BTreeMap<String, String>,
 }
 
 /// The values that only an encrypted spool may hold.
@@ -77,7 +98,7 @@ impl Spool {
             encryption: key.as_ref().map(|key| key.check(migration)).transpose()?,
             tool: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let content = seal::with_line(&json(&header)?);
+        let content = seal::with_line(NO_MIGRATION, name::HEADER, &json(&header)?);
         if !store.create(name::HEADER, &content).await? {
             return Err(Error::input("there is a migration in it already")
                 .at(Side::Link)
@@ -97,12 +118,13 @@ impl Spool {
         let Some(object) = store.read(name::HEADER).await? else {
             return Ok(None);
         };
-        let content = seal::without_line(&object)?;
+        let content = seal::without_line(NO_MIGRATION, name::HEADER, &object);
+        let content = content.map_err(|error| error.on(store.subject(name::HEADER)))?;
         let damaged = || store.damaged(name::HEADER, "it is damaged");
         let content = content.ok_or_else(damaged)?;
         let version: Version = serde_json::from_slice(&content).map_err(|_| damaged())?;
         if version.format != FORMAT {
-            return Err(seal::unknown(version.format));
+            return Err(seal::unknown(version.format).on(store.subject(name::HEADER)));
         }
         let header: Header =
             serde_json::from_slice(&content).map_err(|error| damaged().because(error))?;
@@ -150,14 +172,21 @@ impl Spool {
 
     /// The catalog of the source; `None` before the plan stands.
     pub async fn catalog(&self) -> Result<Option<Catalog>> {
-        if self.get(name::PLAN).await?.is_none() {
+        let Some(planned) = self.planned().await? else {
             return Ok(None);
-        }
-        let mut catalog: Catalog = self.demanded(name::CATALOG).await?;
-        catalog.archive = self.get(name::SCHEMA).await?.unwrap_or_default();
-        catalog.statistics = self.get(name::STATISTICS).await?.unwrap_or_default();
-        let secrets: Option<Secrets> = self.json(name::SECRETS).await?;
-        let mut passwords = secrets.map(|secrets| secrets.passwords).unwrap_or_default();
+        };
+        let Some(catalog) = self.described(&planned, name::CATALOG).await? else {
+            return Err(self.store.damaged(name::PLAN, "it knows no catalog"));
+        };
+        let mut catalog: Catalog = self.parsed(name::CATALOG, &catalog)?;
+        let archive = self.described(&planned, name::SCHEMA).await?;
+        catalog.archive = archive.unwrap_or_default();
+        let statistics = self.described(&planned, name::STATISTICS).await?;
+        catalog.statistics = statistics.unwrap_or_default();
+        let mut passwords = match self.described(&planned, name::SECRETS).await? {
+            Some(secrets) => self.parsed::<Secrets>(name::SECRETS, &secrets)?.passwords,
+            None => BTreeMap::new(),
+        };
         for role in &mut catalog.roles {
             role.password = passwords.remove(&role.name).map(SecretString::from);
         }
@@ -166,7 +195,26 @@ impl Spool {
 
     /// The parts; `None` before the plan stands.
     pub async fn plan(&self) -> Result<Option<Plan>> {
+        Ok(self.planned().await?.map(|planned| planned.plan))
+    }
+
+    async fn planned(&self) -> Result<Option<Planned<Plan>>> {
         self.json(name::PLAN).await
+    }
+
+    /// An object that was written before the plan; `None` if the plan knows none of this name.
+    async fn described(&self, planned: &Planned<Plan>, name: &str) -> Result<Option<Bytes>> {
+        let Some(hash) = planned.objects.get(name) else {
+            return Ok(None);
+        };
+        let content = self.get(name).await?;
+        let content = content.ok_or_else(|| self.store.damaged(name, "it is missing"))?;
+        if seal::hash(&content) != *hash {
+            return Err(self
+                .store
+                .damaged(name, "it is not the one that the plan was written with"));
+        }
+        Ok(Some(content))
     }
 
     /// Writes down the catalog, and the plan last. Harmless when that has been done with the same.
@@ -176,7 +224,8 @@ impl Spool {
     ///
     /// # Errors
     ///
-    /// Kind identity if another plan stands, kind input for secrets without encryption.
+    /// Kind identity if another plan stands, or the one by which parts were extracted is missing;
+    /// kind input for secrets without encryption.
     pub(crate) async fn describe(
         &self,
         catalog: &Catalog,
@@ -184,38 +233,55 @@ impl Spool {
         secrets: bool,
     ) -> Result<()> {
         if let Some(there) = self.plan().await? {
-            return if there.parts == plan.parts {
+            // The same parts under another snapshot would be other rows.
+            return if there == *plan {
                 Ok(())
             } else {
                 Err(self.other_plan())
             };
         }
-        if secrets {
-            if !self.is_encrypted() {
-                return Err(
-                    Error::input("secrets are stored in an encrypted spool only")
-                        .at(Side::Link)
-                        .remedy("give a key with --encrypt-key-file"),
-                );
-            }
-            let passwords = catalog.roles.iter().filter_map(|role| {
-                let password = role.password.as_ref()?;
-                Some((role.name.clone(), password.expose_secret().to_owned()))
-            });
-            let passwords = passwords.collect();
-            let secrets = json(&Secrets { passwords })?;
-            self.put_anew(name::SECRETS, &secrets).await?;
+        if !self.store.list(name::MANIFEST).await?.is_empty() {
+            return Err(self.store.damaged(
+                name::PLAN,
+                "it is missing, though parts were extracted by it",
+            ));
+        }
+        if secrets && !self.is_encrypted() {
+            return Err(
+                Error::input("secrets are stored in an encrypted spool only")
+                    .at(Side::Link)
+                    .remedy("give a key with --encrypt-key-file"),
+            );
         }
         let mut stored = catalog.clone();
         for role in &mut stored.roles {
             role.password_withheld = !secrets && role.password.is_some();
         }
-        self.put_anew(name::CATALOG, &json(&stored)?).await?;
-        self.put_anew(name::SCHEMA, &catalog.archive).await?;
+        let mut objects: Vec<(&str, Bytes)> = vec![
+            (name::CATALOG, json(&stored)?.into()),
+            (name::SCHEMA, catalog.archive.clone()),
+        ];
         if !catalog.statistics.is_empty() {
-            self.put_anew(name::STATISTICS, &catalog.statistics).await?;
+            objects.push((name::STATISTICS, catalog.statistics.clone()));
         }
-        match self.put_json(name::PLAN, plan).await? {
+        if secrets {
+            let passwords = catalog.roles.iter().filter_map(|role| {
+                let password = role.password.as_ref()?;
+                Some((role.name.clone(), password.expose_secret().to_owned()))
+            });
+            let passwords = passwords.collect();
+            objects.push((name::SECRETS, json(&Secrets { passwords })?.into()));
+        }
+        let mut hashes = BTreeMap::new();
+        for (name, content) in &objects {
+            self.put_anew(name, content).await?;
+            hashes.insert((*name).to_owned(), seal::hash(content));
+        }
+        let planned = Planned {
+            plan,
+            objects: hashes,
+        };
+        match self.put_json(name::PLAN, &planned).await? {
             true => Ok(()),
             false => Err(self.other_plan()),
         }
@@ -262,7 +328,7 @@ impl Spool {
     }
 
     /// The snapshots that extracting processes exported, the latest first.
-    pub async fn snapshots(&self) -> Result<Vec<String>> {
+    pub async fn snapshots(&self) -> Result<Vec<Exported>> {
         let mut names: Vec<String> = self
             .store
             .list(name::SNAPSHOTS)
@@ -273,13 +339,13 @@ impl Spool {
         names.sort_unstable_by(|a, b| b.cmp(a));
         let mut snapshots = Vec::new();
         for name in names {
-            snapshots.extend(self.json::<String>(&name).await?);
+            snapshots.extend(self.json::<Exported>(&name).await?);
         }
         Ok(snapshots)
     }
 
     /// Records a snapshot that this process exported.
-    pub async fn put_snapshot(&self, snapshot: &str) -> Result<()> {
+    pub async fn put_snapshot(&self, snapshot: &Exported) -> Result<()> {
         let name = name::snapshot(Uuid::now_v7());
         self.put_json(&name, snapshot).await?;
         Ok(())
@@ -368,7 +434,8 @@ impl Spool {
         let Some(object) = self.store.read(name).await? else {
             return Ok(None);
         };
-        let content = self.seal.unseal(name, object)?;
+        let content = self.seal.unseal(name, object);
+        let content = content.map_err(|error| error.on(self.store.subject(name)))?;
         let damaged = || self.store.damaged(name, "it is damaged");
         content.ok_or_else(damaged).map(Some)
     }
@@ -400,18 +467,13 @@ impl Spool {
     }
 
     pub(crate) async fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
-        let Some(content) = self.get(name).await? else {
-            return Ok(None);
-        };
-        let unreadable = |error| self.store.damaged(name, "it cannot be read").because(error);
-        serde_json::from_slice(&content)
-            .map(Some)
-            .map_err(unreadable)
+        let content = self.get(name).await?;
+        content.map(|json| self.parsed(name, &json)).transpose()
     }
 
-    async fn demanded<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
-        let value = self.json(name).await?;
-        value.ok_or_else(|| self.store.damaged(name, "it is missing"))
+    fn parsed<T: DeserializeOwned>(&self, name: &str, json: &[u8]) -> Result<T> {
+        let unreadable = |error| self.store.damaged(name, "it cannot be read").because(error);
+        serde_json::from_slice(json).map_err(unreadable)
     }
 }
 

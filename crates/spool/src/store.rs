@@ -56,6 +56,11 @@ impl Store {
         }
     }
 
+    /// The directory that the objects are in, if they are in one.
+    pub(crate) fn directory(&self) -> Option<&std::path::Path> {
+        self.directory.as_deref()
+    }
+
     /// What messages call it.
     pub fn place(&self) -> &str {
         &self.place

@@ -365,10 +365,13 @@ impl Writer for PartWriter {
             files: self.files.clone(),
         };
         entry.check(entry.part, 0)?;
+        // From here on they may be listed, even if the answer is lost or comes late; only a refusal
+        // says that they are not.
+        let files = std::mem::take(&mut self.files);
         if !self.spool.put_entry(&entry).await? {
+            self.files = files;
             return Err(sealed_already(&self.part));
         }
-        self.files.clear();
         Ok(self.mark)
     }
 }
@@ -382,18 +385,9 @@ impl Drop for PartWriter {
         if files.is_empty() {
             return;
         }
-        let (spool, part) = (Arc::clone(&self.spool), self.part.id);
+        let spool = Arc::clone(&self.spool);
         runtime.spawn(async move {
-            // Of an entry whose answer was lost nobody knows but the spool.
-            let listed = match spool.sealed(part).await {
-                Ok(entry) => entry,
-                Err(_) => return,
-            };
-            let listed = |name: &str| {
-                let files = listed.iter().flat_map(|entry| &entry.files);
-                files.into_iter().any(|file| file.name == name)
-            };
-            for file in files.iter().filter(|file| !listed(&file.name)) {
+            for file in &files {
                 if let Err(error) = spool.store.remove(&file.name).await {
                     tracing::debug!(%error, "a file is left for `pghaul spool gc`");
                 }

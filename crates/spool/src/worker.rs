@@ -1,8 +1,9 @@
 //! Processes that work on a spool, and their signs of life.
 //!
 //! A clock is nobody's friend across hosts, so a sign of life is a number that changes: whoever sees
-//! the same number for long enough, by their own clock, takes its process for dead. That is a hint
-//! and no more; see [`claim`](crate::claim).
+//! the same number for long enough, by their own clock, takes its process for dead. Behind the number
+//! stands which process it is, so that another one on its host need not wait. Either is a hint and no
+//! more; see [`claim`](crate::claim).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,8 +16,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::name;
 use crate::spool::Spool;
+use crate::{name, process};
 
 /// How often a sign of life is given.
 const BEAT: Duration = Duration::from_secs(3);
@@ -65,11 +66,9 @@ impl Worker {
     pub async fn enter(spool: Arc<Spool>, role: Role) -> Result<Worker> {
         let id = Uuid::now_v7();
         let name = name::worker(role, id);
-        spool
-            .store
-            .replace(&name, Bytes::from_static(b"1\n"))
-            .await?;
-        let beating = tokio::spawn(beat(Arc::clone(&spool), name));
+        let identity = process::identity().await;
+        spool.store.replace(&name, sign(1, &identity)).await?;
+        let beating = tokio::spawn(beat(Arc::clone(&spool), name, identity));
         Ok(Worker {
             spool,
             role,
@@ -121,6 +120,12 @@ impl Worker {
             self.lock().remove(&id);
             return Ok(false);
         };
+        let identity = String::from_utf8_lossy(&sign);
+        let identity = identity.split_once(' ').map(|(_, identity)| identity);
+        if process::has_ended(identity.unwrap_or_default().trim_end()).await {
+            self.lock().remove(&id);
+            return Ok(false);
+        }
         let changed = match before {
             Some(seen) if seen.sign == sign => seen.changed,
             _ => now,
@@ -145,13 +150,18 @@ impl Drop for Worker {
     }
 }
 
-async fn beat(spool: Arc<Spool>, name: String) {
+/// The sign of life of this number.
+fn sign(beat: u64, identity: &str) -> Bytes {
+    format!("{beat} {identity}\n").into()
+}
+
+async fn beat(spool: Arc<Spool>, name: String, identity: String) {
     let mut beat = 1u64;
     loop {
         tokio::time::sleep(BEAT).await;
         beat += 1;
         // One that is missed is made up for by the next.
-        if let Err(error) = spool.store.replace(&name, format!("{beat}\n").into()).await {
+        if let Err(error) = spool.store.replace(&name, sign(beat, &identity)).await {
             tracing::debug!(%error, "no sign of life");
         }
     }
