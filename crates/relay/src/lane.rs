@@ -35,7 +35,9 @@ impl Run {
             Turn::Taken => return self.elsewhere(part),
         };
         let started = Instant::now();
-        let copied = self.copy(&form)?;
+        let Some(copied) = self.copy(&form)? else {
+            return self.elsewhere(part);
+        };
         self.note_part(&copied);
         self.observe(&Event::PartDone {
             part,
@@ -71,15 +73,21 @@ impl Run {
         Ok(true)
     }
 
-    /// Copies a part, again and again if need be, until it is durable.
-    fn copy(self: &Arc<Self>, part: &Part) -> Result<Copied> {
+    /// Whether somebody else has taken a part that was ours.
+    fn is_taken(&self, part: &Part) -> Result<bool> {
+        Ok(matches!(self.turn(part)?, Turn::Taken))
+    }
+
+    /// Copies a part, again and again if need be, until it is durable; `None` if somebody else took
+    /// it meanwhile, with whom to fight over it would only delay both.
+    fn copy(self: &Arc<Self>, part: &Part) -> Result<Option<Copied>> {
         let retry = self.runner.options.retry;
         let mut complete = None;
         let mut attempt = 1;
         let mut form = Cow::Borrowed(part);
         loop {
             let error = match self.try_copy(&form, attempt, &mut complete) {
-                Ok(copied) => return Ok(copied),
+                Ok(copied) => return Ok(Some(copied)),
                 Err(error) => error,
             };
             let error = match self.reconsider(&form, error) {
@@ -102,6 +110,9 @@ impl Run {
                     pause,
                 });
                 self.stop.sleep(pause)?;
+                if self.is_taken(part)? {
+                    return Ok(None);
+                }
                 attempt += 1;
                 continue;
             }
@@ -109,7 +120,10 @@ impl Run {
             if (error.is_transient() || error.kind() == Kind::Fenced)
                 && let Ok(Some(copied)) = self.settle(part, complete)
             {
-                return Ok(copied);
+                return Ok(Some(copied));
+            }
+            if error.kind() == Kind::Fenced && self.is_taken(part)? {
+                return Ok(None);
             }
             return Err(error);
         }

@@ -214,7 +214,7 @@ impl Source for Overtaken {
             let (told, end) = tokio::sync::oneshot::channel();
             thread::spawn(move || {
                 let loaded = rig::load(objects, PLAIN, &target, false);
-                told.send(loaded.map(drop)).unwrap();
+                drop(told.send(loaded.map(drop)));
             });
             end.await.unwrap()?;
         }
