@@ -27,6 +27,9 @@ use crate::{Outcome, report, signal};
 /// How often a process that helps looks for a plan.
 const POLL: Duration = Duration::from_millis(300);
 
+/// How long the plan may take that it waits for: a large schema is dumped first.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// What an extraction needs to know.
 struct Extraction<'a> {
     args: &'a Extract,
@@ -221,9 +224,18 @@ impl Extraction<'_> {
 
     /// Adopts the snapshot that another process holds.
     async fn join(&self, spool: &Arc<Spool>) -> Result<Opened> {
+        let began = Instant::now();
         let (plan, catalog) = loop {
             if let Some(planned) = spool.plan().await?.zip(spool.catalog().await?) {
                 break planned;
+            }
+            if began.elapsed() > PATIENCE {
+                return Err(
+                    Error::new(Kind::Permanent, "the extraction has no plan yet")
+                        .at(Side::Link)
+                        .on(format!("the spool {}", spool.place()))
+                        .remedy("see whether the process that began it is still there"),
+                );
             }
             tokio::time::sleep(POLL).await;
         };

@@ -214,6 +214,15 @@ impl Loading<'_> {
         plan: Plan,
         spool: &Spool,
     ) -> Result<Option<Begun>> {
+        let spent = spool.spent().await?;
+        if spent > 0 {
+            return Err(Error::input(format!(
+                "{spent} of its parts were loaded before, and their files removed"
+            ))
+            .at(Side::Link)
+            .on(format!("the spool {}", spool.place()))
+            .remedy("extract again into an empty place, and load with --keep to load twice"));
+        }
         self.validate(&catalog.selection, spool).await?;
         let database = destination.plan(state);
         if catalog.selection.has_schema() {

@@ -256,6 +256,9 @@ fn total(done: &str, summary: &Summary, elapsed: Duration) -> String {
     if summary.skipped > 0 {
         line += &format!("; {} parts were durable before", count(summary.skipped));
     }
+    if summary.elsewhere > 0 {
+        line += &format!("; other processes did {} parts", count(summary.elsewhere));
+    }
     if summary.retries > 0 {
         line += &format!("; {} retries", count(summary.retries));
     }

@@ -352,7 +352,7 @@ impl Run {
     }
 
     pub(crate) fn note_elsewhere(&self) {
-        self.lock(&self.summary).skipped += 1;
+        self.lock(&self.summary).elsewhere += 1;
     }
 
     pub(crate) fn note_retry(&self) {

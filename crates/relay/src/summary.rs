@@ -13,6 +13,8 @@ pub struct Summary {
     pub parts: u64,
     /// Parts that an earlier run had made durable; they were not read again.
     pub skipped: u64,
+    /// Parts that other processes made durable meanwhile.
+    pub elsewhere: u64,
     /// Rows copied by this run, exactly.
     pub rows: u64,
     /// Payload bytes copied by this run.

@@ -68,6 +68,31 @@ pub async fn contents(spool: &Spool) -> Result<Contents> {
 }
 
 impl Spool {
+    /// How many parts were loaded once and have no files any more, so that they cannot be loaded
+    /// again.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store, and of entries that are damaged.
+    pub async fn spent(&self) -> Result<usize> {
+        let loaded = self.store.list(name::LOADED).await?;
+        if loaded.is_empty() {
+            return Ok(0);
+        }
+        let files = self.store.list(name::PARTS).await?;
+        let files: HashSet<String> = files.into_iter().map(|file| file.name).collect();
+        let mut spent = 0;
+        for part in loaded
+            .iter()
+            .filter_map(|object| name::part_of(&object.name))
+        {
+            let entry = self.sealed(part).await?;
+            let mut needed = entry.iter().flat_map(|entry| &entry.files);
+            spent += usize::from(needed.any(|file| !files.contains(&file.name)));
+        }
+        Ok(spent)
+    }
+
     /// Reads everything a load would, and says what it could not use; `told` is called for every
     /// part that is whole. Files of parts that are loaded may be gone.
     ///

@@ -46,6 +46,13 @@ impl Space {
             .map(|file| file.size)
             .fold(0, u64::saturating_add);
         let allowed = used < limit || !self.anything_waits(spool).await?;
+        if !allowed && last.is_none_or(|(_, before)| before) {
+            tracing::warn!(
+                used,
+                limit,
+                "the spool is full; the extraction waits until a load has removed files"
+            );
+        }
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), allowed));
         Ok(allowed)
     }

@@ -7,4 +7,5 @@ mod moves;
 mod rig;
 mod shared;
 mod transforms;
+mod turns;
 mod watching;
