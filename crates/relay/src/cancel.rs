@@ -74,8 +74,9 @@ impl Cancel {
     pub fn cancel(&self) {
         let children = {
             let mut live = self.0.live.lock().unwrap_or_else(PoisonError::into_inner);
-            live.connection = None;
+            // Whoever wakes by the connection asks the flag next.
             self.0.flag.send_replace(true);
+            live.connection = None;
             std::mem::take(&mut live.children)
         };
         for child in children {

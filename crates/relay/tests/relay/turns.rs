@@ -196,6 +196,6 @@ fn who_waits_for_a_part_can_be_stopped() {
         }
         cancel.cancel();
         let error = run.join().unwrap().unwrap_err();
-        assert_eq!(error.kind(), Kind::Cancelled);
+        assert_eq!(error.kind(), Kind::Cancelled, "{error:?}");
     });
 }
