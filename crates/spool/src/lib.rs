@@ -10,6 +10,38 @@
 //! does both halves as well, with the same retries, progress and resume. The format, and what each
 //! crash leaves behind, is described in `docs/spool-format.md`.
 //!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use pghaul_relay::Pipeline;
+//! use pghaul_spool::{FileEncoding, Role, Spool, SpoolSource, SpoolTarget, Storing, Worker};
+//! use pghaul_stage::TableId;
+//! use pghaul_stage::memory::{MemorySource, MemoryTarget};
+//!
+//! let table = TableId::new("public", "greeting");
+//! let source = MemorySource::new().table(table.clone(), ["1\thello"]);
+//! let target = MemoryTarget::new();
+//! let folder = tempfile::tempdir().expect("a folder");
+//!
+//! let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+//! let handle = runtime.handle();
+//! let spool = handle.block_on(async {
+//!     let store = pghaul_spool::open(&folder.path().display().to_string(), true)?;
+//!     Spool::create(store, FileEncoding::Typed, None).await.map(Arc::new)
+//! })?;
+//! let worker = |role| handle.block_on(Worker::enter(Arc::clone(&spool), role)).map(Arc::new);
+//!
+//! let into = SpoolTarget::new(worker(Role::Extract)?, Storing::default());
+//! Pipeline::from(Arc::new(source)).to(Arc::new(into), handle.clone()).run_as_planned()?;
+//! // Later, elsewhere:
+//! let out_of = SpoolSource::new(worker(Role::Load)?, false);
+//! let loading = Pipeline::from(Arc::new(out_of));
+//! loading.to(Arc::new(target.clone()), handle.clone()).run_as_planned()?;
+//!
+//! assert_eq!(target.rows(&table), ["1\thello"]);
+//! # Ok::<(), pghaul_stage::Error>(())
+//! ```
+//!
 //! | what | file |
 //! |---|---|
 //! | where a spool is | `location.rs` |
