@@ -115,8 +115,12 @@ impl Place {
         self.encrypt_key_file.as_deref().map(Key::read).transpose()
     }
 
-    /// The spool, if there is one.
+    /// The spool, if there is one. Where the directory is yet to be made, there is none, so that
+    /// those who wait for an extraction to begin may come before it.
     pub(crate) async fn find(&self) -> Result<Option<Arc<Spool>>> {
+        if pghaul_spool::is_missing(&self.spool) {
+            return Ok(None);
+        }
         let spool = Spool::open(self.store(false)?, self.key()?).await?;
         Ok(spool.map(Arc::new))
     }

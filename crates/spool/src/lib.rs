@@ -74,7 +74,7 @@ mod worker;
 
 pub use gc::{Garbage, garbage};
 pub use inspect::{Contents, Damage, contents};
-pub use location::open;
+pub use location::{is_missing, open};
 pub use manifest::{Entry, File, FileEncoding, SliceSeal};
 pub use seal::Key;
 pub use source::SpoolSource;

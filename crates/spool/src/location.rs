@@ -45,6 +45,18 @@ pub fn open(url: &str, create: bool) -> Result<Store> {
     }
 }
 
+/// Whether this names a directory that is not there yet.
+pub fn is_missing(url: &str) -> bool {
+    let path = match url.split_once("://") {
+        None => url,
+        Some(("file", path)) => path,
+        Some(_) => return false,
+    };
+    std::path::Path::new(path)
+        .try_exists()
+        .is_ok_and(|there| !there)
+}
+
 fn directory(path: PathBuf, create: bool) -> Result<Store> {
     let place = path.display().to_string();
     if place.is_empty() {
@@ -116,7 +128,7 @@ fn invalid(why: &'static str) -> Error {
 mod tests {
     use pghaul_stage::Kind;
 
-    use super::open;
+    use super::{is_missing, open};
 
     #[test]
     fn wrong_urls_are_wrong_input() {
@@ -139,7 +151,11 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("a/b");
+        let file = format!("file://{}", path.display());
+        assert!(is_missing(path.to_str().unwrap()) && is_missing(&file));
         let store = open(path.to_str().unwrap(), true).unwrap();
+        assert!(!is_missing(path.to_str().unwrap()) && !is_missing(&file));
+        assert!(!is_missing("s3://bucket/a"));
         assert_eq!(store.place(), path.to_str().unwrap());
         let mode = path.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
