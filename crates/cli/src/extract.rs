@@ -308,6 +308,7 @@ impl Extraction<'_> {
                 .or(small)
                 .map_or(Split::Auto, Split::LargerThan),
             target_version: args.target_version.map(|major| major * 10_000),
+            spooled: true,
             selection: selection.clone(),
             ..pghaul_extract::Config::default()
         }

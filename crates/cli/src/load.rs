@@ -173,6 +173,7 @@ impl Loading<'_> {
     /// Makes the target ready; `None` if everything was loaded already.
     async fn begin(&self, source: &SpoolSource, spool: &Spool) -> Result<Option<Begun>> {
         let (mut catalog, plan) = (source.catalog().await?, source.plan().await?);
+        self.args.fits(&catalog.selection)?;
         catalog.selection = self.args.selection(catalog.selection);
         catalog.tablespace_map = self.args.tablespace_map.iter().cloned().collect();
         if self.args.help_others {
@@ -188,6 +189,9 @@ impl Loading<'_> {
             ))
             .at(Side::Target)
             .remedy("load into the same or a newer major version"));
+        }
+        for omission in &catalog.omitted {
+            self.observer.observe(&Event::Omitted(omission));
         }
         let selection = catalog.selection.clone();
         let destination = self.destination(&selection);
@@ -240,6 +244,17 @@ impl Loading<'_> {
     /// Goes on with a load of this very extraction.
     async fn resume(&self, saved: Saved, catalog: Catalog, plan: Plan) -> Result<Option<Begun>> {
         self.same_extraction(&saved, &catalog, &plan)?;
+        let said = self.args.selection(Selection::default()) != Selection::default();
+        let mapped = !self.args.tablespace_map.is_empty();
+        if said && catalog.selection != saved.catalog.selection
+            || mapped && catalog.tablespace_map != saved.catalog.tablespace_map
+        {
+            return Err(Error::input(
+                "this is not what the load that is to go on began to leave alone",
+            )
+            .at(Side::Target)
+            .remedy("leave these flags out, or start again with --overwrite"));
+        }
         if saved.complete {
             return Ok(None);
         }
@@ -251,6 +266,10 @@ impl Loading<'_> {
         )
         .await?
         .in_cluster(Arc::clone(&self.cluster));
+        // What a crash of the server has emptied is recorded as if it were there.
+        target
+            .forget(&[], false, &saved.plan, &saved.catalog)
+            .await?;
         Ok(Some(Begun {
             target: Arc::new(target),
             catalog: Catalog {
@@ -374,6 +393,28 @@ impl Loading<'_> {
 }
 
 impl Load {
+    /// Refuses what does not go with what was extracted; for `migrate`, its flags exclude one
+    /// another.
+    fn fits(&self, extracted: &Selection) -> Result<()> {
+        let alone = !extracted.has_schema();
+        let mapped = !self.tablespace_map.is_empty();
+        let flags = [
+            ("--overwrite", alone && self.overwrite),
+            ("--no-roles", alone && self.no_roles),
+            ("--no-tablespaces", alone && self.no_tablespaces),
+            ("--tablespace-map", alone && mapped),
+            ("--truncate", !alone && self.truncate),
+        ];
+        let Some((flag, _)) = flags.iter().find(|(_, wrong)| *wrong) else {
+            return Ok(());
+        };
+        let what = match alone {
+            true => "rows alone were extracted, into a schema that the target has",
+            false => "more than rows was extracted",
+        };
+        Err(Error::input(format!("{flag} cannot be used: {what}")).at(Side::Target))
+    }
+
     /// What was extracted, without what these flags leave alone.
     fn selection(&self, extracted: Selection) -> Selection {
         let mut role_map: BTreeMap<String, String> = extracted.role_map;

@@ -40,6 +40,9 @@ pub struct Config {
     /// `pg_dump` of several is used. Without it only types that every supported version reads
     /// alike are sent in binary, and the newest `pg_dump` is used.
     pub target_version: Option<u32>,
+    /// Whether the rows go into a spool: when a target refuses some of them, this source will not
+    /// be there to be asked for another form.
+    pub spooled: bool,
     /// The only directory in which `pg_dump` is looked for. Default: the one that
     /// `PGHAUL_PG_BINDIR` names, otherwise `PATH` and the distributions' versioned directories.
     pub pg_bindir: Option<PathBuf>,
@@ -89,6 +92,7 @@ impl Default for Config {
             bundle_bytes: 4 * MIB,
             large_row: 16 * MIB,
             target_version: None,
+            spooled: false,
             pg_bindir: None,
             selection: Selection::default(),
             lock_wait: Duration::from_secs(60),

@@ -52,7 +52,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pghaul_stage::{
     Batches, Catalog, Error, Event, Format, Kind, Mark, Observer, Omission, Part, Plan, Result,
-    SequenceValue, Shape, Side, Source, Step, TableId, Untranslatable,
+    SequenceValue, Shape, Side, Source, Step, TableId, Turn, Untranslatable,
 };
 use pghaul_wire::{Client, Conninfo};
 use tokio::sync::OnceCell;
@@ -386,18 +386,18 @@ impl Source for PgSource {
         });
         let started = Instant::now();
         let (inventory, archives) = tokio::try_join!(self.inventory(), self.archives())?;
+        let mut omitted = inventory.hidden.clone();
+        if !inventory.with_oids.is_empty() {
+            omitted.push(lost_identifiers(&inventory.with_oids));
+        }
         let catalog = Catalog {
             archive: archives.schema.clone(),
             statistics: archives.statistics.clone(),
+            omitted,
             ..inventory.catalog.clone()
         };
-        for omission in &inventory.hidden {
+        for omission in &catalog.omitted {
             self.observer.observe(&Event::Omitted(omission));
-        }
-        let with_oids = &inventory.with_oids;
-        if !with_oids.is_empty() {
-            self.observer
-                .observe(&Event::Omitted(&lost_identifiers(with_oids)));
         }
         let elapsed = started.elapsed();
         self.observer.observe(&Event::StepDone {
@@ -441,6 +441,15 @@ impl Source for PgSource {
             part,
         )
         .await
+    }
+
+    /// The target is met only later, so what it would refuse is taken apart at once.
+    async fn turn(&self, part: &Part) -> Result<Turn> {
+        let form = match self.config.spooled && self.server.version < SHOWS_BYTES {
+            true => self.apart(part, Why::Bytes).await?,
+            false => None,
+        };
+        Ok(Turn::Now(form.unwrap_or_else(|| part.clone())))
     }
 
     async fn reconsider(&self, part: &Part, error: Error) -> Result<Part> {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::{Home, LeftOut, Needed, Selection, TableId};
+use crate::{Home, LeftOut, Needed, Omission, Selection, TableId};
 
 /// The description of a source database.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -80,6 +80,10 @@ pub struct Catalog {
     /// What of that cannot be carried over.
     #[serde(default)]
     pub left_out: Vec<LeftOut>,
+    /// What of it the source did not show, or no archive can carry. Whoever reads the source has
+    /// told of it; whoever has the catalog from elsewhere tells of it again.
+    #[serde(default)]
+    pub omitted: Vec<Omission>,
     /// Schemas that are to be there for what is selected.
     #[serde(default)]
     pub homes: Vec<Home>,
