@@ -2,7 +2,7 @@
 //! `docs/encodings.md`.
 
 use crate::support::oracle::assert_migrated;
-use crate::support::{Cluster, Output, Pair, pg};
+use crate::support::{Cluster, Output, Pair, Way, both_ways, pg};
 
 /// Creates a database of this encoding, and runs SQL in it, which is read as `client`.
 fn database(cluster: &Cluster, db: &str, encoding: &str, client: &str, sql: &str) {
@@ -41,9 +41,9 @@ fn assert_says(output: &Output, words: &[&str]) {
     assert!(output.stderr.contains("remedy: "), "{}", output.stderr);
 }
 
-#[test]
-fn a_new_target_has_the_sources_encoding_and_bytes() {
-    let pair = Pair::start();
+both_ways!(a_new_target_has_the_sources_encoding_and_bytes);
+fn a_new_target_has_the_sources_encoding_and_bytes(way: Way) {
+    let mut pair = Pair::start();
     for (name, row) in [
         ("LATIN1", r"E'Stra\337e fa\347ade'"),
         ("KOI8R", r"E'\360\322'"),
@@ -56,16 +56,16 @@ fn a_new_target_has_the_sources_encoding_and_bytes() {
              CREATE TABLE as_text AS SELECT t.*, 'pg_class'::regclass FROM t"
         );
         database(&pair.source, &db, name, name, &sql);
-        pair.pghaul(&db, &["migrate", "--verify"]).run().expect(0);
+        way.migrate(&mut pair, &db, &["--verify"]).expect(0);
         assert_eq!(encoding(&pair.target, &db), name);
         assert_eq!(bytes(&pair.target, &db), bytes(&pair.source, &db));
         assert_migrated(&pair.source, &db, &pair.target, &db);
     }
 }
 
-#[test]
-fn characters_are_converted_for_a_target_of_another_encoding() {
-    let pair = Pair::start();
+both_ways!(characters_are_converted_for_a_target_of_another_encoding);
+fn characters_are_converted_for_a_target_of_another_encoding(way: Way) {
+    let mut pair = Pair::start();
     for (source, target, row) in [
         ("LATIN1", "UTF8", r"E'Stra\337e'"),
         ("EUC_JP", "UTF8", r"E'\306\374\313\334'"),
@@ -81,23 +81,21 @@ fn characters_are_converted_for_a_target_of_another_encoding() {
         );
         database(&pair.source, &db, source, source, &sql);
         database(&pair.target, &db, target, target, "");
-        pair.pghaul(&db, &["migrate", "--verify"]).run().expect(0);
+        way.migrate(&mut pair, &db, &["--verify"]).expect(0);
         assert_eq!(encoding(&pair.target, &db), target);
         assert_eq!(characters(&pair.target, &db), characters(&pair.source, &db));
     }
 }
 
-#[test]
-fn bytes_without_an_encoding_must_be_valid_in_the_targets() {
-    let pair = Pair::start();
+both_ways!(bytes_without_an_encoding_must_be_valid_in_the_targets);
+fn bytes_without_an_encoding_must_be_valid_in_the_targets(way: Way) {
+    let mut pair = Pair::start();
     let table = "CREATE TABLE t (id int, part text, w text, PRIMARY KEY (part, id));";
     let valid = r"INSERT INTO t SELECT g, 'a', E'caf\303\251' FROM generate_series(1, 100) g;";
     let sql = format!("{table} {valid}");
     database(&pair.source, "valid", "SQL_ASCII", "SQL_ASCII", &sql);
     database(&pair.target, "valid", "UTF8", "UTF8", "");
-    pair.pghaul("valid", &["migrate", "--verify"])
-        .run()
-        .expect(0);
+    way.migrate(&mut pair, "valid", &["--verify"]).expect(0);
     assert_eq!(bytes(&pair.target, "valid"), bytes(&pair.source, "valid"));
 
     let invalid = r"UPDATE t SET w = E'caf\351' WHERE id = 77;";
@@ -106,24 +104,27 @@ fn bytes_without_an_encoding_must_be_valid_in_the_targets() {
         let db = format!("invalid_{format}");
         database(&pair.source, &db, "SQL_ASCII", "SQL_ASCII", &sql);
         database(&pair.target, &db, "UTF8", "UTF8", "");
-        let failed = pair
-            .pghaul(&db, &["migrate", "--copy-format", format])
-            .run()
-            .expect(1);
+        let mut haul = way.of(&db);
+        let failed = haul.run(&mut pair, &["--copy-format", format]).expect(1);
+        assert!(!failed.stderr.contains("caf"), "{}", failed.stderr);
+        // Without the source, the row is named by its place; and it is in the spool for good.
+        if way == Way::Spool {
+            assert_says(&failed, &["COPY t, line 100", "22021"]);
+            continue;
+        }
         let place = r#"table public.t, column "w", row (id, part)=(77, a)"#;
         assert_says(&failed, &[place, "UTF8", "22021"]);
-        assert!(!failed.stderr.contains("caf"), "{}", failed.stderr);
 
         pair.source
             .psql(&db, "UPDATE t SET w = 'cafe' WHERE id = 77");
-        pair.pghaul(&db, &["migrate", "--resume"]).run().expect(0);
+        haul.run(&mut pair, &["--resume"]).expect(0);
         assert_eq!(bytes(&pair.target, &db), bytes(&pair.source, &db));
     }
 }
 
-#[test]
-fn characters_that_the_target_lacks_are_named_by_table_column_and_key() {
-    let pair = Pair::start();
+both_ways!(characters_that_the_target_lacks_are_named_by_table_column_and_key);
+fn characters_that_the_target_lacks_are_named_by_table_column_and_key(way: Way) {
+    let mut pair = Pair::start();
     let sql = "CREATE TABLE t (w jsonb, note text, \"Key \"\"1\" uuid PRIMARY KEY);
         INSERT INTO t SELECT '{}', 'é', md5(g::text)::uuid FROM generate_series(1, 50) g;
         UPDATE t SET w = '{\"price\": \"7 €\"}' WHERE \"Key \"\"1\" = md5('7')::uuid;
@@ -132,57 +133,60 @@ fn characters_that_the_target_lacks_are_named_by_table_column_and_key() {
     for format in ["binary", "text"] {
         pair.target.psql("postgres", "DROP DATABASE IF EXISTS d");
         database(&pair.target, "d", "LATIN1", "UTF8", "");
-        let failed = pair
-            .pghaul("d", &["migrate", "--copy-format", format])
-            .run()
-            .expect(1);
+        let args = ["--copy-format", format];
+        let failed = way.migrate(&mut pair, "d", &args).expect(1);
         let key = pair.source.psql("d", "SELECT md5('7')::uuid");
-        let place = format!(r#"table public.t, column "w", row (Key "1)=({key})"#);
-        assert_says(&failed, &[&place, "LATIN1", "22P05"]);
+        let place = match way {
+            Way::Channel => format!(r#"table public.t, column "w", row (Key "1)=({key})"#),
+            Way::Spool => "COPY t, line 50".to_owned(),
+        };
+        assert_says(&failed, &[&place, "22P05"]);
+        assert!(failed.stderr.contains("LATIN1"), "{}", failed.stderr);
         assert!(!failed.stderr.contains('€'), "{}", failed.stderr);
     }
 }
 
-#[test]
-fn rows_without_a_key_are_named_by_their_place() {
-    let pair = Pair::start();
+both_ways!(rows_without_a_key_are_named_by_their_place);
+fn rows_without_a_key_are_named_by_their_place(way: Way) {
+    let mut pair = Pair::start();
     let sql = r"CREATE TABLE t (id int, w text);
         INSERT INTO t SELECT g, 'plain' FROM generate_series(1, 9) g; INSERT INTO t VALUES (10, E'\377')";
     database(&pair.source, "d", "SQL_ASCII", "SQL_ASCII", sql);
     database(&pair.target, "d", "UTF8", "UTF8", "");
-    let failed = pair.pghaul("d", &["migrate"]).run().expect(1);
-    assert_says(
-        &failed,
-        &[r#"table public.t, column "w", row (ctid)=((0,10))"#],
-    );
+    let failed = way.migrate(&mut pair, "d", &[]).expect(1);
+    let place = match way {
+        Way::Channel => r#"table public.t, column "w", row (ctid)=((0,10))"#,
+        Way::Spool => "COPY t, line 10, column w",
+    };
+    assert_says(&failed, &[place]);
 }
 
-#[test]
-fn a_target_without_an_encoding_takes_the_bytes_as_they_are() {
-    let pair = Pair::start();
+both_ways!(a_target_without_an_encoding_takes_the_bytes_as_they_are);
+fn a_target_without_an_encoding_takes_the_bytes_as_they_are(way: Way) {
+    let mut pair = Pair::start();
     let table = "CREATE TABLE t (id int PRIMARY KEY, w text);";
     for (source, row) in [("UTF8", "'€ 🦀'"), ("LATIN1", "'é'")] {
         let db = source.to_lowercase();
         let sql = format!("{table} INSERT INTO t VALUES (1, {row})");
         database(&pair.source, &db, source, "UTF8", &sql);
         database(&pair.target, &db, "SQL_ASCII", "SQL_ASCII", "");
-        let output = pair.pghaul(&db, &["migrate", "--verify"]).run().expect(0);
+        let output = way.migrate(&mut pair, &db, &["--verify"]).expect(0);
         assert!(output.stderr.contains("SQL_ASCII"), "{}", output.stderr);
         assert_eq!(bytes(&pair.target, &db), bytes(&pair.source, &db));
     }
 }
 
+both_ways!(single_bytes_beyond_ascii_survive_where_only_text_is_possible);
 /// Before PostgreSQL 16 a server writes such bytes into COPY's text as they are.
-#[test]
-fn single_bytes_beyond_ascii_survive_where_only_text_is_possible() {
-    let pair = Pair::of_versions(13, 17);
+fn single_bytes_beyond_ascii_survive_where_only_text_is_possible(way: Way) {
+    let mut pair = Pair::of_versions(13, 17);
     let sql =
         "CREATE TABLE t (id int PRIMARY KEY, c \"char\", many \"char\"[], k regclass, w text);
         INSERT INTO t SELECT g, g::\"char\", ARRAY[g::\"char\", NULL], 'pg_class', 'é'
           FROM generate_series(-128, 127) g;
         CREATE TABLE other AS SELECT g AS n, 'ü' AS w FROM generate_series(1, 10) g";
     database(&pair.source, "d", "UTF8", "UTF8", sql);
-    pair.pghaul("d", &["migrate"]).run().expect(0);
+    way.migrate(&mut pair, "d", &[]).expect(0);
     let values = "SELECT id, c::int, many[1]::int, array_length(many, 1), k, w FROM t ORDER BY id";
     assert_eq!(pair.target.psql("d", values), pair.source.psql("d", values));
 }
@@ -209,9 +213,9 @@ n_sign_posn 4
 END LC_MONETARY
 ";
 
+both_ways!(money_arrives_whatever_its_locale);
 /// Money is a number of the smallest unit; where its digits are cut is a setting of the reader.
-#[test]
-fn money_arrives_whatever_its_locale() {
+fn money_arrives_whatever_its_locale(way: Way) {
     let folder = tempfile::tempdir().expect("a folder");
     let place = folder.path().join("yy_YY");
     let definition = folder.path().join("yen");
@@ -233,7 +237,7 @@ fn money_arrives_whatever_its_locale() {
             .start()
     };
     for (source, target) in [(yen(), Cluster::start()), (Cluster::start(), yen())] {
-        let pair = Pair { source, target };
+        let mut pair = Pair { source, target };
         pair.source.create_db("d");
         pair.source.psql(
             "d",
@@ -247,14 +251,8 @@ fn money_arrives_whatever_its_locale() {
             [&pair.source, &pair.target].map(|it| it.psql("postgres", "SELECT 1234::money"));
         assert_ne!(shown[0], shown[1]);
         for format in ["binary", "text"] {
-            let args = [
-                "migrate",
-                "--overwrite",
-                "--verify",
-                "--copy-format",
-                format,
-            ];
-            pair.pghaul("d", &args).run().expect(0);
+            let args = ["--overwrite", "--verify", "--copy-format", format];
+            way.migrate(&mut pair, "d", &args).expect(0);
             let sent = "INSERT INTO defaults (id) VALUES (1);
                 SELECT encode(cash_send(m), 'hex'), encode(array_send(many), 'hex') FROM t ORDER BY id;
                 SELECT encode(cash_send(m), 'hex') FROM defaults; DELETE FROM defaults";

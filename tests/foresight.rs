@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::support::{Cluster, Output, Pair, Pghaul};
+use crate::support::{Cluster, Output, Pair, Pghaul, Way, both_ways};
 
 /// Something of every kind that a target may lack. The roles with a name of RDS's are never
 /// created; what the catalogs are told by hand is what another server could have.
@@ -102,44 +102,54 @@ fn texts(list: &Value) -> BTreeSet<String> {
     .collect()
 }
 
-/// `pghaul` as these roles of both sides.
-fn pghaul(pair: &Pair, roles: [&str; 2], args: &[&str]) -> Pghaul {
-    let by =
-        |cluster: &Cluster, role: &str| cluster.dsn("d").replace("postgres@", &format!("{role}@"));
-    let [reader, loader] = roles;
-    pair.pghaul("d", args)
+fn by(cluster: &Cluster, role: &str) -> String {
+    cluster.dsn("d").replace("postgres@", &format!("{role}@"))
+}
+
+/// `pghaul validate` as these roles of both sides, which are in reach.
+fn validate(pair: &Pair, [reader, loader]: [&str; 2], flags: &[&str]) -> Pghaul {
+    pair.pghaul("d", &[&["validate"], flags].concat())
         .source(&by(&pair.source, reader))
         .target(&by(&pair.target, loader))
 }
 
+/// A migration as these roles.
+fn migrate(way: Way, pair: &mut Pair, [reader, loader]: [&str; 2], flags: &[&str]) -> Output {
+    let haul = way.of("d").encrypted().source(&by(&pair.source, reader));
+    let mut haul = haul.target(&by(&pair.target, loader));
+    haul.run(pair, flags)
+}
+
 #[track_caller]
-fn assert_foreseen(pair: &Pair, roles: [&str; 2], kinds: &[&str]) {
-    assert_foreseen_with(pair, roles, &[], kinds);
+fn assert_foreseen(way: Way, pair: &mut Pair, roles: [&str; 2], kinds: &[&str]) {
+    assert_foreseen_with(way, pair, roles, &[], kinds);
 }
 
 /// Fails unless what is foreseen with these flags is what is reported afterwards, these objects
 /// are among it, and `--strict` begins nothing.
 #[track_caller]
-fn assert_foreseen_with(pair: &Pair, roles: [&str; 2], flags: &[&str], kinds: &[&str]) {
+fn assert_foreseen_with(
+    way: Way,
+    pair: &mut Pair,
+    roles: [&str; 2],
+    flags: &[&str],
+    kinds: &[&str],
+) {
     let json = [&["--output", "json"], flags].concat();
-    let output = pghaul(pair, roles, &[&["validate"], &json[..]].concat()).run();
+    let output = validate(pair, roles, &json).run();
     let found = lines(&output);
     let found = found.iter().find(|one| one["code"] == 613_105);
     let found = found.unwrap_or_else(|| panic!("{output:?}"));
     let foreseen = texts(&found["objects"]);
 
-    for args in [
-        &["migrate", "--strict"][..],
-        &["migrate", "--strict", "--skip-validation"],
-    ] {
+    for args in [&["--strict"][..], &["--strict", "--skip-validation"]] {
         let before = pair.target.psql("postgres", STATE);
         let args = [args, flags].concat();
-        pghaul(pair, roles, &args).run().expect(1);
+        migrate(way, pair, roles, &args).expect(1);
         assert_eq!(pair.target.psql("postgres", STATE), before, "{args:?}");
     }
 
-    let output = pghaul(pair, roles, &[&["migrate"], &json[..]].concat()).run();
-    let output = output.expect(0);
+    let output = migrate(way, pair, roles, &json).expect(0);
     let found = lines(&output);
     let summary = found.iter().find(|one| one["event"] == "summary");
     let summary = summary.unwrap_or_else(|| panic!("{output:?}"));
@@ -157,9 +167,9 @@ fn assert_foreseen_with(pair: &Pair, roles: [&str; 2], flags: &[&str], kinds: &[
 
     // Nor is anything dropped.
     let before = pair.target.psql("postgres", STATE);
-    let again = ["migrate", "--strict", "--overwrite", "--skip-validation"];
+    let again = ["--strict", "--overwrite", "--skip-validation"];
     let again = [&again[..], flags].concat();
-    pghaul(pair, roles, &again).run().expect(1);
+    migrate(way, pair, roles, &again).expect(1);
     assert_eq!(pair.target.psql("postgres", STATE), before);
 }
 
@@ -218,25 +228,25 @@ const WITHOUT_SUPERUSER: [&str; 17] = [
     "subscription listens",
 ];
 
-#[test]
-fn whatever_a_superuser_leaves_out_was_foreseen() {
-    let pair = lossy();
+both_ways!(whatever_a_superuser_leaves_out_was_foreseen);
+fn whatever_a_superuser_leaves_out_was_foreseen(way: Way) {
+    let mut pair = lossy();
     let mapping = "user mapping USER MAPPING rds_kept SERVER near";
     let kinds = [&ALWAYS[..], &[mapping]].concat();
-    assert_foreseen(&pair, ["postgres", "postgres"], &kinds);
+    assert_foreseen(way, &mut pair, ["postgres", "postgres"], &kinds);
 }
 
-#[test]
-fn whatever_an_administrator_leaves_out_was_foreseen() {
-    let pair = lossy();
+both_ways!(whatever_an_administrator_leaves_out_was_foreseen);
+fn whatever_an_administrator_leaves_out_was_foreseen(way: Way) {
+    let mut pair = lossy();
     let kinds = [&ALWAYS[..], &WITHOUT_SUPERUSER].concat();
-    assert_foreseen(&pair, ["reader", "admin"], &kinds);
+    assert_foreseen(way, &mut pair, ["reader", "admin"], &kinds);
 }
 
+both_ways!(whatever_a_guest_leaves_out_was_foreseen);
 /// The target database is there, and somebody else's.
-#[test]
-fn whatever_a_guest_leaves_out_was_foreseen() {
-    let pair = lossy();
+fn whatever_a_guest_leaves_out_was_foreseen(way: Way) {
+    let mut pair = lossy();
     pair.target.create_db("d");
     pair.target.psql(
         "d",
@@ -249,13 +259,13 @@ fn whatever_a_guest_leaves_out_was_foreseen() {
         "privileges of the database",
     ];
     let kinds = [&ALWAYS[..18], &WITHOUT_SUPERUSER, &own].concat();
-    assert_foreseen(&pair, ["reader", "admin"], &kinds);
+    assert_foreseen(way, &mut pair, ["reader", "admin"], &kinds);
 }
 
+both_ways!(what_roles_of_other_names_lose_was_foreseen);
 /// Roles that get other names, or are not created.
-#[test]
-fn what_roles_of_other_names_lose_was_foreseen() {
-    let pair = Pair::start();
+fn what_roles_of_other_names_lose_was_foreseen(way: Way) {
+    let mut pair = Pair::start();
     pair.source.create_db("d");
     pair.source.psql(
         "d",
@@ -266,7 +276,7 @@ fn what_roles_of_other_names_lose_was_foreseen() {
     );
     let map = ["--role-map", "old=new"];
     let lost = ["password of role \"new\""];
-    assert_foreseen_with(&pair, ["postgres", "postgres"], &map, &lost);
+    assert_foreseen_with(way, &mut pair, ["postgres", "postgres"], &map, &lost);
     for gone in ["DATABASE d", "ROLE new", "ROLE b"] {
         pair.target.psql("postgres", &format!("DROP {gone}"));
     }
@@ -276,5 +286,11 @@ fn what_roles_of_other_names_lose_was_foreseen() {
         "ownership and privileges of role \"b\" on large objects",
         "ownership and privileges of role \"old\" on large objects",
     ];
-    assert_foreseen_with(&pair, ["postgres", "postgres"], &["--no-roles"], &lost);
+    assert_foreseen_with(
+        way,
+        &mut pair,
+        ["postgres", "postgres"],
+        &["--no-roles"],
+        &lost,
+    );
 }

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use pghaul_extract::{Config, CopyFormat, PgSource, Split};
 use pghaul_load::PgTarget;
 use pghaul_relay::{Runner, Summary};
+use pghaul_spool::{FileEncoding, Garbage, Role, Spool, SpoolSource, SpoolTarget, Storing, Worker};
 use pghaul_stage::{
     Batches, Catalog, Error, Format, Kind, Mark, Part, Plan, Result, SequenceValue, Shape, Silent,
     Source,
@@ -20,7 +21,7 @@ use pghaul_wire::Conninfo;
 use tokio::runtime::Runtime;
 
 use crate::support::oracle::assert_migrated;
-use crate::support::{Cluster, Pair};
+use crate::support::{Cluster, Pair, Way, both_ways};
 
 /// Rows of 100 kB and more among small ones, in tables whose columns are awkward to move apart.
 const TABLES: &str = r#"
@@ -59,14 +60,14 @@ FROM generate_series(1, 40) AS n
 const STORAGE: &str = "SELECT sum(pg_column_size(plain)), sum(pg_column_size(b)),
   sum(pg_column_size(doc)) FROM keyed";
 
-#[test]
-fn large_rows_travel_by_column() {
+both_ways!(large_rows_travel_by_column);
+fn large_rows_travel_by_column(way: Way) {
     for (versions, format, split) in [
         (None, CopyFormat::Auto, Split::Never),
         (None, CopyFormat::Text, Split::LargerThan(200_000)),
         (Some((10, 13)), CopyFormat::Auto, Split::Never),
     ] {
-        let pair = match versions {
+        let mut pair = match versions {
             Some((source, target)) => Pair::of_versions(source, target),
             None => Pair::start(),
         };
@@ -84,7 +85,10 @@ fn large_rows_travel_by_column() {
             large_row: 65_536,
             ..Config::default()
         };
-        let summary = migrate(&pair, config);
+        let summary = match way {
+            Way::Channel => migrate(&pair, config),
+            Way::Spool => migrate_over_a_spool(&mut pair, config),
+        };
         let rows = "SELECT (SELECT count(*) FROM keyed) + (SELECT count(*) FROM keyless)
             + (SELECT count(*) FROM no_large_row) + (SELECT count(*) FROM parent)
             + (SELECT count(*) FROM many_columns)
@@ -101,29 +105,12 @@ fn large_rows_travel_by_column() {
 /// Migrates the database `d` with a source that refuses to send whole rows where some are large.
 fn migrate(pair: &Pair, config: Config) -> Summary {
     let runtime = Runtime::new().expect("a runtime");
-    let observer = Arc::new(Silent);
-    let open = async {
-        let config = Config {
-            target_version: Some(pair.target.version() * 10_000),
-            pg_bindir: Some(programs(&pair.source)),
-            ..config
-        };
-        let source = PgSource::open(
-            conninfo(&pair.source),
-            config,
-            Arc::<Silent>::clone(&observer),
-        )
-        .await?;
-        let (catalog, plan) = (source.catalog().await?, source.plan().await?);
-        Ok::<_, Error>((Arc::new(source), catalog, plan))
+    let config = Config {
+        target_version: Some(pair.target.version() * 10_000),
+        ..config
     };
-    let (source, catalog, plan) = runtime.block_on(open).expect("the source opens");
-    let target = PgTarget::fresh(
-        conninfo(&pair.target),
-        pghaul_load::Config::default(),
-        observer,
-    );
-    let target = Arc::new(target.expect("a target"));
+    let (source, catalog, plan) = runtime.block_on(open(pair, config));
+    let target = target(pair);
     let refusing = Arc::new(Refusing(Arc::clone(&source)));
     let summary = Runner::new(
         refusing,
@@ -135,6 +122,73 @@ fn migrate(pair: &Pair, config: Config) -> Summary {
     runtime.block_on(source.close()).expect("the source closes");
     target.close();
     summary
+}
+
+/// As above over a spool, whose source is stopped before the load begins.
+fn migrate_over_a_spool(pair: &mut Pair, config: Config) -> Summary {
+    let runtime = Runtime::new().expect("a runtime");
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = folder.path().join("spool");
+    let store = pghaul_spool::open(place.to_str().expect("a path"), true).expect("a store");
+
+    let (source, catalog, plan) = runtime.block_on(open(pair, config));
+    let spool = runtime.block_on(Spool::create(store.clone(), FileEncoding::Typed, None));
+    let worker = Worker::enter(Arc::new(spool.expect("a spool")), Role::Extract);
+    let worker = Arc::new(runtime.block_on(worker).expect("a worker"));
+    let storing = SpoolTarget::new(Arc::clone(&worker), Storing::default());
+    Runner::new(
+        Arc::new(Refusing(Arc::clone(&source))),
+        Arc::new(storing),
+        runtime.handle().clone(),
+    )
+    .run(&catalog, &plan)
+    .expect("it is extracted");
+    runtime.block_on(source.close()).expect("the source closes");
+    runtime.block_on(worker.leave());
+    drop(source);
+    pair.source.stop();
+
+    let spool = runtime.block_on(Spool::open(store, None)).expect("a spool");
+    let spool = Arc::new(spool.expect("the spool is there"));
+    let worker = Worker::enter(Arc::clone(&spool), Role::Load);
+    let worker = Arc::new(runtime.block_on(worker).expect("a worker"));
+    let source = Arc::new(SpoolSource::new(Arc::clone(&worker), false));
+    let read = async { Ok::<_, Error>((source.catalog().await?, source.plan().await?)) };
+    let (catalog, plan) = runtime.block_on(read).expect("the spool is read");
+    let target = target(pair);
+    let summary = Runner::new(
+        source,
+        Arc::<PgTarget>::clone(&target),
+        runtime.handle().clone(),
+    )
+    .run(&catalog, &plan)
+    .expect("it is loaded");
+    target.close();
+    let left = runtime.block_on(pghaul_spool::garbage(&spool, false));
+    assert_eq!(left.expect("a listing"), Garbage::default());
+    runtime.block_on(worker.leave());
+    pair.source.start_again();
+    summary
+}
+
+/// Opens the database `d` of the source.
+async fn open(pair: &Pair, config: Config) -> (Arc<PgSource>, Catalog, Plan) {
+    let config = Config {
+        pg_bindir: Some(programs(&pair.source)),
+        ..config
+    };
+    let source = PgSource::open(conninfo(&pair.source), config, Arc::new(Silent)).await;
+    let source = source.expect("the source opens");
+    let catalog = source.catalog().await.expect("a catalog");
+    let plan = source.plan().await.expect("a plan");
+    (Arc::new(source), catalog, plan)
+}
+
+/// The database `d` of the target.
+fn target(pair: &Pair) -> Arc<PgTarget> {
+    let config = pghaul_load::Config::default();
+    let target = PgTarget::fresh(conninfo(&pair.target), config, Arc::new(Silent));
+    Arc::new(target.expect("a target"))
 }
 
 fn conninfo(cluster: &Cluster) -> Conninfo {
@@ -191,10 +245,8 @@ impl Source for Refusing {
 }
 
 /// A row of two values of 600 MB and a value of 600 MB of text form 1.2 GB, in every format.
-#[test]
-#[ignore = "needs 8 GB of memory: cargo nextest run -p pghaul-cli --run-ignored only gigabyte"]
-fn gigabyte_row() {
-    let pair = Pair::start();
+fn gigabyte_row(way: Way) {
+    let mut pair = Pair::start();
     pair.source.create_db("d");
     pair.source.psql(
         "d",
@@ -210,23 +262,17 @@ fn gigabyte_row() {
          INSERT INTO arrays SELECT ARRAY[a, a] FROM (SELECT convert_to(repeat('x', 300000000), 'UTF8') AS a) AS s;",
     );
     for format in ["auto", "text"] {
-        pair.pghaul(
-            "d",
-            &[
-                "migrate",
-                "--overwrite",
-                "--verify",
-                "--jobs",
-                "1",
-                "--copy-format",
-                format,
-            ],
-        )
-        .timeout(Duration::from_secs(900))
-        .run()
-        .expect(0);
+        let args = ["--overwrite", "--verify", "--jobs", "1"];
+        let args = [&args[..], &["--copy-format", format]].concat();
+        let mut haul = way.of("d").timeout(Duration::from_secs(900));
+        haul.run(&mut pair, &args).expect(0);
         let values = "SELECT id, octet_length(a), octet_length(b), encode(sha256(a), 'hex'),
             encode(sha256(b), 'hex'), note FROM wide ORDER BY id";
         assert_eq!(pair.target.psql("d", values), pair.source.psql("d", values));
     }
 }
+
+both_ways!(
+    #[ignore = "needs 8 GB of memory: cargo nextest run -p pghaul-cli --run-ignored only gigabyte"]
+    gigabyte_row
+);

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::support::oracle::{assert_no_leftovers, assert_progress, differences};
-use crate::support::{Cluster, Output, Pair, Pghaul, fixture};
+use crate::support::way::Haul;
+use crate::support::{Cluster, Output, Pair, Pghaul, Way, both_ways, fixture};
 
 /// What a service sets up before it hands a server over: its own roles, and an administrator
 /// without superuser. Roles that a version does not have are passed over.
@@ -62,6 +63,13 @@ fn pghaul(pair: &Pair, args: &[&str]) -> Pghaul {
     pair.pghaul("shop", args)
         .source(&by(&source, "reader"))
         .target(&by(&target, "admin"))
+}
+
+/// The migration, by the same roles.
+fn haul(way: Way, pair: &Pair) -> Haul {
+    way.of("shop")
+        .source(&by(&pair.source.dsn("shop"), "reader"))
+        .target(&by(&pair.target.dsn("shop"), "admin"))
 }
 
 /// The omissions in the summary.
@@ -170,13 +178,12 @@ fn names(omissions: &[Value]) -> BTreeSet<&str> {
     objects.map(|object| object.expect("an object")).collect()
 }
 
-fn migrates(pair: &Pair) -> Vec<Value> {
+fn migrates(way: Way, pair: &mut Pair) -> Vec<Value> {
     let before = pair.target.psql("postgres", MEMBER_OF);
     let file = tempfile::NamedTempFile::new().expect("a file");
     let path = file.path().to_str().expect("a path");
-    let output = pghaul(pair, &["migrate", "--output", "json", "--report", path])
-        .run()
-        .expect(0);
+    let args = ["--output", "json", "--report", path];
+    let output = haul(way, pair).run(pair, &args).expect(0);
     let omissions = omissions(&output);
     let report = std::fs::read_to_string(path).expect("the report");
     for omission in &omissions {
@@ -200,10 +207,10 @@ fn migrates(pair: &Pair) -> Vec<Value> {
     omissions
 }
 
-#[test]
-fn from_a_reader_to_an_administrator_of_15() {
-    let pair = managed(Cluster::start(), Cluster::start());
-    let omissions = migrates(&pair);
+both_ways!(from_a_reader_to_an_administrator_of_15);
+fn from_a_reader_to_an_administrator_of_15(way: Way) {
+    let mut pair = managed(Cluster::start(), Cluster::start());
+    let omissions = migrates(way, &mut pair);
     let names = names(&omissions);
     for expected in [
         "password of role \"shop_app\"",
@@ -219,26 +226,23 @@ fn from_a_reader_to_an_administrator_of_15() {
     }
 }
 
+both_ways!(from_a_reader_to_an_administrator_of_16);
 /// From 16 on, whoever creates a role is not thereby a member who may act for it.
-#[test]
-fn from_a_reader_to_an_administrator_of_16() {
-    let pair = managed(Cluster::start(), Cluster::builder().version(16).start());
-    let omissions = migrates(&pair);
+fn from_a_reader_to_an_administrator_of_16(way: Way) {
+    let mut pair = managed(Cluster::start(), Cluster::builder().version(16).start());
+    let omissions = migrates(way, &mut pair);
     let predefined = "membership of role \"shop_legacy\" in \"pg_read_all_data\"";
     assert!(names(&omissions).contains(predefined), "{omissions:#?}");
 }
 
+both_ways!(strictly_nothing_begins_where_something_would_be_lost);
 /// Nothing is created on the target, not even the database, when something would be left out.
-#[test]
-fn strictly_nothing_begins_where_something_would_be_lost() {
-    let pair = managed(Cluster::start(), Cluster::start());
+fn strictly_nothing_begins_where_something_would_be_lost(way: Way) {
+    let mut pair = managed(Cluster::start(), Cluster::start());
     let roles = "SELECT count(*) FROM pg_roles";
     let before = pair.target.psql("postgres", roles);
-    for args in [
-        &["migrate", "--strict"][..],
-        &["migrate", "--strict", "--skip-validation"],
-    ] {
-        let output = pghaul(&pair, args).run().expect(1);
+    for args in [&["--strict"][..], &["--strict", "--skip-validation"]] {
+        let output = haul(way, &pair).run(&mut pair, args).expect(1);
         for told in ["--strict", "not carried over: event trigger guard_billing"] {
             assert!(output.stderr.contains(told), "{told}: {}", output.stderr);
         }
@@ -254,20 +258,25 @@ fn strictly_nothing_begins_where_something_would_be_lost() {
     assert_no_leftovers(&pair.source, "shop");
 }
 
+both_ways!(the_report_ends_with_what_to_do_next);
 /// A person reads the same on standard output.
-#[test]
-fn the_report_ends_with_what_to_do_next() {
-    let pair = Pair::start();
+fn the_report_ends_with_what_to_do_next(way: Way) {
+    let mut pair = Pair::start();
     pair.source.create_db("d");
     pair.source.psql(
         "d",
         "CREATE TABLE t AS SELECT 1 AS id; CREATE SEQUENCE s; CREATE VIEW v AS SELECT 1",
     );
-    let output = pair.pghaul("d", &["migrate"]).run().expect(0);
+    let output = way.migrate(&mut pair, "d", &[]).expect(0);
+    // Who loads has no say on the source.
+    let first = match way {
+        Way::Channel => "ALTER DATABASE \"d\" SET default_transaction_read_only = on;",
+        Way::Spool => "nothing was written to the source since the extraction began",
+    };
     let told = [
         "not carried over:",
         "what to do next:",
-        "ALTER DATABASE \"d\" SET default_transaction_read_only = on;",
+        first,
         "pghaul verify",
         "pghaul cleanup",
     ];
@@ -282,8 +291,8 @@ fn the_report_ends_with_what_to_do_next() {
     for kind in ["sequence 1", "table 1", "view 1"] {
         assert!(output.stdout.contains(kind), "{kind}: {}", output.stdout);
     }
-    let nowhere = ["migrate", "--overwrite", "--report", "/nowhere/report.md"];
-    let output = pair.pghaul("d", &nowhere).run().expect(2);
+    let nowhere = ["--overwrite", "--report", "/nowhere/report.md"];
+    let output = way.migrate(&mut pair, "d", &nowhere).expect(2);
     assert!(
         output.stderr.contains("/nowhere/report.md"),
         "{}",
@@ -291,13 +300,13 @@ fn the_report_ends_with_what_to_do_next() {
     );
 }
 
+both_ways!(from_a_reader_of_11_to_an_administrator_of_13);
 /// Before PostgreSQL 13 no extension is trusted, before 14 there is no role that reads everything,
 /// and before 15 the schema `public` is a superuser's.
-#[test]
-fn from_a_reader_of_11_to_an_administrator_of_13() {
+fn from_a_reader_of_11_to_an_administrator_of_13(way: Way) {
     let of = |version| Cluster::builder().version(version).start();
-    let pair = managed(of(11), of(13));
-    let omissions = migrates(&pair);
+    let mut pair = managed(of(11), of(13));
+    let omissions = migrates(way, &mut pair);
     for expected in [
         "options of USER MAPPING reader_of_ages SERVER warehouse",
         "options of USER MAPPING public SERVER warehouse",
@@ -308,27 +317,29 @@ fn from_a_reader_of_11_to_an_administrator_of_13() {
     }
 }
 
+both_ways!(from_a_reader_of_all_data_to_a_creator_of_roles_that_joins_them);
 /// A role that reads everything but what rows' policies and large objects keep from it; and a
 /// target that makes whoever creates a role a member of it at once.
-#[test]
-fn from_a_reader_of_all_data_to_a_creator_of_roles_that_joins_them() {
+fn from_a_reader_of_all_data_to_a_creator_of_roles_that_joins_them(way: Way) {
     let target = Cluster::builder()
         .version(16)
         .conf("createrole_self_grant", "set, inherit")
         .start();
-    let pair = managed(Cluster::start(), target);
+    let mut pair = managed(Cluster::start(), target);
     pair.source
         .psql("shop", "CREATE ROLE auditor LOGIN IN ROLE pg_read_all_data; GRANT CONNECT ON DATABASE shop TO auditor");
-    let call = |args: &[&str]| {
-        let source = by(&pair.source.dsn("shop"), "auditor");
-        pghaul(&pair, args).source(&source)
-    };
+    let source = by(&pair.source.dsn("shop"), "auditor");
     // Tables with policies, by name.
     let policies = "SELECT oid::regclass FROM pg_class WHERE relrowsecurity ORDER BY 1";
     let policies = pair.source.psql("shop", policies);
     assert!(!policies.is_empty());
-    for verb in ["validate", "migrate"] {
-        let refused = call(&[verb]).run().expect(1);
+    let migrate = |pair: &mut Pair, args: &[&str]| {
+        let mut haul = haul(way, pair).encrypted().source(&source);
+        haul.run(pair, args)
+    };
+    let validate = pghaul(&pair, &["validate"]).source(&source);
+    for refused in [validate.run(), migrate(&mut pair, &[])] {
+        let refused = refused.expect(1);
         let told = refused.stdout + &refused.stderr;
         assert!(told.contains("613100"), "{told}");
         for table in policies.lines() {
@@ -338,7 +349,7 @@ fn from_a_reader_of_all_data_to_a_creator_of_roles_that_joins_them() {
         assert!(told.contains("large object 4000001"), "{told}");
         assert!(!told.contains("sequence shop."), "{told}");
     }
-    let refused = call(&["migrate", "--skip-validation"]).run().expect(1);
+    let refused = migrate(&mut pair, &["--skip-validation"]).expect(1);
     let table = policies.lines().next().expect("a table");
     assert!(refused.stderr.contains(table), "{}", refused.stderr);
 
@@ -348,8 +359,7 @@ fn from_a_reader_of_all_data_to_a_creator_of_roles_that_joins_them() {
          SELECT format('GRANT SELECT ON LARGE OBJECT %s TO auditor', oid) FROM pg_largeobject_metadata
          \\gexec",
     );
-    let json = ["--output", "json"];
-    let output = call(&[&["migrate"], &json[..]].concat()).run().expect(0);
+    let output = migrate(&mut pair, &["--output", "json"]).expect(0);
     let omissions = omissions(&output);
     // Whoever reads everything reads the passwords, and no options of user mappings.
     let names = names(&omissions);
@@ -362,5 +372,6 @@ fn from_a_reader_of_all_data_to_a_creator_of_roles_that_joins_them() {
     assert_progress(&pair.target, "shop");
     assert_no_leftovers(&pair.target, "shop");
     assert_made_up(&pair, &omissions);
-    call(&["cleanup"]).run().expect(0);
+    let cleanup = pghaul(&pair, &["cleanup"]).source(&source);
+    cleanup.run().expect(0);
 }

@@ -7,7 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::oracle::assert_migrated;
-use crate::support::{Cluster, Pair, fixture};
+use crate::support::pghaul::Running;
+use crate::support::{Cluster, Pair, Way, fixture};
 
 /// Memory of pghaul itself, besides what it keeps of each table.
 const BASE: u64 = 24 << 20;
@@ -15,8 +16,11 @@ const BASE: u64 = 24 << 20;
 /// What it may keep of a table: names, columns, statements, of it and its indexes and keys.
 const PER_TABLE: u64 = 9 << 10;
 
+/// And what rows take that are on the way into columns of a file, or out of them.
+const COLUMNS: u64 = 16 << 20;
+
 /// Migrates this many tables; returns the commits on the target.
-fn migrate(tables: u32) -> i64 {
+fn migrate(way: Way, tables: u32) -> i64 {
     // Each table, index and sequence takes a lock until the snapshot ends.
     let server = || {
         let locks = (tables / 20).max(64).to_string();
@@ -24,43 +28,68 @@ fn migrate(tables: u32) -> i64 {
             .conf("max_locks_per_transaction", &locks)
             .start()
     };
-    let pair = Pair {
+    let mut pair = Pair {
         source: server(),
         target: server(),
     };
     fixture::many_tables(&pair.source, "many", tables);
     let before = commits(&pair.target);
     let patience = Duration::from_secs(120 + u64::from(tables) / 20);
-    let call = pair.pghaul("many", &["migrate", "--verify"]);
-    let mut running = call.timeout(patience).spawn();
-    let mut peak = 0;
-    let begun = Instant::now();
-    while running.is_running() && begun.elapsed() < patience {
-        peak = memory(running.pid()).unwrap_or(peak);
-        thread::sleep(Duration::from_millis(20));
+    let mut haul = way.of("many").timeout(patience);
+    let mut most = BASE + PER_TABLE * u64::from(tables);
+    if way == Way::Spool {
+        most += COLUMNS;
+        let mut extraction = haul.start_extract(&pair, &[]);
+        assert_modest(&mut extraction, most);
+        extraction.wait().expect(0);
     }
-    running.wait().expect(0);
-    let most = BASE + PER_TABLE * u64::from(tables);
-    assert!(
-        peak > 0 && peak < most,
-        "{peak} bytes of memory for {tables} tables, more than {most}"
-    );
+    let mut running = match way {
+        Way::Channel => haul.start(&mut pair, &["--verify"]),
+        Way::Spool => haul.start_load(&mut pair, &["--verify"]),
+    };
+    assert_modest(&mut running, most);
+    haul.finish(&mut pair, running).expect(0);
     let commits = commits(&pair.target) - before;
     assert_migrated(&pair.source, "many", &pair.target, "many");
     commits
 }
 
-#[test]
-fn thousands_of_tables_take_few_commits_and_little_memory() {
-    let commits = migrate(5000);
-    assert!(commits < 1500, "{commits} commits for 5,000 tables");
+/// Fails if a process takes more memory than that before it ends.
+#[track_caller]
+fn assert_modest(running: &mut Running, most: u64) {
+    let mut peak = 0;
+    let begun = Instant::now();
+    while running.is_running() && begun.elapsed() < Duration::from_secs(3600) {
+        peak = memory(running.pid()).unwrap_or(peak);
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(
+        peak > 0 && peak < most,
+        "{peak} bytes of memory, more than {most}"
+    );
+}
+
+mod thousands_of_tables_take_few_commits_and_little_memory {
+    use super::{Way, migrate};
+
+    #[test]
+    fn channel() {
+        let commits = migrate(Way::Channel, 5000);
+        assert!(commits < 1500, "{commits} commits for 5,000 tables");
+    }
+
+    #[test]
+    fn spool() {
+        let commits = migrate(Way::Spool, 2000);
+        assert!(commits < 600, "{commits} commits for 2,000 tables");
+    }
 }
 
 #[test]
 #[ignore = "many minutes: PGHAUL_TABLES=100000 cargo nextest run --run-ignored only many_tables"]
 fn a_hundred_thousand_tables() {
     let tables = env::var("PGHAUL_TABLES").map_or(20_000, |n| n.parse().expect("a number"));
-    migrate(tables);
+    migrate(Way::Channel, tables);
 }
 
 /// The most memory that this process has had so far.

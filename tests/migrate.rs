@@ -1,7 +1,7 @@
 //! `pghaul migrate`, end to end: what arrives, and what is refused.
 
 use crate::support::oracle::{assert_migrated, assert_same};
-use crate::support::{Cluster, Pair, fixture};
+use crate::support::{Cluster, Pair, Way, both_ways, fixture};
 
 /// Tables that movers get wrong, in one database.
 const ODD_TABLES: &str = r#"
@@ -42,14 +42,12 @@ INSERT INTO long_values SELECT g, repeat(md5(g::text), 4000), decode(repeat(md5(
   FROM generate_series(1, 30) g;
 "#;
 
-#[test]
-fn a_database_with_every_kind_of_object() {
-    let pair = Pair::start();
+both_ways!(a_database_with_every_kind_of_object);
+fn a_database_with_every_kind_of_object(way: Way) {
+    let mut pair = Pair::start();
     fixture::shop(&pair.source, "shop", 2);
-    let output = pair
-        .pghaul("shop", &["migrate", "--verify"])
-        .run()
-        .expect(0);
+    let mut haul = way.of("shop").encrypted();
+    let output = haul.run(&mut pair, &["--verify"]).expect(0);
     assert!(
         output.stdout.contains("source and target are the same"),
         "{}",
@@ -58,12 +56,11 @@ fn a_database_with_every_kind_of_object() {
     assert_migrated(&pair.source, "shop", &pair.target, "shop");
 }
 
-#[test]
-fn pgbench_with_foreign_keys_cut_into_parts() {
-    let pair = Pair::start();
+both_ways!(pgbench_with_foreign_keys_cut_into_parts);
+fn pgbench_with_foreign_keys_cut_into_parts(way: Way) {
+    let mut pair = Pair::start();
     fixture::pgbench(&pair.source, "bench", 3);
     let args = [
-        "migrate",
         "--jobs",
         "3",
         "--split-larger-than",
@@ -71,7 +68,7 @@ fn pgbench_with_foreign_keys_cut_into_parts() {
         "--output",
         "json",
     ];
-    let output = pair.pghaul("bench", &args).run().expect(0);
+    let output = way.migrate(&mut pair, "bench", &args).expect(0);
     let parts = output.stdout.lines().filter(|line| {
         line.contains(r#""event":"part_done""#) && line.contains("public.pgbench_accounts blocks")
     });
@@ -83,21 +80,21 @@ fn pgbench_with_foreign_keys_cut_into_parts() {
     assert_migrated(&pair.source, "bench", &pair.target, "bench");
 }
 
-#[test]
-fn odd_tables_in_every_copy_format() {
-    let pair = Pair::start();
+both_ways!(odd_tables_in_every_copy_format);
+fn odd_tables_in_every_copy_format(way: Way) {
+    let mut pair = Pair::start();
     pair.source.create_db("odd");
     pair.source.psql("odd", ODD_TABLES);
     for format in ["auto", "text", "binary"] {
-        let args = ["migrate", "--overwrite", "--copy-format", format];
-        pair.pghaul("odd", &args).run().expect(0);
+        let args = ["--overwrite", "--copy-format", format];
+        way.migrate(&mut pair, "odd", &args).expect(0);
         assert_migrated(&pair.source, "odd", &pair.target, "odd");
     }
 }
 
-#[test]
-fn large_objects_with_owner_grants_and_comment() {
-    let pair = Pair::start();
+both_ways!(large_objects_with_owner_grants_and_comment);
+fn large_objects_with_owner_grants_and_comment(way: Way) {
+    let mut pair = Pair::start();
     pair.source.create_db("lob");
     pair.source.psql(
         "lob",
@@ -110,40 +107,37 @@ fn large_objects_with_owner_grants_and_comment() {
          GRANT SELECT ON LARGE OBJECT 88888 TO lob_reader;
          COMMENT ON LARGE OBJECT 77777 IS 'it''s empty';",
     );
-    pair.pghaul("lob", &["migrate", "--verify"]).run().expect(0);
+    way.migrate(&mut pair, "lob", &["--verify"]).expect(0);
     assert_migrated(&pair.source, "lob", &pair.target, "lob");
 }
 
-#[test]
-fn into_a_database_that_exists_and_is_empty() {
-    let pair = Pair::start();
+both_ways!(into_a_database_that_exists_and_is_empty);
+fn into_a_database_that_exists_and_is_empty(way: Way) {
+    let mut pair = Pair::start();
     pair.source.create_db("d");
     pair.source.psql(
         "d",
         "CREATE TABLE t AS SELECT g FROM generate_series(1, 10) g",
     );
     pair.target.create_db("d");
-    pair.pghaul("d", &["migrate"]).run().expect(0);
+    way.migrate(&mut pair, "d", &[]).expect(0);
     assert_migrated(&pair.source, "d", &pair.target, "d");
 }
 
-#[test]
-fn a_target_with_objects_is_refused_and_left_alone() {
-    let pair = Pair::start();
+both_ways!(a_target_with_objects_is_refused_and_left_alone);
+fn a_target_with_objects_is_refused_and_left_alone(way: Way) {
+    let mut pair = Pair::start();
     for cluster in [&pair.source, &pair.target] {
         cluster.create_db("d");
         cluster.psql("d", "CREATE TABLE precious AS SELECT 1 AS n");
     }
     pair.source.psql("d", "UPDATE precious SET n = 2");
-    let refused = pair.pghaul("d", &["migrate"]).run().expect(2);
+    let refused = way.migrate(&mut pair, "d", &[]).expect(2);
     assert!(refused.stderr.contains("precious"), "{}", refused.stderr);
     assert!(refused.stderr.contains("--overwrite"), "{}", refused.stderr);
     assert_eq!(pair.target.psql("d", "SELECT n FROM precious"), "1");
 
-    let overwritten = pair
-        .pghaul("d", &["migrate", "--overwrite"])
-        .run()
-        .expect(0);
+    let overwritten = way.migrate(&mut pair, "d", &["--overwrite"]).expect(0);
     assert!(
         overwritten.stderr.contains("dropping the target database"),
         "{}",
@@ -152,23 +146,24 @@ fn a_target_with_objects_is_refused_and_left_alone() {
     assert_migrated(&pair.source, "d", &pair.target, "d");
 }
 
-#[test]
-fn a_second_migration_into_the_same_database_is_refused() {
-    let pair = Pair::start();
+both_ways!(a_second_migration_into_the_same_database_is_refused);
+fn a_second_migration_into_the_same_database_is_refused(way: Way) {
+    let mut pair = Pair::start();
     pair.source.create_db("d");
-    pair.pghaul("d", &["migrate"]).run().expect(0);
-    let refused = pair.pghaul("d", &["migrate"]).run().expect(2);
+    let mut haul = way.of("d");
+    haul.run(&mut pair, &[]).expect(0);
+    let refused = way.migrate(&mut pair, "d", &[]).expect(2);
     assert!(
         refused.stderr.contains("it holds the migration"),
         "{}",
         refused.stderr
     );
-    let complete = pair.pghaul("d", &["migrate", "--resume"]).run().expect(0);
-    assert!(
-        complete.stderr.contains("already complete"),
-        "{}",
-        complete.stderr
-    );
+    let complete = haul.run(&mut pair, &["--resume"]).expect(0);
+    let told = match way {
+        Way::Channel => "already complete",
+        Way::Spool => "loaded already",
+    };
+    assert!(complete.stderr.contains(told), "{}", complete.stderr);
 }
 
 #[test]
@@ -188,9 +183,9 @@ fn the_source_cannot_be_its_own_target() {
     assert!(cluster.databases().contains(&"d".to_owned()));
 }
 
-#[test]
-fn database_properties_and_another_name() {
-    let pair = Pair::start();
+both_ways!(database_properties_and_another_name);
+fn database_properties_and_another_name(way: Way) {
+    let mut pair = Pair::start();
     pair.source.psql(
         "postgres",
         "CREATE DATABASE german TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'
@@ -205,35 +200,33 @@ fn database_properties_and_another_name() {
          ALTER ROLE teller IN DATABASE german SET statement_timeout = '7s';
          CREATE TABLE wörter (w text); INSERT INTO wörter VALUES ('Straße'), ('façade');",
     );
-    pair.pghaul("german", &["migrate"])
-        .target(&pair.target.dsn("deutsch"))
-        .run()
-        .expect(0);
+    let mut haul = way.of("german").target(&pair.target.dsn("deutsch"));
+    haul.run(&mut pair, &[]).expect(0);
     assert_same(&pair.source, "german", &pair.target, "deutsch");
     let encoding =
         "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'deutsch'";
     assert_eq!(pair.target.psql("postgres", encoding), "LATIN1");
 }
 
-#[test]
-fn a_binary_format_that_cannot_work_is_refused_by_name() {
-    let pair = Pair::start();
+both_ways!(a_binary_format_that_cannot_work_is_refused_by_name);
+fn a_binary_format_that_cannot_work_is_refused_by_name(way: Way) {
+    let mut pair = Pair::start();
     pair.source.create_db("d");
     pair.source.psql("d", "CREATE TABLE rights (item aclitem)");
-    let refused = pair
-        .pghaul("d", &["migrate", "--copy-format", "binary"])
-        .run();
+    let mut haul = way.of("d");
+    let refused = haul.run(&mut pair, &["--copy-format", "binary"]);
     assert_ne!(refused.code, 0);
     assert!(refused.stderr.contains("rights"), "{}", refused.stderr);
-    pair.pghaul("d", &["migrate", "--resume"]).run().expect(0);
+    haul.run(&mut pair, &["--resume"]).expect(0);
+    assert_migrated(&pair.source, "d", &pair.target, "d");
 }
 
-#[test]
-fn json_output_is_one_object_a_line() {
-    let pair = Pair::start();
+both_ways!(json_output_is_one_object_a_line);
+fn json_output_is_one_object_a_line(way: Way) {
+    let mut pair = Pair::start();
     fixture::pgbench(&pair.source, "bench", 1);
-    let args = ["migrate", "--verify", "--output", "json"];
-    let output = pair.pghaul("bench", &args).run().expect(0);
+    let args = ["--verify", "--output", "json"];
+    let output = way.migrate(&mut pair, "bench", &args).expect(0);
     let lines: Vec<serde_json::Value> = output
         .stdout
         .lines()

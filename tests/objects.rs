@@ -6,11 +6,11 @@ use std::fs;
 use crate::faults::wait_until;
 use crate::support::oracle::assert_migrated;
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::{Cluster, Pair, fixture, pg};
+use crate::support::{Cluster, Pair, Way, both_ways, fixture, pg};
 
-#[test]
-fn foreign_keys_that_rows_break_are_kept_unchecked_and_named() {
-    let pair = Pair::start();
+both_ways!(foreign_keys_that_rows_break_are_kept_unchecked_and_named);
+fn foreign_keys_that_rows_break_are_kept_unchecked_and_named(way: Way) {
+    let mut pair = Pair::start();
     pair.source.create_db("d");
     pair.source.psql(
         "d",
@@ -23,7 +23,8 @@ fn foreign_keys_that_rows_break_are_kept_unchecked_and_named() {
          SET session_replication_role = replica;
          INSERT INTO child VALUES (1, 1), (2, 404); INSERT INTO parted VALUES (1, 404);",
     );
-    let output = pair.pghaul("d", &["migrate"]).run().expect(0);
+    let mut haul = way.of("d");
+    let output = haul.run(&mut pair, &[]).expect(0);
     let told = format!("{}{}", output.stdout, output.stderr);
     for expected in [
         "VALIDATE CONSTRAINT \"to its\";",
@@ -46,12 +47,12 @@ fn foreign_keys_that_rows_break_are_kept_unchecked_and_named() {
         .try_psql("d", "INSERT INTO child VALUES (3, 405)");
     assert!(refused.is_err_and(|error| error.contains("to its")));
     // The resumed migration has nothing left to do.
-    pair.pghaul("d", &["migrate", "--resume"]).run().expect(0);
+    haul.run(&mut pair, &["--resume"]).expect(0);
 }
 
-#[test]
-fn extensions_keep_their_versions_if_the_target_has_them() {
-    let pair = Pair::start();
+both_ways!(extensions_keep_their_versions_if_the_target_has_them);
+fn extensions_keep_their_versions_if_the_target_has_them(way: Way) {
+    let mut pair = Pair::start();
     pair.source.create_db("d");
     let versions =
         "SELECT extname, extversion FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1";
@@ -63,10 +64,8 @@ fn extensions_keep_their_versions_if_the_target_has_them() {
          UPDATE pg_extension SET extversion = 'of our own' WHERE extname = 'pg_trgm';",
     );
     let expected = pair.source.psql("d", versions);
-    let output = pair
-        .pghaul("d", &["migrate", "--verify", "--skip-validation"])
-        .run()
-        .expect(0);
+    let args = ["--verify", "--skip-validation"];
+    let output = way.migrate(&mut pair, "d", &args).expect(0);
     let told = format!("{}{}", output.stdout, output.stderr);
     assert!(
         told.contains("version \"of our own\" of extension \"pg_trgm\""),
@@ -118,14 +117,14 @@ DELETE FROM sample.a_city WHERE id < 10;
 SELECT nextval('sample.number') FROM generate_series(1, 7);
 CREATE TABLE plain (id int PRIMARY KEY);";
 
-#[test]
-fn rows_of_users_in_tables_of_extensions() {
+both_ways!(rows_of_users_in_tables_of_extensions);
+fn rows_of_users_in_tables_of_extensions(way: Way) {
     install_sample(15);
     install_sample(17);
-    let pair = Pair::of_versions(15, 17);
+    let mut pair = Pair::of_versions(15, 17);
     pair.source.create_db("d");
     pair.source.psql("d", SAMPLE);
-    pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
+    way.migrate(&mut pair, "d", &["--verify"]).expect(0);
     assert_migrated(&pair.source, "d", &pair.target, "d");
     let cities = "SELECT count(*) FROM sample.a_city";
     assert_eq!(pair.target.psql("d", cities), "41");
@@ -155,10 +154,8 @@ fn rows_of_users_in_tables_of_extensions() {
         "DROP DATABASE d; CREATE ROLE loader LOGIN CREATEDB",
     );
     let target = pair.target.dsn("d").replacen("postgres@", "loader@", 1);
-    let call = pair
-        .pghaul("d", &["migrate", "--skip-validation"])
-        .target(&target);
-    let output = call.run().expect(0);
+    let mut haul = way.of("d").target(&target);
+    let output = haul.run(&mut pair, &["--skip-validation"]).expect(0);
     let told = format!("{}{}", output.stdout, output.stderr);
     for expected in [
         "rows of extension table sample.a_city: the loading role may not change the table; 41 are missing",
@@ -169,10 +166,10 @@ fn rows_of_users_in_tables_of_extensions() {
     }
 }
 
+both_ways!(invalid_indexes_are_named_with_the_statement_that_builds_them);
 /// The leftover of a failed `CREATE INDEX CONCURRENTLY`, which pg_dump passes over.
-#[test]
-fn invalid_indexes_are_named_with_the_statement_that_builds_them() {
-    let pair = Pair::start();
+fn invalid_indexes_are_named_with_the_statement_that_builds_them(way: Way) {
+    let mut pair = Pair::start();
     pair.source.create_db("d");
     pair.source.psql(
         "d",
@@ -192,8 +189,10 @@ fn invalid_indexes_are_named_with_the_statement_that_builds_them() {
     let (statement, valid) = source.split_once('|').expect("one index");
     assert_eq!(valid, "f");
 
-    for command in ["validate", "migrate"] {
-        let refused = pair.pghaul("d", &[command, "--strict"]).run().expect(1);
+    for refused in [
+        pair.pghaul("d", &["validate", "--strict"]).run().expect(1),
+        way.migrate(&mut pair, "d", &["--strict"]).expect(1),
+    ] {
         let told = format!("{}{}", refused.stdout, refused.stderr);
         assert!(told.contains("index public.\"its \\\"own\\\"\""), "{told}");
         assert_eq!(pair.target.databases(), ["postgres"]);
@@ -201,7 +200,7 @@ fn invalid_indexes_are_named_with_the_statement_that_builds_them() {
     let elsewhere = ["validate", "--strict", "--exclude-table", "t"];
     pair.pghaul("d", &elsewhere).run().expect(0);
 
-    let output = pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
+    let output = way.migrate(&mut pair, "d", &["--verify"]).expect(0);
     let told = output.stdout.lines().any(|line| line.contains(statement));
     assert!(told, "{statement}: {}", output.stdout);
     assert_eq!(pair.target.psql("d", index), "");
@@ -215,9 +214,9 @@ fn invalid_indexes_are_named_with_the_statement_that_builds_them() {
     pair.pghaul("d", &["verify"]).run().expect(0);
 }
 
+both_ways!(constraints_of_children_are_checked_where_they_were);
 /// A dump has only the parent's statement, which would leave the children unchecked, too.
-#[test]
-fn constraints_of_children_are_checked_where_they_were() {
+fn constraints_of_children_are_checked_where_they_were(way: Way) {
     let checks = "
         CREATE TABLE parent (n int, m int); CREATE TABLE \"the child\" () INHERITS (parent);
         CREATE TABLE unchecked () INHERITS (parent);
@@ -237,22 +236,22 @@ fn constraints_of_children_are_checked_where_they_were() {
         ALTER TABLE parted ADD CONSTRAINT known FOREIGN KEY (n) REFERENCES keys NOT VALID;
         ALTER TABLE part_1 VALIDATE CONSTRAINT known;";
     for (source, target) in [(10, 15), (18, 18)] {
-        let pair = Pair::of_versions(source, target);
+        let mut pair = Pair::of_versions(source, target);
         pair.source.create_db("d");
         pair.source.psql("d", checks);
         if source >= 18 {
             pair.source.psql("d", since_18);
         }
-        pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
+        way.migrate(&mut pair, "d", &["--verify"]).expect(0);
         assert_migrated(&pair.source, "d", &pair.target, "d");
     }
 }
 
+both_ways!(rows_of_users_come_with_a_whole_database);
 /// Of a part of a database extensions come without what users added, and so they do by request.
-#[test]
-fn rows_of_users_come_with_a_whole_database() {
+fn rows_of_users_come_with_a_whole_database(way: Way) {
     install_sample(17);
-    let pair = Pair::of_versions(17, 17);
+    let mut pair = Pair::of_versions(17, 17);
     pair.source.create_db("d");
     pair.source.psql("d", SAMPLE);
     pair.source.psql(
@@ -267,14 +266,14 @@ fn rows_of_users_come_with_a_whole_database() {
         "--exclude-table",
         "uses",
     ];
-    let args = [&["migrate", "--verify"][..], &without].concat();
-    pair.pghaul("d", &args).run().expect(0);
+    let args = [&["--verify"][..], &without].concat();
+    way.migrate(&mut pair, "d", &args).expect(0);
     let tables = "SELECT string_agg(relname, ' ') FROM pg_class
         WHERE relnamespace = 'sample'::regnamespace AND relkind = 'r'";
     assert_eq!(pair.target.psql("d", tables), "own");
 
-    let schema = ["migrate", "--verify", "--overwrite", "--schema", "sample"];
-    let output = pair.pghaul("d", &schema).run().expect(0);
+    let schema = ["--verify", "--overwrite", "--schema", "sample"];
+    let output = way.migrate(&mut pair, "d", &schema).expect(0);
     for lost in ["sample.a_city", "sample.region"] {
         let lost = format!("what users added to {lost} of an extension");
         assert!(output.stdout.contains(&lost), "{lost}: {}", output.stdout);
@@ -283,16 +282,16 @@ fn rows_of_users_come_with_a_whole_database() {
     assert_eq!(pair.target.psql("d", rows), "0|1");
 
     // The extension comes for the table, without the rows.
-    let args = ["migrate", "--verify", "--overwrite", "--table", "uses"];
-    pair.pghaul("d", &args).run().expect(0);
+    let args = ["--verify", "--overwrite", "--table", "uses"];
+    way.migrate(&mut pair, "d", &args).expect(0);
     assert_eq!(pair.target.psql("d", rows), "0|1");
 }
 
+both_ways!(rows_of_users_are_not_there_twice_after_a_kill);
 /// The extension stands already, and perhaps its rows, when a migration goes on.
-#[test]
-fn rows_of_users_are_not_there_twice_after_a_kill() {
+fn rows_of_users_are_not_there_twice_after_a_kill(way: Way) {
     install_sample(17);
-    let pair = Pair::of_versions(17, 17);
+    let mut pair = Pair::of_versions(17, 17);
     for (db, pattern) in [
         ("before_commit", "DELETE FROM ONLY"),
         ("after_commit", "pg_catalog.setval("),
@@ -301,24 +300,22 @@ fn rows_of_users_are_not_there_twice_after_a_kill() {
         pair.source.psql(db, SAMPLE);
         let proxy = Proxy::start(&pair.target);
         proxy.arm(pattern, Fault::Hold);
-        let mut run = pair
-            .pghaul(db, &["migrate", "--skip-validation"])
-            .target(&proxy.dsn(&pair.target, db))
-            .spawn();
+        let mut haul = way.of(db).target(&proxy.dsn(&pair.target, db));
+        let mut run = haul.start(&mut pair, &["--skip-validation"]);
         wait_until(&mut run, "it came there", |_| proxy.struck() == 1);
         run.signal("KILL");
         run.wait().expect(-9);
         drop(proxy);
-        let resume = ["migrate", "--resume", "--verify"];
-        pair.pghaul(db, &resume).run().expect(0);
+        let mut haul = haul.target(&pair.target.dsn(db));
+        haul.run(&mut pair, &["--resume", "--verify"]).expect(0);
         assert_migrated(&pair.source, db, &pair.target, db);
     }
 }
 
+both_ways!(security_labels_without_a_provider_are_named);
 /// No build of PostgreSQL has a provider, so labels are written as one would have left them.
-#[test]
-fn security_labels_without_a_provider_are_named() {
-    let pair = Pair::start();
+fn security_labels_without_a_provider_are_named(way: Way) {
+    let mut pair = Pair::start();
     pair.source.create_db("d");
     pair.source.psql(
         "d",
@@ -334,7 +331,7 @@ fn security_labels_without_a_provider_are_named() {
            SELECT oid, 'pg_database'::regclass, 'selinux', 'd' FROM pg_database WHERE datname = 'd'
            UNION ALL SELECT 'labelled'::regrole, 'pg_authid'::regclass, 'selinux', 'r'",
     );
-    let output = pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
+    let output = way.migrate(&mut pair, "d", &["--verify"]).expect(0);
     for expected in [
         "SECURITY LABEL FOR selinux ON TABLE public.t IS 'it''s t';",
         "SECURITY LABEL FOR selinux ON COLUMN public.t.a IS 'a';",

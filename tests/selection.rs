@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::{Cluster, Pair, pg};
+use crate::support::{Cluster, Pair, Way, both_ways, pg};
 
 /// Two schemas that refer to each other, partitions, children, sequences of every kind.
 const SHOP: &str = r#"
@@ -59,13 +59,18 @@ fn shop() -> Pair {
 }
 
 /// The distribution's version on both sides, the farthest versions, and two between.
-fn shops() -> impl Iterator<Item = Pair> {
+fn shops(way: Way) -> impl Iterator<Item = Pair> {
     let pairs: [fn() -> Pair; 3] = [
         Pair::start,
         || Pair::of_versions(10, 18),
         || Pair::of_versions(13, 16),
     ];
-    pairs.into_iter().map(|start| filled(start()))
+    // What is selected on which version is the same over a spool.
+    let count = match way {
+        Way::Channel => 3,
+        Way::Spool => 1,
+    };
+    pairs.into_iter().take(count).map(|start| filled(start()))
 }
 
 /// With what the source's version knows of the shop.
@@ -131,16 +136,15 @@ fn relations(cluster: &Cluster) -> String {
     )
 }
 
-fn migrate(pair: &Pair, flags: &[&str]) -> crate::support::Output {
-    let mut args = vec!["migrate", "--overwrite", "--verify"];
+fn migrate(way: Way, pair: &mut Pair, flags: &[&str]) -> crate::support::Output {
+    let mut args = vec!["--overwrite", "--verify"];
     args.extend(flags);
-    let output = pair.pghaul("d", &args).run();
-    output.expect(0)
+    way.migrate(pair, "d", &args).expect(0)
 }
 
-#[test]
-fn a_selection_is_what_pg_dump_dumps() {
-    for pair in shops() {
+both_ways!(a_selection_is_what_pg_dump_dumps);
+fn a_selection_is_what_pg_dump_dumps(way: Way) {
+    for mut pair in shops(way) {
         let cases: &[(&[&str], &[&str])] = &[
             (&["--schema", "app", "--schema", "public"], &[]),
             (
@@ -177,7 +181,7 @@ fn a_selection_is_what_pg_dump_dumps() {
             ),
         ];
         for (flags, but) in cases {
-            let output = migrate(&pair, flags);
+            let output = migrate(way, &mut pair, flags);
             assert_selected(&pair, flags, but);
             assert!(
                 output.stdout.contains("source and target are the same"),
@@ -241,9 +245,9 @@ fn a_pattern_that_matches_nothing_is_refused_by_name() {
     }
 }
 
-#[test]
-fn what_refers_to_unselected_tables_is_left_out_and_named() {
-    for pair in shops() {
+both_ways!(what_refers_to_unselected_tables_is_left_out_and_named);
+fn what_refers_to_unselected_tables_is_left_out_and_named(way: Way) {
+    for mut pair in shops(way) {
         let flags = [
             "--table",
             "app.orders",
@@ -252,7 +256,7 @@ fn what_refers_to_unselected_tables_is_left_out_and_named() {
             "--table",
             "app.busy",
         ];
-        let output = migrate(&pair, &flags);
+        let output = migrate(way, &mut pair, &flags);
         for named in [
             "orders_country_fkey",
             "public.country is not selected",
@@ -276,18 +280,14 @@ fn what_refers_to_unselected_tables_is_left_out_and_named() {
         );
 
         // A partitioned table comes alone, as pg_dump has it; a child needs its parent.
-        migrate(&pair, &["--table", "app.measured"]);
+        migrate(way, &mut pair, &["--table", "app.measured"]);
         assert_eq!(relations(&pair.target), "app.measured");
-        let refused = pair
-            .pghaul("d", &["migrate", "--overwrite", "--table", "app.child"])
-            .run();
-        let refused = refused.expect(2);
+        let child = ["--overwrite", "--table", "app.child"];
+        let refused = way.migrate(&mut pair, "d", &child).expect(2);
         assert!(refused.stderr.contains("app.parent"), "{}", refused.stderr);
         // A type that is not there is no matter of a warning.
-        let refused = pair
-            .pghaul("d", &["migrate", "--overwrite", "--table", "app.moods"])
-            .run();
-        let refused = refused.expect(1);
+        let moods = ["--overwrite", "--table", "app.moods"];
+        let refused = way.migrate(&mut pair, "d", &moods).expect(1);
         assert!(
             refused.stderr.contains("select what it needs"),
             "{}",
@@ -296,10 +296,10 @@ fn what_refers_to_unselected_tables_is_left_out_and_named() {
     }
 }
 
-#[test]
-fn a_schema_alone_has_neither_rows_nor_values_nor_large_objects() {
-    for pair in shops() {
-        migrate(&pair, &["--schema-only"]);
+both_ways!(a_schema_alone_has_neither_rows_nor_values_nor_large_objects);
+fn a_schema_alone_has_neither_rows_nor_values_nor_large_objects(way: Way) {
+    for mut pair in shops(way) {
+        migrate(way, &mut pair, &["--schema-only"]);
         let facts = "SELECT (SELECT count(*) FROM app.orders), (SELECT is_called FROM app.lone),
         (SELECT relispopulated FROM pg_class WHERE relname = 'summary'),
         (SELECT count(*) FROM pg_constraint WHERE contype = 'f'), (SELECT count(*) FROM pg_largeobject_metadata)";
@@ -308,47 +308,45 @@ fn a_schema_alone_has_neither_rows_nor_values_nor_large_objects() {
     }
 }
 
-#[test]
-fn a_resumed_migration_keeps_its_selection() {
-    let pair = shop();
+both_ways!(a_resumed_migration_keeps_its_selection);
+fn a_resumed_migration_keeps_its_selection(way: Way) {
+    let mut pair = shop();
     let flags = ["--schema", "app", "--schema", "public"];
-    let start = |extra: &[&str]| {
-        let mut args = vec!["migrate"];
-        args.extend(extra);
-        pair.pghaul("d", &args)
-    };
-    start(&flags).run().expect(0);
+    let mut haul = way.of("d").keep();
+    haul.run(&mut pair, &flags).expect(0);
     // As if the run had been stopped before its last steps.
     pair.target
         .psql("d", "UPDATE pghaul.migration SET state = 'prepared'");
-    let refused = start(&["--resume", "--schema", "app"]).run().expect(2);
-    assert!(
-        refused.stderr.contains("not the selection"),
-        "{}",
-        refused.stderr
-    );
+    // A complete extraction is not asked for another selection.
+    if way == Way::Channel {
+        let other = ["--resume", "--schema", "app"];
+        let refused = haul.run(&mut pair, &other).expect(2);
+        assert!(
+            refused.stderr.contains("not the selection"),
+            "{}",
+            refused.stderr
+        );
+    }
     pair.target.psql(
         "d",
         "DELETE FROM pghaul.progress; TRUNCATE app.orders, public.country, app.items, app.\"Audit\",
            app.moods, app.measured, app.parent, app.child",
     );
-    start(&["--resume", "--verify"]).run().expect(0);
+    haul.run(&mut pair, &["--resume", "--verify"]).expect(0);
     assert_selected(&pair, &flags, &[]);
     assert!(!relations(&pair.target).contains("scratch"));
 }
 
-#[test]
-fn owners_privileges_and_comments_can_stay_behind() {
-    for pair in shops() {
+both_ways!(owners_privileges_and_comments_can_stay_behind);
+fn owners_privileges_and_comments_can_stay_behind(way: Way) {
+    for mut pair in shops(way) {
         let flags = ["--no-owner", "--no-privileges", "--no-comments"];
         let more = [
             &flags[..],
             &["--no-roles", "--no-analyze", "--no-tablespaces"],
         ]
         .concat();
-        let mut args = vec!["migrate"];
-        args.extend(more);
-        let output = pair.pghaul("d", &args).run().expect(0);
+        let output = way.of("d").late().run(&mut pair, &more).expect(0);
         // A policy cannot stand without the role that it is for.
         assert!(
             output.stdout.contains("policy app.items p"),
@@ -366,13 +364,14 @@ fn owners_privileges_and_comments_can_stay_behind() {
     }
 }
 
-#[test]
-fn passwords_are_not_even_read() {
-    let pair = shop();
+both_ways!(passwords_are_not_even_read);
+fn passwords_are_not_even_read(way: Way) {
+    let mut pair = shop();
     pair.source
         .psql("d", "ALTER ROLE sel_reader LOGIN PASSWORD 'secret'");
     migrate(
-        &pair,
+        way,
+        &mut pair,
         &[
             "--no-role-passwords",
             "--exclude-extension",
@@ -390,9 +389,9 @@ fn passwords_are_not_even_read() {
     );
 }
 
-#[test]
-fn roles_get_other_names_wherever_they_stand() {
-    for pair in shops() {
+both_ways!(roles_get_other_names_wherever_they_stand);
+fn roles_get_other_names_wherever_they_stand(way: Way) {
+    for mut pair in shops(way) {
         pair.target.psql("postgres", "CREATE ROLE reader NOINHERIT");
         pair.source.psql("d", "GRANT sel_owner TO sel_reader; GRANT CONNECT ON DATABASE d TO sel_reader;
         ALTER DATABASE d OWNER TO sel_owner; ALTER ROLE sel_reader IN DATABASE d SET work_mem = '5MB'");
@@ -402,7 +401,7 @@ fn roles_get_other_names_wherever_they_stand() {
             "--role-map",
             "sel_reader=reader",
         ];
-        migrate(&pair, &map);
+        migrate(way, &mut pair, &map);
         // The source under the same names is what the target has to be.
         let expected = dump(&pair.source, &["--create"]);
         let rename = |line: &String| {
@@ -427,13 +426,13 @@ fn roles_get_other_names_wherever_they_stand() {
     }
 }
 
-#[test]
-fn a_resumed_migration_keeps_the_new_names_of_roles() {
-    let pair = shop();
+both_ways!(a_resumed_migration_keeps_the_new_names_of_roles);
+fn a_resumed_migration_keeps_the_new_names_of_roles(way: Way) {
+    let mut pair = shop();
     pair.target.psql("postgres", "CREATE ROLE fresh");
     let map = ["--role-map", "sel_owner=fresh", "--no-roles", "--no-acl"];
-    let start = |args: &[&str]| pair.pghaul("d", &[&["migrate"], args].concat());
-    start(&map).run().expect(0);
+    let mut haul = way.of("d").late();
+    haul.run(&mut pair, &map).expect(0);
     // As if the run had been stopped before its last steps.
     pair.target
         .psql("d", "UPDATE pghaul.migration SET state = 'prepared'");
@@ -443,20 +442,26 @@ fn a_resumed_migration_keeps_the_new_names_of_roles() {
         ["--role-map", "sel_owner=other", "--no-roles", "--no-acl"],
         ["--role-map", "sel_reader=fresh", "--no-roles", "--no-acl"],
     ] {
-        let refused = start(&[&["--resume"], &other[..]].concat()).run().expect(2);
-        for told in ["--role-map \"sel_owner=fresh\"", "--overwrite"] {
+        let other = [&["--resume"], &other[..]].concat();
+        let refused = haul.run(&mut pair, &other).expect(2);
+        let began = match way {
+            Way::Channel => "--role-map \"sel_owner=fresh\"",
+            Way::Spool => "began to leave alone",
+        };
+        for told in [began, "--overwrite"] {
             assert!(refused.stderr.contains(told), "{told}: {}", refused.stderr);
         }
     }
     pair.target
         .psql("postgres", "ALTER ROLE fresh RENAME TO gone");
-    let refused = start(&["--resume"]).run().expect(2);
+    let refused = haul.run(&mut pair, &["--resume"]).expect(2);
     let named = "the target has no role \"fresh\"";
     assert!(refused.stderr.contains(named), "{}", refused.stderr);
     assert_eq!(pair.target.psql("d", facts), before);
     pair.target
         .psql("postgres", "ALTER ROLE gone RENAME TO fresh");
-    start(&[&["--resume"], &map[..]].concat()).run().expect(0);
+    let again = [&["--resume"], &map[..]].concat();
+    haul.run(&mut pair, &again).expect(0);
     let owner = "SELECT relowner::regrole FROM pg_class WHERE relname = 'orders'";
     assert_eq!(pair.target.psql("d", owner), "fresh");
 
@@ -466,12 +471,12 @@ fn a_resumed_migration_keeps_the_new_names_of_roles() {
         "UPDATE pghaul.migration SET state = 'prepared', catalog = jsonb_set(
            catalog::jsonb, '{selection,role_map}', '{}')",
     );
-    let refused = start(&[&["--resume"], &map[..]].concat()).run().expect(2);
-    assert!(
-        refused.stderr.contains("began with no --role-map"),
-        "{}",
-        refused.stderr
-    );
+    let refused = haul.run(&mut pair, &again).expect(2);
+    let told = match way {
+        Way::Channel => "began with no --role-map",
+        Way::Spool => "began to leave alone",
+    };
+    assert!(refused.stderr.contains(told), "{}", refused.stderr);
 }
 
 #[test]
@@ -537,10 +542,10 @@ fn patterns_match_what_pg_dump_matches() {
     }
 }
 
+both_ways!(extensions_of_selected_tables_keep_their_versions);
 /// Extensions that are created for what was selected are the source's, too.
-#[test]
-fn extensions_of_selected_tables_keep_their_versions() {
-    let pair = Pair::start();
+fn extensions_of_selected_tables_keep_their_versions(way: Way) {
+    let mut pair = Pair::start();
     pair.source.create_db("d");
     pair.source.psql(
         "d",
@@ -550,7 +555,7 @@ fn extensions_of_selected_tables_keep_their_versions() {
          UPDATE pg_extension SET extversion = 'of our own' WHERE extname = 'citext'",
     );
     let flags = ["--skip-validation", "--table", "t"];
-    let output = migrate(&pair, &flags);
+    let output = migrate(way, &mut pair, &flags);
     let told = format!("{}{}", output.stdout, output.stderr);
     let named = "version \"of our own\" of extension \"citext\"";
     assert!(told.contains(named), "{told}");

@@ -5,32 +5,28 @@ use std::time::{Duration, Instant};
 use super::gate;
 use super::{assert_converged, assert_says, wait_until};
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::{Pair, Pghaul, oracle};
+use crate::support::{Pair, Pghaul, Way, both_ways, oracle};
 
 /// The command tag that ends the answer to COMMIT.
 const COMMITTED: &[u8] = b"COMMIT\0";
 
+both_ways!(commit_reply_lost);
 /// The server has committed and the client does not know: each part is there exactly once.
-#[test]
-fn commit_reply_lost() {
-    let pair = Pair::start();
+fn commit_reply_lost(way: Way) {
+    let mut pair = Pair::start();
     let db = "unknown";
     gate::database(&pair, db);
     let proxy = Proxy::start(&pair.target);
     // A statement of the copy comes first, so that these are commits of parts.
-    let migrate = |args: &[&str]| {
-        Pghaul::new(args)
-            .source(&pair.source.dsn(db))
-            .target(&proxy.dsn(&pair.target, db))
-    };
+    let mut haul = way.of(db).target(&proxy.dsn(&pair.target, db));
     let closed = gate::Gate::close(&pair, gate::COPY);
-    let mut run = migrate(&["migrate", "--jobs", "1"]).spawn();
+    let mut run = haul.start(&mut pair, &["--jobs", "1"]);
     gate::wait_mid_copy(&mut run, &pair.target, db);
     for _ in 0..2 {
         proxy.arm("COMMIT", Fault::LoseReply(COMMITTED));
     }
     closed.open();
-    run.wait().expect(0);
+    haul.finish(&mut pair, run).expect(0);
     assert_eq!(proxy.struck(), 2, "replies lost");
     assert_converged(&pair, db);
 }
@@ -65,9 +61,9 @@ fn each_commit_reply_lost_in_turn() {
     }
 }
 
-#[test]
-fn cut_connections_are_retried_under_the_same_snapshot() {
-    let pair = Pair::start();
+both_ways!(cut_connections_are_retried_under_the_same_snapshot);
+fn cut_connections_are_retried_under_the_same_snapshot(way: Way) {
+    let mut pair = Pair::start();
     let db = "cut";
     gate::database(&pair, db);
     let (source, target) = (Proxy::start(&pair.source), Proxy::start(&pair.target));
@@ -76,11 +72,9 @@ fn cut_connections_are_retried_under_the_same_snapshot() {
     source.arm("TO STDOUT", Fault::CutAfter(0));
     target.arm("FROM STDIN", Fault::CutAfter(300_000));
     target.arm("FROM STDIN", Fault::CutAfter(0));
-    let output = Pghaul::new(&["migrate", "-v"])
-        .source(&source.dsn(&pair.source, db))
-        .target(&target.dsn(&pair.target, db))
-        .run()
-        .expect(0);
+    let haul = way.of(db).source(&source.dsn(&pair.source, db));
+    let mut haul = haul.target(&target.dsn(&pair.target, db));
+    let output = haul.run(&mut pair, &["-v"]).expect(0);
     assert_eq!((source.struck(), target.struck()), (2, 2), "cuts");
     assert_says(&output, &["retrying"]);
     assert_converged(&pair, db);

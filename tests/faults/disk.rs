@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::gate;
 use super::{assert_converged, assert_says};
-use crate::support::{Pair, pg};
+use crate::support::{Pair, Way, both_ways, pg};
 
 /// A file system of limited size in memory; gone when dropped. Only root may mount it.
 struct SmallDisk(PathBuf);
@@ -35,8 +35,8 @@ fn run(command: &mut Command) {
     pg::run(command).unwrap_or_else(|error| panic!("this test needs root: {error}"));
 }
 
-#[test]
-fn disk_full_stops_cleanly_and_resumes() {
+both_ways!(disk_full_stops_cleanly_and_resumes);
+fn disk_full_stops_cleanly_and_resumes(way: Way) {
     let mut pair = Pair::start();
     let db = "full";
     gate::database(&pair, db);
@@ -58,9 +58,10 @@ fn disk_full_stops_cleanly_and_resumes() {
     run(Command::new("rm").arg("-r").arg(&aside));
     pair.target.start_again();
 
-    let output = pair.pghaul(db, &["migrate"]).run().expect(1);
+    let mut haul = way.of(db);
+    let output = haul.run(&mut pair, &[]).expect(1);
     assert_says(&output, &["target", "53100", "--resume"]);
     disk.grow("1g");
-    pair.pghaul(db, &["migrate", "--resume"]).run().expect(0);
+    haul.run(&mut pair, &["--resume"]).expect(0);
     assert_converged(&pair, db);
 }

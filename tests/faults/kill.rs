@@ -8,7 +8,7 @@ use super::gate::{self, Gate};
 use super::{assert_converged, assert_says};
 use crate::support::pghaul::Output;
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::{Cluster, Pair, Pghaul, fixture, oracle, pg};
+use crate::support::{Cluster, Pair, Pghaul, Way, both_ways, fixture, oracle, pg};
 
 /// SplitMix64: enough to choose moments, and the same on every machine.
 struct Random(u64);
@@ -36,16 +36,21 @@ fn number(variable: &str) -> Option<u64> {
     )
 }
 
-/// PGHAUL_KILLS says how many kills, PGHAUL_SEED replays a run.
-#[test]
-fn sigkill_anywhere_converges() {
-    let kills = number("PGHAUL_KILLS").unwrap_or(20);
+/// The seed of PGHAUL_SEED, or another one every time, which is printed.
+fn seed() -> u64 {
     let seed = number("PGHAUL_SEED").unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         now.map_or(0, |now| now.subsec_nanos().into())
     });
     println!("PGHAUL_SEED={seed}");
-    let mut random = Random(seed);
+    seed
+}
+
+/// PGHAUL_KILLS says how many kills, PGHAUL_SEED replays a run.
+#[test]
+fn sigkill_anywhere_converges() {
+    let kills = number("PGHAUL_KILLS").unwrap_or(20);
+    let mut random = Random(seed());
 
     let source = Cluster::builder().conf("autovacuum_naptime", "1s").start();
     let target = Cluster::start();
@@ -127,16 +132,17 @@ fn a_database_may_appear_late() {
     assert_converged(&pair, db);
 }
 
-#[test]
-fn ctrl_c_stops_cleanly_and_says_how_to_go_on() {
-    let pair = Pair::start();
+both_ways!(ctrl_c_stops_cleanly_and_says_how_to_go_on);
+fn ctrl_c_stops_cleanly_and_says_how_to_go_on(way: Way) {
+    let mut pair = Pair::start();
     for (db, at) in [("at_copy", gate::COPY), ("at_index", gate::INDEX)] {
         gate::database(&pair, db);
         let closed = Gate::close(&pair, at);
-        let mut run = pair.pghaul(db, &["migrate", "--jobs", "1"]).spawn();
+        let mut haul = way.of(db);
+        let mut run = haul.start(&mut pair, &["--jobs", "1"]);
         gate::wait_at(&mut run, &pair.target, db);
         run.signal("INT");
-        let output = run.wait().expect(1);
+        let output = haul.finish(&mut pair, run).expect(1);
         assert_says(&output, &["--resume"]);
         oracle::assert_no_leftovers(&pair.source, db);
         oracle::assert_no_leftovers(&pair.target, db);
@@ -145,9 +151,72 @@ fn ctrl_c_stops_cleanly_and_says_how_to_go_on() {
             assert_eq!(half, "0", "rows of a half-done part");
         }
         closed.open();
-        pair.pghaul(db, &["migrate", "--resume"]).run().expect(0);
+        haul.run(&mut pair, &["--resume"]).expect(0);
         assert_converged(&pair, db);
     }
+}
+
+/// The first half leaves a spool that the next one goes on with.
+#[test]
+fn ctrl_c_stops_an_extraction_into_a_spool() {
+    let mut pair = Pair::start();
+    let db = "extracted";
+    gate::database(&pair, db);
+    let proxy = Proxy::start(&pair.source);
+    proxy.throttle(Some(4 << 20));
+    let mut haul = Way::Spool.of(db).source(&proxy.dsn(&pair.source, db));
+    let flags = ["--jobs", "2", "--split-larger-than", "2MB"];
+    let mut run = haul.start_extract(&pair, &flags);
+    let sealed = haul.spool().join("manifest");
+    super::wait_until(&mut run, "a part was sealed", |_| {
+        std::fs::read_dir(&sealed).is_ok_and(|mut parts| parts.next().is_some())
+    });
+    run.signal("INT");
+    let output = run.wait().expect(1);
+    assert_says(&output, &["pghaul extract --resume"]);
+    oracle::assert_no_leftovers(&pair.source, db);
+    proxy.throttle(None);
+    haul.run(&mut pair, &["--resume"]).expect(0);
+    assert_converged(&pair, db);
+}
+
+/// Each half is killed, and goes on; PGHAUL_KILLS and PGHAUL_SEED are as above.
+#[test]
+fn sigkill_of_either_half_converges_over_a_spool() {
+    let kills = number("PGHAUL_KILLS").unwrap_or(4);
+    let mut random = Random(seed());
+    let mut pair = Pair::start();
+    let db = "spooled";
+    fixture::pgbench(&pair.source, db, 1);
+    let mut haul = Way::Spool.of(db);
+    let flags = ["--split-larger-than", "2MB"];
+    let began = Instant::now();
+    haul.run(&mut pair, &flags).expect(0);
+    let half = began.elapsed() / 2;
+    oracle::assert_migrated(&pair.source, db, &pair.target, db);
+    pair.target.psql("postgres", &format!("DROP DATABASE {db}"));
+
+    let mut flags = flags.to_vec();
+    for kill in 0..kills {
+        let extracting = kill < kills / 2;
+        let mut run = match extracting {
+            true => haul.start_extract(&pair, &flags),
+            false => haul.start_load(&mut pair, &flags),
+        };
+        let moment = random.moment(half);
+        thread::sleep(moment);
+        println!("kill {kill} after {moment:?}");
+        if run.is_running() {
+            run.signal("KILL");
+        }
+        run.wait();
+        flags = vec!["--resume"];
+        if extracting && kill + 1 == kills / 2 {
+            haul.start_extract(&pair, &flags).wait().expect(0);
+        }
+    }
+    haul.run(&mut pair, &["--resume"]).expect(0);
+    assert_converged(&pair, db);
 }
 
 #[test]

@@ -8,8 +8,10 @@ use std::thread;
 use std::time::Duration;
 
 use super::{assert_converged, assert_says, gate};
+use crate::support::pghaul::Running;
 use crate::support::proxy::Proxy;
-use crate::support::{Pair, Pghaul, pg};
+use crate::support::way::objects;
+use crate::support::{Pair, Pghaul, Way, both_ways, oracle, pg};
 
 /// Passwords that must be seen nowhere; the last ones are a role's and objects' on the source.
 const CANARIES: [&str; 7] = [
@@ -42,9 +44,9 @@ fn assert_clean(place: &str, text: &str, secrets: &[String]) {
     }
 }
 
-#[test]
-fn no_secret_anywhere() {
-    let pair = Pair::start();
+both_ways!(no_secret_anywhere);
+fn no_secret_anywhere(way: Way) {
+    let mut pair = Pair::start();
     let db = "secret";
     gate::database(&pair, db);
     pair.source.psql(
@@ -77,35 +79,38 @@ fn no_secret_anywhere() {
     };
     let source_dsn = login(source.dsn(&pair.source, db), "mover", CANARIES[0]);
     let target_dsn = login(target.dsn(&pair.target, db), "taker", CANARIES[1]);
-    let temporary = tempfile::tempdir().expect("a folder");
-    let migrate = |args: &[&str]| {
-        Pghaul::new(args)
-            .source(&source_dsn)
-            .target(&target_dsn)
-            .env("TMPDIR", temporary.path())
+    // With a key, for the secrets are to arrive.
+    let haul = way.of(db).source(&source_dsn).target(&target_dsn);
+    let mut haul = haul.encrypted().env("PGHAUL_LOG", "trace");
+    let temporary = haul.temporary();
+    let flags = ["-vv", "--output", "json", "--verify"];
+    let mut dumping = match way {
+        Way::Channel => haul.start(&mut pair, &flags),
+        Way::Spool => haul.start_extract(&pair, &flags),
     };
-
-    let mut run = migrate(&["migrate", "-vv", "--output", "json", "--verify"])
-        .env("PGHAUL_LOG", "trace")
-        .spawn();
-    let mut programs = BTreeSet::new();
-    while run.is_running() {
-        for (program, arguments) in family(run.pid()) {
-            assert_clean("a command line", &arguments, &secrets);
-            programs.insert(program);
-        }
-        assert_private(temporary.path());
-        thread::sleep(Duration::from_millis(2));
-    }
+    let programs = watched(&mut dumping, &temporary, &secrets);
     assert!(
         programs.contains("pg_dump"),
         "pg_dump was not caught: {programs:?}"
     );
-    let output = run.wait().expect(0);
+    let output = match way {
+        Way::Channel => haul.finish(&mut pair, dumping).expect(0),
+        Way::Spool => {
+            let extracted = dumping.wait().expect(0);
+            assert_clean("stdout", &extracted.stdout, &secrets);
+            assert_clean("stderr", &extracted.stderr, &secrets);
+            let mut loading = haul.start_load(&mut pair, &flags);
+            watched(&mut loading, &temporary, &secrets);
+            haul.finish(&mut pair, loading).expect(0)
+        }
+    };
     assert_clean("stdout", &output.stdout, &secrets);
     assert_clean("stderr", &output.stderr, &secrets);
-    let left: Vec<_> = fs::read_dir(temporary.path()).expect("a folder").collect();
+    let left: Vec<_> = fs::read_dir(&temporary).expect("a folder").collect();
     assert!(left.is_empty(), "temporary files are left: {left:?}");
+    if way == Way::Spool {
+        assert_clean_spool(&haul.spool(), &secrets);
+    }
 
     // What stays on the target: the tables of the record as text, and the archive as a script.
     let mut dump = pair.target.client("pg_dump", db);
@@ -117,7 +122,7 @@ fn no_secret_anywhere() {
         .psql(db, "SELECT encode(archive, 'hex') FROM pghaul.migration")
         .lines()
     {
-        let archive = temporary.path().join("archive");
+        let archive = temporary.join("archive");
         fs::write(&archive, unhex(hex)).expect("the archive is written");
         let script = pg::run(pg::program("pg_restore").arg("-f-").arg(&archive))
             .expect("a readable archive");
@@ -134,6 +139,64 @@ fn no_secret_anywhere() {
     );
     // The target's own role is not the source's.
     assert_converged(&pair, db);
+}
+
+both_ways!(what_has_no_key_has_no_secret);
+/// Without a key, a spool holds no secrets, and the load says which are missing; a channel needs
+/// none.
+fn what_has_no_key_has_no_secret(way: Way) {
+    let mut pair = Pair::start();
+    let db = "keyless";
+    pair.source.create_db(db);
+    pair.source
+        .psql(db, "CREATE ROLE app LOGIN PASSWORD 'canary-of-role'");
+    pair.source.psql(db, OBJECTS);
+    let mut secrets: Vec<String> = CANARIES.map(str::to_owned).into();
+    let hash = "SELECT rolpassword FROM pg_authid WHERE rolname = 'app'";
+    secrets.push(pair.source.psql(db, hash));
+    let mut haul = way.of(db);
+    let output = haul.run(&mut pair, &[]).expect(0);
+    let differences = oracle::differences(&pair.source, db, &pair.target, db);
+    if way == Way::Channel {
+        assert_eq!(differences, "");
+        return;
+    }
+    assert_clean_spool(&haul.spool(), &secrets);
+    let archive = fs::read(haul.spool().join("schema")).expect("the archive");
+    let line = archive.iter().position(|byte| *byte == b'\n');
+    let file = haul.temporary().join("archive");
+    fs::write(&file, &archive[line.expect("a line") + 1..]).expect("the archive is written");
+    let script = pg::run(pg::program("pg_restore").arg("-f-").arg(&file));
+    let script = script.expect("a readable archive");
+    assert_clean("the archive", &script, &secrets);
+    assert!(script.contains("scott"), "the user's name is no secret");
+
+    let told = format!("{}{}", output.stdout, output.stderr);
+    for lost in [
+        "password of role \"app\"",
+        "password of user mapping USER MAPPING app SERVER far",
+        "api_token of server far",
+        "password of subscription listener",
+    ] {
+        assert!(told.contains(lost), "{lost}: {told}");
+    }
+    // Nothing else is missing.
+    let known = [
+        "role \"app\"",
+        "canary-of-",
+        "OPTIONS",
+        "SERVER far",
+        "USER MAPPING",
+        "SUBSCRIPTION listener",
+        "user mapping",
+        "foreign server",
+        "pg_foreign_server",
+        "pg_user_mapping",
+        "pg_subscription",
+    ];
+    let other = |line: &&str| !known.iter().any(|known| line.contains(known));
+    let others: Vec<&str> = differences.lines().filter(other).collect();
+    assert!(others.is_empty(), "{others:#?}");
 }
 
 /// A run that stopped before it had made what holds secrets gets them from the source again.
@@ -261,4 +324,31 @@ fn unhex(text: &str) -> Vec<u8> {
         .chunks(2)
         .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
         .collect()
+}
+
+/// Watches a run to its end: its command lines, those of its children, and its temporary files.
+/// Gives the programs that ran.
+#[track_caller]
+fn watched(run: &mut Running, temporary: &Path, secrets: &[String]) -> BTreeSet<String> {
+    let mut programs = BTreeSet::new();
+    while run.is_running() {
+        for (program, arguments) in family(run.pid()) {
+            assert_clean("a command line", &arguments, secrets);
+            programs.insert(program);
+        }
+        assert_private(temporary);
+        thread::sleep(Duration::from_millis(2));
+    }
+    programs
+}
+
+/// Fails if any object of a spool has a secret in it.
+#[track_caller]
+fn assert_clean_spool(spool: &Path, secrets: &[String]) {
+    let names = objects(spool);
+    assert!(names.iter().any(|name| name == "catalog"), "{names:?}");
+    for name in &names {
+        let content = fs::read(spool.join(name)).expect("an object");
+        assert_clean(name, &String::from_utf8_lossy(&content), secrets);
+    }
 }

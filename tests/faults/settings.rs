@@ -2,7 +2,7 @@
 
 use super::{assert_converged, gate};
 use crate::support::proxy::Proxy;
-use crate::support::{Cluster, Pair, Pghaul, oracle};
+use crate::support::{Cluster, Pair, Pghaul, Way, both_ways, oracle};
 
 /// What a database or a role may have set; values as in SQL.
 const HOSTILE: &[(&str, &str)] = &[
@@ -68,10 +68,10 @@ fn set(cluster: &Cluster, whom: &str) {
     }
 }
 
+both_ways!(hostile_gucs_of_the_databases);
 /// As settings of the databases: they are migrated as well.
-#[test]
-fn hostile_gucs_of_the_databases() {
-    let pair = Pair::start();
+fn hostile_gucs_of_the_databases(way: Way) {
+    let mut pair = Pair::start();
     let db = "hostile";
     gate::database(&pair, db);
     pair.source.psql(db, SENSITIVE);
@@ -81,18 +81,16 @@ fn hostile_gucs_of_the_databases() {
     // The copy of the accounts alone takes longer than the timeouts.
     let (source, target) = (Proxy::start(&pair.source), Proxy::start(&pair.target));
     source.throttle(Some(4 << 20));
-    Pghaul::new(&["migrate"])
-        .source(&source.dsn(&pair.source, db))
-        .target(&target.dsn(&pair.target, db))
-        .run()
-        .expect(0);
+    let haul = way.of(db).source(&source.dsn(&pair.source, db));
+    let mut haul = haul.target(&target.dsn(&pair.target, db));
+    haul.run(&mut pair, &[]).expect(0);
     assert_converged(&pair, db);
 }
 
+both_ways!(hostile_gucs_of_the_roles);
 /// As settings of the roles that pghaul uses, with an encoding that cannot hold the data.
-#[test]
-fn hostile_gucs_of_the_roles() {
-    let pair = Pair::start();
+fn hostile_gucs_of_the_roles(way: Way) {
+    let mut pair = Pair::start();
     let db = "hostile";
     gate::database(&pair, db);
     pair.source.psql(db, SENSITIVE);
@@ -109,13 +107,11 @@ fn hostile_gucs_of_the_roles() {
     let (_, address) = dsn.split_once('@').expect("a user in the URI");
     let source = format!("postgresql://mover:moves@{address}");
     let target = pair.target.dsn(db).replace("postgres@", "taker@");
-    for args in [&["migrate", "--copy-format", "text"][..], &["verify"]] {
-        Pghaul::new(args)
-            .source(&source)
-            .target(&target)
-            .run()
-            .expect(0);
-    }
+    // The source's role has a password, which comes along.
+    let mut haul = way.of(db).encrypted().source(&source).target(&target);
+    haul.run(&mut pair, &["--copy-format", "text"]).expect(0);
+    let verify = Pghaul::new(&["verify"]).source(&source).target(&target);
+    verify.run().expect(0);
     // The target's own role is none of the source's.
     pair.target.psql("postgres", "ALTER ROLE taker RESET ALL");
     oracle::assert_migrated(&pair.source, db, &pair.target, db);

@@ -178,6 +178,18 @@ impl Cluster {
         server.wait().expect("the server can be waited for");
     }
 
+    /// Stops the server as an administrator does: nothing is lost, not even unlogged rows.
+    pub(crate) fn stop(&mut self) {
+        let mut server = self.server.take().expect("the server is running");
+        pg::signal(server.id(), "INT");
+        server.wait().expect("the server can be waited for");
+    }
+
+    /// Whether nobody has stopped it.
+    pub(crate) fn is_running(&self) -> bool {
+        self.server.is_some()
+    }
+
     /// Starts a stopped server on the same data and port, through crash recovery if need be.
     pub(crate) fn start_again(&mut self) {
         assert!(self.server.is_none(), "the server is running already");

@@ -1,7 +1,7 @@
 //! What every end-to-end test stands on: throwaway servers, the binary, fixtures and the oracle.
 //!
 //! A test starts a [`Pair`] of clusters, fills the source from a fixture, runs [`Pghaul`] and
-//! asks the [`oracle`] whether both databases are the same. Everything here is blocking and
+//! asks the [`oracle`] whether both databases are the same. Most do it in both [`Way`]s. Everything here is blocking and
 //! speaks to PostgreSQL through its own programs, so that it shares no code with what it tests.
 
 pub(crate) mod cluster;
@@ -11,6 +11,8 @@ pub(crate) mod pg;
 pub(crate) mod pghaul;
 pub(crate) mod proxy;
 pub(crate) mod tls;
+pub(crate) mod way;
 
 pub(crate) use cluster::{Cluster, Pair};
 pub(crate) use pghaul::{Output, Pghaul};
+pub(crate) use way::{Way, both_ways};
