@@ -88,6 +88,10 @@ fn directory(path: PathBuf, create: bool) -> Result<Store> {
     Ok(Store::in_directory(Arc::new(objects), &path))
 }
 
+#[cfg_attr(
+    not(any(feature = "aws", feature = "azure", feature = "gcp")),
+    expect(unused_variables, reason = "no cloud, no bucket")
+)]
 fn cloud(scheme: &str, bucket: &str) -> Result<Arc<dyn ObjectStore>> {
     match scheme {
         #[cfg(feature = "aws")]
@@ -111,6 +115,7 @@ fn cloud(scheme: &str, bucket: &str) -> Result<Arc<dyn ObjectStore>> {
     }
 }
 
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 fn built<T: ObjectStore>(store: object_store::Result<T>) -> Result<Arc<dyn ObjectStore>> {
     match store {
         Ok(store) => Ok(Arc::new(store)),
