@@ -207,8 +207,8 @@ impl State {
     }
 
     /// Whether another job may start.
-    fn has_room(&self, widths: Widths) -> bool {
-        let schedule = &self.build.schedule;
+    fn has_room(&mut self, widths: Widths) -> bool {
+        let schedule = &mut self.build.schedule;
         schedule.running() < widths.usual
             || self.rows == Rows::Left && schedule.current(widths.last + 1) <= widths.last
     }
@@ -224,14 +224,16 @@ impl State {
 async fn work(shared: Arc<Shared>, cluster: Arc<Cluster>, mut session: Apply, widths: Widths) {
     let _watch = Watch(Arc::clone(&shared));
     loop {
-        let next = |state: &mut State| match state.outcome {
-            Outcome::Good if state.has_room(widths) => {
-                let started = state.build.schedule.start()?;
-                let lone = started.lone && state.rows != Rows::Coming;
-                Some(Some(Started { lone, ..started }))
+        let next = |state: &mut State| {
+            if !matches!(state.outcome, Outcome::Good) {
+                return Some(None);
             }
-            Outcome::Good => None,
-            _ => Some(None),
+            if !state.has_room(widths) {
+                return None;
+            }
+            let started = state.build.schedule.start()?;
+            let lone = started.lone && state.rows != Rows::Coming;
+            Some(Some(Started { lone, ..started }))
         };
         let ready = next(&mut shared.lock());
         let ready = match ready {

@@ -3,9 +3,15 @@
 //! Pure: states and transitions. A job becomes ready when every job before it is done, and
 //! starts when nobody holds its tables in a conflicting way; therefore jobs never wait for
 //! one another inside the server, and cannot deadlock there.
+//!
+//! There may be a hundred thousand jobs that need the same table. A job that finds a table held
+//! against it is set aside with that table, and looked at again when the table is let go: then one
+//! of those that want it alone has its turn, or all that share it. So what a job costs here does
+//! not depend on how many others wait.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 
 use pghaul_stage::TableId;
 
@@ -44,10 +50,25 @@ pub(crate) struct Terms {
 #[derive(Debug)]
 pub(crate) struct Schedule<W> {
     jobs: Vec<Job<W>>,
-    ready: BTreeSet<(Reverse<Rank>, Reverse<u64>, JobId)>,
+    /// Those that may be able to start.
+    ready: BTreeSet<Key>,
+    /// Those that wait for a table, each for one.
+    aside: HashMap<TableId, Queue>,
+    /// The table that a ready job was set aside for.
+    recalled: HashMap<JobId, TableId>,
     held: HashMap<TableId, Hold>,
     running: BTreeSet<JobId>,
     unfinished: usize,
+}
+
+/// The order of jobs: the most urgent one first, then the largest.
+type Key = (Reverse<Rank>, Reverse<u64>, JobId);
+
+/// Jobs that wait for a table.
+#[derive(Debug, Default)]
+struct Queue {
+    sharing: BTreeSet<Key>,
+    taking: BTreeSet<Key>,
 }
 
 /// A job that has been started.
@@ -81,6 +102,8 @@ impl<W> Default for Schedule<W> {
         Self {
             jobs: Vec::new(),
             ready: BTreeSet::new(),
+            aside: HashMap::new(),
+            recalled: HashMap::new(),
             held: HashMap::new(),
             running: BTreeSet::new(),
             unfinished: 0,
@@ -116,8 +139,8 @@ impl<W> Schedule<W> {
 
     /// Starts the most urgent job whose tables are free.
     pub(crate) fn start(&mut self) -> Option<Started<W>> {
-        let key = self.startable().next()?;
-        self.ready.remove(&key);
+        self.sift(|_| false);
+        let key = self.ready.pop_first()?;
         let (_, _, id) = key;
         let job = self.jobs.get_mut(id.0)?;
         for table in &job.terms.shares {
@@ -130,45 +153,113 @@ impl<W> Schedule<W> {
             self.held.insert(table.clone(), Hold::Taken);
         }
         let (work, size) = (job.work.take()?, job.terms.size);
+        if let Some(table) = self.recalled.remove(&id) {
+            self.recall(&table);
+        }
         let lone = self.outweighs(size);
         self.running.insert(id);
         Some(Started { id, work, lone })
     }
 
-    /// Those whose tables are free, the most urgent first.
-    fn startable(&self) -> impl Iterator<Item = (Reverse<Rank>, Reverse<u64>, JobId)> {
-        let free = |(_, _, id): &&(Reverse<Rank>, Reverse<u64>, JobId)| {
-            self.jobs.get(id.0).is_some_and(|job| {
-                let terms = &job.terms;
-                let taken = |table| self.held.get(table) == Some(&Hold::Taken);
-                !terms.shares.iter().any(taken)
-                    && !terms
-                        .takes
-                        .iter()
-                        .any(|table| self.held.contains_key(table))
-            })
+    /// Goes through the ready jobs whose tables are free, the most urgent first, for as long as
+    /// `go_on` says so of their sizes. Those that cannot start are set aside.
+    fn sift(&mut self, mut go_on: impl FnMut(u64) -> bool) {
+        let mut last: Option<Key> = None;
+        loop {
+            let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+            let Some(&key) = self.ready.range((from, Bound::Unbounded)).next() else {
+                return;
+            };
+            let (_, Reverse(size), id) = key;
+            match self.obstacle(id) {
+                Some((table, hold)) => self.set_aside(key, table, hold),
+                None if go_on(size) => last = Some(key),
+                None => return,
+            }
+        }
+    }
+
+    /// A table that is held against a job, and how the job wants it.
+    fn obstacle(&self, id: JobId) -> Option<(TableId, Hold)> {
+        let terms = &self.jobs.get(id.0)?.terms;
+        let taken = |table: &&TableId| self.held.get(*table) == Some(&Hold::Taken);
+        let held = |table: &&TableId| self.held.contains_key(*table);
+        let shared = terms.shares.iter().find(taken);
+        let shared = shared.map(|table| (table.clone(), Hold::Shared(1)));
+        let taken = || terms.takes.iter().find(held);
+        shared.or_else(|| taken().map(|table| (table.clone(), Hold::Taken)))
+    }
+
+    /// Lets a ready job wait for a table. If it was recalled for another one, others may have that.
+    fn set_aside(&mut self, key: Key, table: TableId, hold: Hold) {
+        let (_, _, id) = key;
+        self.ready.remove(&key);
+        let queue = self.aside.entry(table).or_default();
+        match hold {
+            Hold::Shared(_) => queue.sharing.insert(key),
+            Hold::Taken => queue.taking.insert(key),
         };
-        self.ready.iter().filter(free).copied()
+        if let Some(table) = self.recalled.remove(&id) {
+            self.recall(&table);
+        }
+    }
+
+    /// Makes those ready that wait for a table and could have it now.
+    fn recall(&mut self, table: &TableId) {
+        let Some(queue) = self.aside.get_mut(table) else {
+            return;
+        };
+        let recalled = match self.held.get(table) {
+            Some(Hold::Taken) => BTreeSet::new(),
+            Some(Hold::Shared(_)) => std::mem::take(&mut queue.sharing),
+            None => {
+                let first = queue
+                    .sharing
+                    .first()
+                    .into_iter()
+                    .chain(queue.taking.first());
+                let first = first.min().copied();
+                if let Some(first) = &first {
+                    queue.sharing.remove(first);
+                    queue.taking.remove(first);
+                }
+                first.into_iter().collect()
+            }
+        };
+        if queue.sharing.is_empty() && queue.taking.is_empty() {
+            self.aside.remove(table);
+        }
+        for key in recalled {
+            self.recalled.insert(key.2, table.clone());
+            self.ready.insert(key);
+        }
     }
 
     /// Whether a job of this size is more work than all that run or could run beside it.
-    fn outweighs(&self, size: u64) -> bool {
+    fn outweighs(&mut self, size: u64) -> bool {
         let running = self.running.iter().filter_map(|id| self.jobs.get(id.0));
-        let running = running.map(|job| job.terms.size);
-        let mut others = running.chain(self.startable().map(|(_, Reverse(size), _)| size));
-        let Some(first) = others.next() else {
-            return true;
-        };
-        let mut left = size.checked_sub(first);
-        while let (Some(rest), Some(other)) = (left, others.next()) {
-            left = rest.checked_sub(other);
+        let (mut left, mut alone) = (Some(size), self.running.is_empty());
+        for job in running {
+            left = left.and_then(|left| left.checked_sub(job.terms.size));
         }
-        left.is_some_and(|left| left > 0)
+        self.sift(|other| {
+            alone = false;
+            left = left.and_then(|left| left.checked_sub(other));
+            left.is_some_and(|left| left > 0)
+        });
+        alone || left.is_some_and(|left| left > 0)
     }
 
     /// How many jobs run, or could start now; no more than `limit` are counted.
-    pub(crate) fn current(&self, limit: usize) -> usize {
-        self.running.len() + self.startable().take(limit).count()
+    pub(crate) fn current(&mut self, limit: usize) -> usize {
+        let mut ready = 0;
+        if limit > 0 {
+            self.sift(|_| {
+                ready += 1;
+                ready < limit
+            });
+        }
+        self.running.len() + ready
     }
 
     /// How many jobs run.
@@ -189,9 +280,11 @@ impl<W> Schedule<W> {
                 Some(Hold::Shared(count)) if *count > 1 => *count -= 1,
                 _ => drop(self.held.remove(&table)),
             }
+            self.recall(&table);
         }
         for table in terms.takes {
             self.held.remove(&table);
+            self.recall(&table);
         }
         self.running.remove(&id);
         self.unfinished -= 1;
@@ -310,9 +403,37 @@ mod tests {
         assert_eq!(next(&mut schedule).map(|(_, work)| work), Some(2));
     }
 
+    /// What keeps the cost of a job from growing with the number of others.
+    #[test]
+    fn of_many_that_wait_for_a_table_one_is_looked_at_each_time() {
+        let mut schedule = Schedule::default();
+        for number in 0..1000u64 {
+            let own = TableId::new("s", format!("t{number}"));
+            let takes = vec![table(0), own];
+            let rank = Rank::Check;
+            let terms = Terms {
+                rank,
+                size: number,
+                takes,
+                ..Terms::default()
+            };
+            schedule.add(number, terms, &[]);
+        }
+        for number in (0..1000).rev() {
+            let (id, started) = next(&mut schedule).unwrap();
+            assert_eq!(started, number, "the largest first");
+            assert!(schedule.start().is_none());
+            assert!(schedule.ready.is_empty());
+            schedule.finish(id);
+            assert!(schedule.ready.len() < 2);
+        }
+        assert_eq!(schedule.unfinished(), 0);
+        assert!(schedule.aside.is_empty() && schedule.recalled.is_empty());
+    }
+
     proptest! {
-        /// Whatever the order in which jobs end: all run, none before its predecessors, and
-        /// never two at once on a table that one of them takes.
+        /// Whatever the order in which jobs end: all run, none before its predecessors, never two at
+        /// once on a table that one of them takes, and none waits that could run.
         #[test]
         fn every_job_runs_once_and_none_conflict(
             jobs in prop::collection::vec(
@@ -339,7 +460,19 @@ mod tests {
             let mut ends = ends.iter().cycle();
             while schedule.unfinished() > 0 {
                 while running.len() < width {
-                    let Some((id, number)) = next(&mut schedule) else { break };
+                    let Some((id, number)) = next(&mut schedule) else {
+                        for (id, (after, shares, takes)) in ids.iter().zip(&before) {
+                            let waits = !done.contains(id) && !running.contains(id)
+                                && after.iter().all(|id| done.contains(id));
+                            let held = running.iter().any(|other| {
+                                let (_, other_shares, other_takes) = &before[other.0];
+                                takes.iter().any(|t| other_shares.contains(t) || other_takes.contains(t))
+                                    || shares.iter().any(|t| other_takes.contains(t))
+                            });
+                            prop_assert!(!waits || held, "job {} could run", id.0);
+                        }
+                        break;
+                    };
                     let (after, shares, takes) = &before[number];
                     prop_assert!(after.iter().all(|id| done.contains(id)));
                     for other in &running {
