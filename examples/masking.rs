@@ -22,8 +22,8 @@ const PERSONAL: [&str; 3] = ["email", "phone", "name"];
 /// What to do to the rows of a table; `None` lets it pass as it is.
 fn mask(table: &Table) -> Option<RowMap> {
     let columns: Vec<usize> = (0..)
-        .zip(&table.columns)
-        .filter(|(_, column)| PERSONAL.contains(&column.name.as_str()))
+        .zip(&*table.columns)
+        .filter(|(_, column)| PERSONAL.contains(&&*column.name))
         // The bytes of other types would not be text in binary COPY.
         .filter(|(_, column)| &*column.type_name == "text")
         .map(|(at, _)| at)

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use pghaul_stage::Packed;
+
 use super::{assert_converged, assert_says, gate};
 use crate::support::pghaul::Running;
 use crate::support::proxy::Proxy;
@@ -123,7 +125,8 @@ fn no_secret_anywhere(way: Way) {
         .lines()
     {
         let archive = temporary.join("archive");
-        fs::write(&archive, unhex(hex)).expect("the archive is written");
+        let stored = Packed::of_frames(&unhex(hex)).and_then(|packed| packed.unpack());
+        fs::write(&archive, stored.expect("frames")).expect("the archive is written");
         let script = pg::run(pg::program("pg_restore").arg("-f-").arg(&archive))
             .expect("a readable archive");
         assert_clean("the archive", &script, &secrets);

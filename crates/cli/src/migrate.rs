@@ -101,6 +101,13 @@ pub(crate) struct Finished {
     pub(crate) comparison: Option<pghaul_load::Report>,
 }
 
+/// What carrying out a migration leaves.
+struct Done {
+    summary: pghaul_relay::Summary,
+    carried: BTreeMap<String, u64>,
+    comparison: Option<pghaul_load::Report>,
+}
+
 impl Finished {
     /// Whether source and target were compared and differ.
     pub(crate) fn differs(&self) -> bool {
@@ -199,21 +206,21 @@ impl Request<'_> {
     /// already. Blocks; call it from a thread that may.
     pub(crate) fn migrate(&self, handle: &Handle, cancel: &Cancel) -> Result<Option<Finished>> {
         let started = handle.block_on(cancel.until(self.start()))?;
-        let Some(ends) = started else {
+        let Some(mut ends) = started else {
             return Ok(None);
         };
-        let result = self.carry_out(&ends, handle, cancel);
+        let result = self.carry_out(&mut ends, handle, cancel);
         let ended = handle.block_on(ends.end(result)).inspect_err(|error| {
             if error.kind() != Kind::Fenced {
                 self.note("what is done is kept: `pghaul migrate --resume` goes on from there");
             }
         });
-        let (summary, comparison) = ended?;
+        let done = ended?;
         Ok(Some(Finished {
             catalog: ends.catalog,
-            summary,
-            comparison,
-            carried: ends.target.carried(),
+            summary: done.summary,
+            comparison: done.comparison,
+            carried: done.carried,
         }))
     }
 
@@ -254,12 +261,7 @@ impl Request<'_> {
         });
     }
 
-    fn carry_out(
-        &self,
-        ends: &Ends,
-        handle: &Handle,
-        cancel: &Cancel,
-    ) -> Result<(pghaul_relay::Summary, Option<pghaul_load::Report>)> {
+    fn carry_out(&self, ends: &mut Ends, handle: &Handle, cancel: &Cancel) -> Result<Done> {
         let target = Arc::clone(&ends.target);
         let jobs = NonZeroUsize::new(self.jobs).ok_or_else(|| Error::input("no jobs"))?;
         let mut runner = Pipeline::from(ends.source.stage())
@@ -275,8 +277,15 @@ impl Request<'_> {
             runner = runner.lanes(Arc::clone(lanes));
         }
         let summary = runner.run(&ends.catalog, &ends.plan)?;
+        drop(runner);
+        let carried = ends.target.carried();
+        ends.forget();
         if !self.args.verify {
-            return Ok((summary, None));
+            return Ok(Done {
+                summary,
+                carried,
+                comparison: None,
+            });
         }
         let options = VerifyOptions {
             jobs: self.jobs,
@@ -288,11 +297,34 @@ impl Request<'_> {
             let _turn = self.shared.comparing.lock().await;
             verify::compare(self, options).await
         };
-        Ok((summary, Some(handle.block_on(cancel.until(comparison))?)))
+        let comparison = handle.block_on(cancel.until(comparison))?;
+        Ok(Done {
+            summary,
+            carried,
+            comparison: Some(comparison),
+        })
     }
 }
 
 impl Ends {
+    /// Lets go of what describes each table, which nothing needs once all is on the target;
+    /// comparing takes the room again.
+    fn forget(&mut self) {
+        self.plan.parts = Vec::new();
+        self.catalog = Catalog {
+            server: self.catalog.server.clone(),
+            database: self.catalog.database.clone(),
+            selection: self.catalog.selection.clone(),
+            ..Catalog::default()
+        };
+        // Neither has another owner by now; if it had, its memory would be used for longer.
+        if let Rows::Open(source) = &mut self.source {
+            Arc::get_mut(source).into_iter().for_each(PgSource::forget);
+        }
+        let target = Arc::get_mut(&mut self.target);
+        target.into_iter().for_each(PgTarget::forget_schema);
+    }
+
     /// Leaves both servers as if this run had no sessions there, however it went.
     async fn end<T>(&self, result: Result<T>) -> Result<T> {
         // The holder of the snapshot must have lived until here, or rows may be missing.

@@ -2,6 +2,7 @@
 
 mod markdown;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pghaul_load::Report;
@@ -9,14 +10,15 @@ use pghaul_relay::{Progress, StepReport, Summary, TableReport};
 use pghaul_spool::Spool;
 use pghaul_stage::{Omission, Scope};
 use pghaul_wire::Conninfo;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 pub(crate) use markdown::ReportFile;
 
 use crate::args::Form;
 use crate::databases::label;
 use crate::migrate::Finished;
-use crate::output::{bytes, count, duration, of_database, print_json, rate, say};
+use crate::output::{bytes, count, duration, print_json, rate, say};
 use crate::runbook::{self, Origin, Step};
 
 /// Tables listed one by one; the smallest beyond that share a line.
@@ -39,6 +41,32 @@ pub(crate) struct Migration<'a> {
     pub(crate) elapsed: Duration,
 }
 
+/// The line of JSON about a migration.
+#[derive(Serialize)]
+struct Told<'a> {
+    event: &'a str,
+    database: &'a str,
+    source_version: u32,
+    tables: Vec<TableReport>,
+    steps: Vec<StepReport>,
+    copy: &'a Summary,
+    carried: &'a BTreeMap<String, u64>,
+    omissions: Vec<Omission>,
+    next: Vec<Value>,
+    seconds: f64,
+}
+
+/// The line of JSON about a comparison.
+#[derive(Serialize)]
+struct Compared<'a> {
+    event: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<&'a str>,
+    #[serde(rename = "match")]
+    matches: bool,
+    report: &'a Report,
+}
+
 impl Migration<'_> {
     /// What the target lacks. Of several databases, none tells what the server lacks: that is
     /// told once, at the end.
@@ -59,21 +87,20 @@ pub(crate) fn print(form: Form, migration: &Migration<'_>) {
     } = migration.finished;
     if form == Form::Json {
         let next = next(migration).into_iter();
-        let next: Vec<_> = next
-            .map(|step| json!({ "what": step.what, "run": step.run }))
-            .collect();
-        print_json(&json!({
-            "event": "summary",
-            "database": catalog.database.name,
-            "source_version": catalog.server.version,
-            "tables": migration.progress.tables(),
-            "steps": migration.progress.steps(),
-            "copy": summary,
-            "carried": carried,
-            "omissions": migration.omissions(),
-            "next": next,
-            "seconds": migration.elapsed.as_secs_f64(),
-        }));
+        print_json(&Told {
+            event: "summary",
+            database: &catalog.database.name,
+            source_version: catalog.server.version,
+            tables: migration.progress.tables(),
+            steps: migration.progress.steps(),
+            copy: summary,
+            carried,
+            omissions: migration.omissions(),
+            next: next
+                .map(|step| json!({ "what": step.what, "run": step.run }))
+                .collect(),
+            seconds: migration.elapsed.as_secs_f64(),
+        });
     } else {
         if let Some(database) = migration.database {
             say("");
@@ -168,10 +195,12 @@ pub(crate) fn print_server(lacking: &[Omission]) {
 /// Prints the result of a comparison; `database` names it where it is one of several.
 pub(crate) fn print_comparison(form: Form, report: &Report, database: Option<&str>) {
     if form == Form::Json {
-        let comparison = json!({
-            "event": "comparison", "match": report.is_match(), "report": report,
+        return print_json(&Compared {
+            event: "comparison",
+            database,
+            matches: report.is_match(),
+            report,
         });
-        return print_json(&of_database(comparison, database));
     }
     for difference in report.differences.iter().take(DIFFERENCES) {
         say(&format!("differs: {difference}"));

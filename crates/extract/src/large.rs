@@ -116,7 +116,7 @@ pub(crate) async fn apart(
                 .encoding(&[*oid], CopyFormat::Auto, versions);
             encoding.unwrap_or(Encoding::Text)
         });
-        let columns = table.columns.iter().map(|column| column.name.as_str());
+        let columns = table.columns.iter().map(|column| &*column.name);
         let groups = groups(columns.zip(encodings).zip(heaviest), config.large_row);
         slices.extend(split(slice, groups, limit));
     }
@@ -134,7 +134,7 @@ impl Weights {
     /// One expression per column: bytes of its value, without reading what lies in TOAST. The
     /// search path is empty, so that short names are the server's own.
     pub(crate) fn new(table: &Table, facts: &Facts, types: &Types) -> Self {
-        let columns = table.columns.iter().zip(&facts.types);
+        let columns = table.columns.iter().zip(&*facts.types);
         Self(
             columns
                 .map(|(column, oid)| {

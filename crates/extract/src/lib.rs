@@ -49,10 +49,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use pghaul_stage::{
-    Batches, Catalog, Error, Event, Format, Kind, Mark, Observer, Omission, Part, Plan, Result,
-    SequenceValue, Shape, Side, Source, Step, TableId, Turn, Untranslatable,
+    Batches, Catalog, Error, Event, Format, Kind, Mark, Observer, Omission, Packed, Part, Plan,
+    Result, SequenceValue, Shape, Side, Source, Step, TableId, Turn, Untranslatable,
 };
 use pghaul_wire::{Client, Conninfo};
 use tokio::sync::OnceCell;
@@ -103,8 +102,8 @@ pub struct PgSource {
 /// What pg_dump has written.
 #[derive(Debug, Default)]
 struct Archives {
-    schema: Bytes,
-    statistics: Bytes,
+    schema: Packed,
+    statistics: Packed,
 }
 
 impl PgSource {
@@ -224,6 +223,14 @@ impl PgSource {
         }
     }
 
+    /// Lets go of the catalog and the plan once every row is copied. Asked for again, they are read
+    /// again; the snapshot stays.
+    pub fn forget(&mut self) {
+        self.inventory.take();
+        self.archives.take();
+        self.plan.take();
+    }
+
     /// Ends what this run still has going on the source once it is closed. A server process whose
     /// connection was cut while it sent rows does not notice by itself, and would hold the
     /// snapshot, and with it dead rows of the whole server, until its network gives up.
@@ -311,18 +318,18 @@ impl PgSource {
 
     /// The planner statistics, if the target takes them. Without them it collects its own, so
     /// that it failed is worth a line in the log only.
-    async fn statistics(&self, program: &Program, info: &Conninfo, snapshot: &str) -> Bytes {
+    async fn statistics(&self, program: &Program, info: &Conninfo, snapshot: &str) -> Packed {
         let target = self.config.target_version.unwrap_or(0);
         let selection = &self.config.selection;
         let wanted = selection.has_rows() && !selection.no_analyze;
         if !wanted || target < TAKES_STATISTICS || !program.knows_statistics() {
-            return Bytes::new();
+            return Packed::default();
         }
         schema::statistics(program, info, snapshot, self.config.lock_wait, selection)
             .await
             .unwrap_or_else(|error| {
                 tracing::warn!(%error, "planner statistics are collected anew");
-                Bytes::new()
+                Packed::default()
             })
     }
 

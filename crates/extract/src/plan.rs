@@ -189,10 +189,7 @@ async fn objects(
 }
 
 pub(crate) fn impossible(table: &Table, index: usize, why: &str) -> Error {
-    let column = table
-        .columns
-        .get(index)
-        .map_or("", |column| column.name.as_str());
+    let column = table.columns.get(index).map_or("", |column| &*column.name);
     Error::new(
         Kind::Input,
         format!("column {column:?} cannot be copied in binary: {why}"),

@@ -1,15 +1,15 @@
-//! Runs pg_dump: the schema without data, as an archive in memory.
+//! Runs pg_dump: the schema without data, as an archive in memory, which is compressed as it comes.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::join_all;
-use pghaul_stage::{Error, Kind, Result, Selection, Side};
+use pghaul_stage::{Error, Kind, Packed, Packer, Result, Selection, Side};
 use pghaul_wire::Conninfo;
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -77,7 +77,7 @@ pub(crate) async fn dump(
     lock_wait: Duration,
     selection: &Selection,
     refreshes: bool,
-) -> Result<Bytes> {
+) -> Result<Packed> {
     let what: &[&str] = if refreshes {
         &["--section=pre-data", "--section=post-data"]
     } else {
@@ -100,7 +100,7 @@ pub(crate) async fn statistics(
     snapshot: &str,
     lock_wait: Duration,
     selection: &Selection,
-) -> Result<Bytes> {
+) -> Result<Packed> {
     let what = ["--statistics-only".to_owned()].into_iter();
     let what: Vec<String> = what.chain(arguments(selection)).collect();
     run(
@@ -145,7 +145,7 @@ async fn run(
     info: &Conninfo,
     snapshot: &str,
     lock_wait: Duration,
-) -> Result<Bytes> {
+) -> Result<Packed> {
     let failed = |message: String| {
         Error::new(Kind::Permanent, message)
             .at(Side::Source)
@@ -170,7 +170,7 @@ async fn run(
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let work =
         async { tokio::try_join!(archive(stdout, largest), complaint(stderr), child.wait(),) };
-    let (mut archive, complaints, status) = tokio::time::timeout(DEADLINE, work)
+    let (archive, complaints, status) = tokio::time::timeout(DEADLINE, work)
         .await
         .map_err(|_| failed(format!("did not end within {} s", DEADLINE.as_secs())))?
         .map_err(|error| failed("its output could not be read".into()).because(error))?;
@@ -184,26 +184,34 @@ async fn run(
     if !complaints.trim().is_empty() {
         tracing::warn!(message = complaints.trim(), "pg_dump");
     }
-    if !archive.starts_with(b"PGDMP") {
+    let mut magic = [0; 5];
+    if archive.read_from(0).read_exact(&mut magic).is_err() || &magic != b"PGDMP" {
         return Err(failed("did not write an archive".into()));
     }
-    archive.shrink_to_fit();
-    Ok(Bytes::from(archive))
+    Ok(archive)
 }
 
-async fn archive(pipe: Option<impl AsyncRead + Unpin>, largest: u64) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if let Some(pipe) = pipe {
-        pipe.take(largest + 1).read_to_end(&mut bytes).await?;
+async fn archive(pipe: Option<impl AsyncRead + Unpin>, largest: u64) -> io::Result<Packed> {
+    let mut packer = Packer::new().map_err(io::Error::other)?;
+    if let Some(mut pipe) = pipe {
+        let mut piece = vec![0; 64 << 10];
+        loop {
+            let read = pipe.read(&mut piece).await?;
+            if read == 0 {
+                break;
+            }
+            let piece = piece.get(..read).unwrap_or_default();
+            packer.push(piece).map_err(io::Error::other)?;
+            if packer.len() > largest {
+                return Err(io::Error::other(format!("more than {largest} bytes")));
+            }
+        }
     }
-    if bytes.len() as u64 > largest {
-        return Err(std::io::Error::other(format!("more than {largest} bytes")));
-    }
-    Ok(bytes)
+    packer.finish().map_err(io::Error::other)
 }
 
 /// Keeps the beginning and reads on, so that the program is never blocked.
-async fn complaint(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+async fn complaint(pipe: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(mut pipe) = pipe {
         (&mut pipe)

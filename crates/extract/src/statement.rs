@@ -164,7 +164,7 @@ mod tests {
 
     fn read(table: &Table, encoding: Encoding, shape: Shape) -> String {
         let facts = Facts {
-            types: vec![0; table.columns.len()],
+            types: vec![0; table.columns.len()].into(),
             heap: true,
             unlogged: false,
             configuration: None,

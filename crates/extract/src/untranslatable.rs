@@ -136,10 +136,10 @@ fn block(
 ) -> Option<String> {
     let opaque = inventory.catalog.database.encoding == "SQL_ASCII";
     let encoding = literal(target);
-    let columns = table.columns.iter().zip(&facts.types);
+    let columns = table.columns.iter().zip(&*facts.types);
     let texts: Vec<&str> = columns
         .filter(|(_, oid)| !PLAIN.contains(&inventory.types.base_name(**oid)))
-        .map(|(column, _)| column.name.as_str())
+        .map(|(column, _)| &*column.name)
         .collect();
     if texts.is_empty() {
         return None;

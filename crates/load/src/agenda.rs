@@ -2,12 +2,12 @@
 //!
 //! Pure. Entries are named by their position in the archive.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use pghaul_stage::{Catalog, Index, TableId};
 
-use crate::archive::{Archive, Entry};
+use crate::archive::{Archive, Entry, Positions};
 use crate::entry::{Phase, phases};
 
 /// What is done when, by position in the archive.
@@ -16,7 +16,7 @@ pub(crate) struct Agenda {
     /// Before the rows.
     pub(crate) pre_data: Vec<usize>,
     /// Per table, as soon as its rows are there.
-    pub(crate) tables: HashMap<TableId, TableWork>,
+    pub(crate) tables: Tables,
     /// Foreign keys between such tables, as soon as both are done.
     pub(crate) foreign_keys: Vec<Arc<ForeignKey>>,
     /// When all tables are done.
@@ -33,6 +33,11 @@ pub(crate) struct Agenda {
     pub(crate) last: Vec<usize>,
 }
 
+/// Tables with what they wait for. They are sorted by name, which takes half the room that a map
+/// would.
+#[derive(Debug, Default)]
+pub(crate) struct Tables(Box<[(TableId, TableWork)]>);
+
 /// What one table waits for.
 #[derive(Debug, Default)]
 pub(crate) struct TableWork {
@@ -44,6 +49,44 @@ pub(crate) struct TableWork {
     pub(crate) statistics: Vec<usize>,
     /// Positions in `foreign_keys` of those that it is part of.
     pub(crate) foreign_keys: Vec<usize>,
+}
+
+impl Tables {
+    fn new(tables: impl Iterator<Item = (TableId, TableWork)>) -> Self {
+        let mut tables: Box<[(TableId, TableWork)]> = tables.collect();
+        tables.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        Self(tables)
+    }
+
+    /// A table as it is known here, with what it waits for.
+    pub(crate) fn find(&self, table: &TableId) -> Option<(&TableId, &TableWork)> {
+        let (known, work) = self.0.get(self.position(table)?)?;
+        Some((known, work))
+    }
+
+    /// What a table waits for.
+    pub(crate) fn get(&self, table: &TableId) -> Option<&TableWork> {
+        self.find(table).map(|(_, work)| work)
+    }
+
+    /// Whether a table is one of these.
+    pub(crate) fn contains(&self, table: &TableId) -> bool {
+        self.position(table).is_some()
+    }
+
+    /// Their names, in order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &TableId> {
+        self.0.iter().map(|(table, _)| table)
+    }
+
+    fn get_mut(&mut self, table: &TableId) -> Option<&mut TableWork> {
+        let (_, work) = self.0.get_mut(self.position(table)?)?;
+        Some(work)
+    }
+
+    fn position(&self, table: &TableId) -> Option<usize> {
+        self.0.binary_search_by(|(known, _)| known.cmp(table)).ok()
+    }
 }
 
 impl TableWork {
@@ -87,35 +130,42 @@ pub(crate) struct Refresh {
 }
 
 impl Agenda {
+    /// Gives back the room that nothing came for.
+    fn shrink(&mut self) {
+        for positions in [
+            &mut self.pre_data,
+            &mut self.rest,
+            &mut self.after_foreign_keys,
+            &mut self.privileges,
+            &mut self.last,
+        ] {
+            positions.shrink_to_fit();
+        }
+        self.foreign_keys.shrink_to_fit();
+        for (_, work) in &mut self.tables.0 {
+            work.shrink();
+        }
+    }
+
     /// Sorts.
     pub(crate) fn new(archive: &Archive, catalog: &Catalog) -> Agenda {
         let sorter = Sorter {
-            positions: archive
-                .entries()
-                .enumerate()
-                .map(|(at, entry)| (entry.id, at))
-                .collect(),
+            positions: archive.positions(),
             archive,
-            indexes: catalog
-                .indexes
-                .iter()
-                .map(|index| (index.oid, index))
-                .collect(),
-            constraints: catalog
-                .indexes
-                .iter()
-                .filter_map(|index| Some((index.constraint?, index)))
-                .collect(),
+            indexes: ByOid::new(catalog.indexes.iter().map(|index| (index.oid, index))),
+            constraints: ByOid::new(
+                catalog
+                    .indexes
+                    .iter()
+                    .filter_map(|index| Some((index.constraint?, index))),
+            ),
         };
         let work = |table: &Arc<pghaul_stage::Table>| TableWork {
             bytes: table.heap.saturating_add(table.toast),
             ..TableWork::default()
         };
-        let tables = catalog
-            .tables
-            .iter()
-            .map(|table| (table.id.clone(), work(table)))
-            .collect();
+        let tables = catalog.tables.iter();
+        let tables = Tables::new(tables.map(|table| (table.id.clone(), work(table))));
         sorter.sort(Agenda {
             tables,
             ..Agenda::default()
@@ -125,16 +175,51 @@ impl Agenda {
 
 struct Sorter<'a> {
     archive: &'a Archive,
-    positions: HashMap<i32, usize>,
-    indexes: HashMap<u32, &'a Arc<Index>>,
-    constraints: HashMap<u32, &'a Arc<Index>>,
+    positions: Positions,
+    indexes: ByOid<'a>,
+    constraints: ByOid<'a>,
+}
+
+/// Indexes by an object identifier: their own, or their constraints'.
+struct ByOid<'a>(Vec<(u32, &'a Arc<Index>)>);
+
+impl<'a> ByOid<'a> {
+    fn new(indexes: impl Iterator<Item = (u32, &'a Arc<Index>)>) -> Self {
+        let mut indexes: Vec<_> = indexes.collect();
+        indexes.sort_unstable_by_key(|(oid, _)| *oid);
+        Self(indexes)
+    }
+
+    fn get(&self, oid: u32) -> Option<&'a Arc<Index>> {
+        let at = self.0.binary_search_by_key(&oid, |(oid, _)| *oid).ok()?;
+        self.0.get(at).map(|(_, index)| *index)
+    }
+}
+
+/// Some of the positions in an archive.
+#[derive(Default)]
+struct Marked(Vec<bool>);
+
+impl Marked {
+    fn mark(&mut self, at: usize) {
+        if self.0.len() <= at {
+            self.0.resize(at + 1, false);
+        }
+        if let Some(marked) = self.0.get_mut(at) {
+            *marked = true;
+        }
+    }
+
+    fn has(&self, at: usize) -> bool {
+        self.0.get(at).is_some_and(|marked| *marked)
+    }
 }
 
 impl Sorter<'_> {
     fn sort(&self, mut agenda: Agenda) -> Agenda {
         // Entries that are done by the time the tables' own work is.
-        let mut early: HashSet<usize> = HashSet::new();
-        let mut waiting: HashSet<usize> = HashSet::new();
+        let mut early = Marked::default();
+        let mut waiting = Marked::default();
         let mut keys = Vec::new();
         let mut refreshes: HashMap<usize, usize> = HashMap::new();
         for (at, (entry, phase)) in phases(self.archive).enumerate() {
@@ -142,12 +227,12 @@ impl Sorter<'_> {
                 Phase::Elsewhere => {}
                 Phase::PreData => {
                     agenda.pre_data.push(at);
-                    early.insert(at);
+                    early.mark(at);
                 }
                 Phase::Index | Phase::Constraint => {
                     let index = match phase {
-                        Phase::Index => self.indexes.get(&entry.oid),
-                        _ => self.constraints.get(&entry.oid),
+                        Phase::Index => self.indexes.get(entry.oid),
+                        _ => self.constraints.get(entry.oid),
                     };
                     let table = index.and_then(|index| agenda.tables.get_mut(&index.table));
                     if let (Some(index), Some(work)) = (index, table) {
@@ -158,17 +243,17 @@ impl Sorter<'_> {
                             index,
                             constraint,
                         });
-                        early.insert(at);
+                        early.mark(at);
                     } else {
                         agenda.rest.push(at);
                     }
                 }
                 Phase::Statistics => match &*self.tables(&entry, &agenda) {
-                    [table] if agenda.tables.contains_key(table) => {
+                    [table] if agenda.tables.contains(table) => {
                         if let Some(work) = agenda.tables.get_mut(table) {
                             work.statistics.push(at);
                         }
-                        early.insert(at);
+                        early.mark(at);
                     }
                     _ => agenda.rest.push(at),
                 },
@@ -177,12 +262,12 @@ impl Sorter<'_> {
                         entry: at,
                         tables: self.tables(&entry, &agenda),
                     }));
-                    waiting.insert(at);
+                    waiting.mark(at);
                 }
                 Phase::PostData => {
-                    if self.dependencies(&entry).any(|on| waiting.contains(&on)) {
+                    if self.dependencies(&entry).any(|on| waiting.has(on)) {
                         agenda.after_foreign_keys.push(at);
-                        waiting.insert(at);
+                        waiting.mark(at);
                     } else {
                         agenda.rest.push(at);
                     }
@@ -203,14 +288,12 @@ impl Sorter<'_> {
             }
         }
         for key in keys {
-            let plain =
-                key.tables
-                    .iter()
-                    .all(|table| agenda.tables.contains_key(table))
-                    && !key.tables.is_empty()
-                    && self.archive.entry(key.entry).is_some_and(|entry| {
-                        self.dependencies(&entry).all(|on| early.contains(&on))
-                    });
+            let plain = key.tables.iter().all(|table| agenda.tables.contains(table))
+                && !key.tables.is_empty()
+                && self
+                    .archive
+                    .entry(key.entry)
+                    .is_some_and(|entry| self.dependencies(&entry).all(|on| early.has(on)));
             if plain {
                 for table in &key.tables {
                     if let Some(work) = agenda.tables.get_mut(table) {
@@ -222,7 +305,7 @@ impl Sorter<'_> {
                 agenda.late_foreign_keys.push(key);
             }
         }
-        agenda.tables.values_mut().for_each(TableWork::shrink);
+        agenda.shrink();
         agenda
     }
 
@@ -231,13 +314,13 @@ impl Sorter<'_> {
         entry
             .dependencies
             .iter()
-            .filter_map(|id| self.positions.get(id).copied())
+            .filter_map(|id| self.positions.get(*id))
     }
 
     /// The tables that an entry needs, each once.
     fn tables(&self, entry: &Entry, agenda: &Agenda) -> Box<[TableId]> {
         // Names are shared with those that are known already.
-        let shared = |table: TableId| match agenda.tables.get_key_value(&table) {
+        let shared = |table: TableId| match agenda.tables.find(&table) {
             Some((known, _)) => known.clone(),
             None => table,
         };

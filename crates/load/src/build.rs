@@ -169,7 +169,7 @@ impl Ground {
                     index: &work.index.name,
                     primary: kind == Some('p'),
                 };
-                (Some(work.index.definition.as_str()), Some(using))
+                (Some(&*work.index.definition), Some(using))
             }
             (true, _) => return None,
             (false, _) => (None, None),
@@ -195,7 +195,7 @@ impl Build {
         let mut fresh: Vec<(&TableId, &TableWork)> = tables
             .into_iter()
             .filter(|table| !self.loaded.contains_key(*table))
-            .filter_map(|table| ground.agenda.tables.get_key_value(table))
+            .filter_map(|table| ground.agenda.tables.find(table))
             .collect();
         fresh.sort_unstable_by_key(|(table, _)| *table);
         fresh.dedup_by_key(|(table, _)| *table);
@@ -348,7 +348,7 @@ impl Build {
         }
         let brought = ground.statistics.are_brought();
         for table in &ground.families.postponed {
-            let partitioned = !ground.agenda.tables.contains_key(table);
+            let partitioned = !ground.agenda.tables.contains(table);
             let head = ground.families.heads.contains(table);
             let carried = ground.statistics.of(table);
             // Rows of its own came with what the source knows of them, and so did partitions.

@@ -288,7 +288,7 @@ mod tests {
             entry("COMMENT", "EVENT TRIGGER e", Section::None),
             entry("ACL", "DATABASE d", Section::None),
         ];
-        let phases: Vec<Phase> = phases(&Archive::of(entries))
+        let phases: Vec<Phase> = phases(&Archive::of(entries).unwrap())
             .map(|(_, phase)| phase)
             .collect();
         assert_eq!(

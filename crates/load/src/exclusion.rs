@@ -10,20 +10,25 @@
 
 use std::collections::{HashMap, HashSet};
 
+use pghaul_stage::Result;
 use pghaul_wire::quote::literal;
 
 use crate::archive::{Archive, Entry};
 use crate::statement;
 
 /// Makes the entries of such constraints ones that the server accepts.
-pub(crate) fn unite(archive: &mut Archive) {
+///
+/// # Errors
+///
+/// As [`Archive::change`].
+pub(crate) fn unite(archive: &mut Archive) -> Result<()> {
     let constraints: HashMap<i32, Exclusion> = archive
         .entries()
         .filter(|entry| entry.desc == "CONSTRAINT")
         .filter_map(|entry| Some((entry.id, Exclusion::parse(&entry)?)))
         .collect();
     if constraints.is_empty() {
-        return;
+        return Ok(());
     }
     let parent = |entry: &Entry| {
         let on = entry.dependencies.iter();
@@ -55,7 +60,7 @@ pub(crate) fn unite(archive: &mut Archive) {
                 entry.definition.clear();
             }
         }
-    });
+    })
 }
 
 /// How the statement begins that adds a constraint.
@@ -213,8 +218,8 @@ mod tests {
                 &[1],
             ),
         ];
-        let mut archive = Archive::of(before.clone());
-        unite(&mut archive);
+        let mut archive = Archive::of(before.clone()).unwrap();
+        unite(&mut archive).unwrap();
         let entries: Vec<Entry> = archive.entries().collect();
         assert!(
             entries[0]

@@ -208,8 +208,8 @@ fn compare(table: &Table, columns: &BTreeMap<String, Column>, problems: &mut Vec
     let mut problem = |name: &str, what: String| {
         problems.push(format!("column {name:?} of table {} {what}", table.id));
     };
-    for column in &table.columns {
-        match columns.get(&column.name) {
+    for column in &*table.columns {
+        match columns.get(&*column.name) {
             None => problem(&column.name, "is missing".to_owned()),
             Some(there) if there.generated => problem(
                 &column.name,
@@ -234,7 +234,7 @@ fn compare(table: &Table, columns: &BTreeMap<String, Column>, problems: &mut Vec
     }
     for (name, column) in columns {
         let known =
-            table.generated.contains(name) || table.columns.iter().any(|one| one.name == *name);
+            table.generated.contains(name) || table.columns.iter().any(|one| *one.name == **name);
         if !known && column.required {
             problem(
                 name,

@@ -3,7 +3,7 @@
 //! The same answer is given before a migration, where it decides whether `--strict` lets it
 //! begin, and while restoring, where these entries are passed over.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use pghaul_stage::{Catalog, Omission, Result};
 use pghaul_wire::Conninfo;
@@ -54,14 +54,10 @@ impl Foresight {
     /// Looks through an archive, in the order in which it may be restored.
     pub(crate) fn of(archive: &Archive, present: &Present) -> Foresight {
         let mut foresight = Foresight::default();
-        let positions: HashMap<i32, usize> = archive
-            .entries()
-            .enumerate()
-            .map(|(at, entry)| (entry.id, at))
-            .collect();
+        let positions = archive.positions();
         for (at, entry) in archive.entries().enumerate() {
             let needs = entry.dependencies.iter();
-            let needs = needs.filter_map(|id| positions.get(id).copied());
+            let needs = needs.filter_map(|id| positions.get(*id));
             // The archive does not say which server a user mapping is for, but its tag does.
             let server = |on: &&usize| {
                 archive.entry(**on).is_some_and(|server| {
@@ -89,7 +85,7 @@ impl Foresight {
                 let foreign = entry
                     .dependencies
                     .iter()
-                    .all(|id| !positions.contains_key(id));
+                    .all(|id| positions.get(*id).is_none());
                 let power = &present.power;
                 let text = lack(&entry, present).or_else(|| {
                     let forbidden = !power.superuser;

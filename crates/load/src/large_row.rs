@@ -89,8 +89,8 @@ pub(crate) fn joins<'a>(
             let table = find(slice).ok_or_else(|| broken(slice))?;
             let groups = std::mem::take(&mut open);
             let given: Vec<&String> = groups.iter().flat_map(|(_, names)| *names).collect();
-            let all: BTreeSet<&String> = table.columns.iter().map(|one| &one.name).collect();
-            if given.len() != all.len() || given.iter().any(|name| !all.contains(name)) {
+            let all: BTreeSet<&str> = table.columns.iter().map(|one| &*one.name).collect();
+            if given.len() != all.len() || given.iter().any(|name| !all.contains(name.as_str())) {
                 return Err(broken(slice));
             }
             joins.push(join(table, &groups, number));

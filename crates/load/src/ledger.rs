@@ -1,17 +1,19 @@
 //! The record of a migration, kept on the target in the schema `pghaul`.
 //!
 //! It commits together with what it records, so it is right after any crash. `migration` holds
-//! the plan and the source's catalog, so that a later run goes on with them; a row of `progress`
-//! says that a part's rows are there, a row of `step` that some DDL is. Whoever takes the
+//! the plan and the source's catalog, so that a later run goes on with them, and the schema's archive
+//! in frames of zstd (`zstd -d` reads it); a row of `progress` says that a part's rows are there, a row of `step` that some DDL is. Whoever takes the
 //! migration over raises its epoch, after which nobody with an older one commits anything.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::pin::pin;
 
-use bytes::Bytes;
 use futures_util::TryStreamExt;
-use pghaul_stage::{Catalog, Error, Kind, Mark, PartId, Plan, Result, Side};
+use pghaul_stage::{Catalog, Error, Kind, Mark, Packed, Packer, PartId, Plan, Result, Side};
 use pghaul_wire::{Client, Conninfo, quote};
+use serde::Serialize;
+use serde_json::ser::Formatter;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -173,10 +175,10 @@ fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
 }
 
 /// The schema's archive as it was stored.
-async fn archive(client: &Client, migration: Uuid) -> Result<Bytes> {
+async fn archive(client: &Client, migration: Uuid) -> Result<Packed> {
     let query = format!("SELECT archive FROM pghaul.migration WHERE id = '{migration}'");
     let row = client.query_one(&query, &[]).await.map_err(failed)?;
-    Ok(row.get::<_, Vec<u8>>(0).into())
+    Packed::of_frames(row.get(0)).map_err(unreadable)
 }
 
 async fn durable(client: &Client, migration: Uuid) -> Result<BTreeMap<PartId, Durable>> {
@@ -267,9 +269,9 @@ impl Ledger {
         row.text(&catalog.server.system.to_string()).await?;
         row.text(&catalog.database.oid.to_string()).await?;
         row.text(&catalog.database.name).await?;
-        row.text(&json(plan)?).await?;
-        row.text(&json(catalog)?).await?;
-        row.bytes(&secret::withhold(&catalog.archive)?).await?;
+        row.ascii(&json(plan)?).await?;
+        row.ascii(&json(catalog)?).await?;
+        row.frames(&secret::withhold(&catalog.archive)?).await?;
         row.end().await?;
         transaction.commit().await.map_err(failed)?;
         Ok(ledger)
@@ -464,7 +466,7 @@ impl Ledger {
                      WHERE id = '{}'",
                     self.migration
                 ),
-                &[&json(plan)?, &json(catalog)?],
+                &[&text(&json(plan)?)?, &text(&json(catalog)?)?],
             )
             .await
             .map_err(failed)?;
@@ -473,25 +475,41 @@ impl Ledger {
 }
 
 /// JSON in ASCII, which a database of any encoding stores as it is.
-fn json(value: &impl serde::Serialize) -> Result<String> {
-    let text = serde_json::to_string(value).map_err(|error| {
+fn json(value: &impl Serialize) -> Result<Packed> {
+    let mut packer = Packer::new()?;
+    let mut serializer = serde_json::Serializer::with_formatter(&mut packer, Ascii);
+    value.serialize(&mut serializer).map_err(|error| {
         Error::new(Kind::Permanent, "the plan cannot be written as JSON").because(error)
     })?;
-    if text.is_ascii() {
-        return Ok(text);
-    }
-    let mut escaped = String::with_capacity(text.len() + 64);
-    let mut units = [0; 2];
-    for character in text.chars() {
-        if character.is_ascii() {
-            escaped.push(character);
-        } else {
-            for unit in character.encode_utf16(&mut units) {
-                escaped.push_str(&format!("\\u{unit:04x}"));
+    packer.finish()
+}
+
+/// Such JSON, all at once.
+fn text(json: &Packed) -> Result<String> {
+    String::from_utf8(json.unpack()?.into()).map_err(unreadable)
+}
+
+/// Writes what is beyond ASCII as an escape.
+struct Ascii;
+
+impl Formatter for Ascii {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut units = [0; 2];
+        for piece in fragment.split_inclusive(|character: char| !character.is_ascii()) {
+            let plain = piece.trim_end_matches(|character: char| !character.is_ascii());
+            writer.write_all(plain.as_bytes())?;
+            for character in piece.chars().filter(|character| !character.is_ascii()) {
+                for unit in character.encode_utf16(&mut units) {
+                    write!(writer, "\\u{unit:04x}")?;
+                }
             }
         }
+        Ok(())
     }
-    Ok(escaped)
 }
 
 #[cfg(test)]
@@ -501,7 +519,7 @@ mod tests {
     #[test]
     fn json_is_ascii_and_reads_back() {
         let text = "na\u{ef}ve \u{1f600} \"quoted\"";
-        let written = json(&text).unwrap();
+        let written = super::text(&json(&text).unwrap()).unwrap();
         assert!(written.is_ascii());
         assert_eq!(serde_json::from_str::<String>(&written).unwrap(), text);
     }

@@ -57,6 +57,7 @@ mod steps;
 mod supplement;
 mod tablespace;
 mod target;
+mod toc;
 mod truncate;
 mod unlogged;
 mod vacant;

@@ -1,11 +1,12 @@
 //! One row whose values are too large to be in memory several times, as a parameter of a statement
 //! would be: it is sent piece by piece.
 
+use std::io::Read;
 use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_util::SinkExt;
-use pghaul_stage::Result;
+use pghaul_stage::{Error, Kind, Packed, Result};
 use tokio_postgres::{CopyInSink, Transaction};
 
 use crate::session::failed;
@@ -43,12 +44,27 @@ impl NewRow {
         Ok(())
     }
 
-    /// Sends the next value, which is a `bytea`.
-    pub(crate) async fn bytes(&mut self, value: &[u8]) -> Result<()> {
+    /// Sends the next value as text, all of which is ASCII.
+    pub(crate) async fn ascii(&mut self, value: &Packed) -> Result<()> {
+        self.separate().await?;
+        let mut value = value.read_from(0);
+        let mut piece = vec![0; PIECE];
+        loop {
+            let read = value.read(&mut piece).map_err(unreadable)?;
+            if read == 0 {
+                return Ok(());
+            }
+            let text = std::str::from_utf8(piece.get(..read).unwrap_or_default());
+            self.send(escaped(text.map_err(unreadable)?)).await?;
+        }
+    }
+
+    /// Sends the next value, which is a `bytea` of compressed bytes as they are.
+    pub(crate) async fn frames(&mut self, value: &Packed) -> Result<()> {
         self.separate().await?;
         self.send(r"\\x".to_owned()).await?;
-        for piece in value.chunks(PIECE) {
-            let mut digits = String::with_capacity(2 * PIECE);
+        for piece in value.frames() {
+            let mut digits = String::with_capacity(2 * piece.len());
             for byte in piece {
                 digits.extend([byte >> 4, byte & 15].map(digit));
             }
@@ -74,6 +90,10 @@ impl NewRow {
     async fn send(&mut self, text: String) -> Result<()> {
         self.sink.send(Bytes::from(text)).await.map_err(failed)
     }
+}
+
+fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(Kind::Permanent, "what is to be stored cannot be read").because(error)
 }
 
 /// A number up to 15 in hexadecimal.

@@ -34,7 +34,7 @@ use crate::statistics::Statistics;
 use crate::supplement;
 use crate::tablespace;
 
-/// How many entries before the rows have their statements in memory at a time.
+/// How many entries have their statements in memory at a time.
 const AT_ONCE: usize = 1000;
 
 /// The restoring of one schema archive into one database.
@@ -64,12 +64,13 @@ pub(crate) struct Restore {
 ///
 /// Kind input if the catalog's archive cannot be read.
 pub(crate) fn read(catalog: &Catalog) -> Result<Archive> {
-    let mut archive = match catalog.archive.as_ref() {
-        [] => Archive::default(),
-        _ => Archive::parse(catalog.archive.clone())?,
+    let mut archive = if catalog.archive.is_empty() {
+        Archive::default()
+    } else {
+        Archive::parse(catalog.archive.clone())?
     };
-    exclusion::unite(&mut archive);
-    selection::choose(&mut archive, catalog);
+    exclusion::unite(&mut archive)?;
+    selection::choose(&mut archive, catalog)?;
     Ok(archive)
 }
 
@@ -82,22 +83,22 @@ impl Restore {
     pub(crate) fn new(
         config: &Config,
         ledger: Arc<Ledger>,
-        catalog: &Catalog,
+        catalog: Catalog,
         plan: &Plan,
         observer: Arc<dyn Observer>,
         cluster: Arc<Cluster>,
     ) -> Result<Restore> {
-        let archive = read(catalog)?;
-        let statistics = Statistics::new(catalog, &archive);
+        let archive = read(&catalog)?;
+        let statistics = Statistics::new(&catalog, &archive);
         let slices = plan.parts.iter().flat_map(Part::slices);
         let awaited: HashSet<&TableId> = slices.map(|slice| &slice.table).collect();
         let post_data = PostData::new(Arc::clone(&ledger), Arc::clone(&observer), config, cluster);
         Ok(Restore {
-            agenda: Arc::new(Agenda::new(&archive, catalog)),
-            hidden: foresight::hidden(&archive, catalog),
+            agenda: Arc::new(Agenda::new(&archive, &catalog)),
+            hidden: foresight::hidden(&archive, &catalog),
             archive: Arc::new(archive),
             statistics: Arc::new(statistics),
-            roles: Roles::of(catalog),
+            roles: Roles::of(&catalog),
             parameter_grants: catalog.parameter_grants.clone(),
             tablespace_map: catalog.tablespace_map.clone(),
             extensions: catalog
@@ -108,7 +109,11 @@ impl Restore {
             catalog: Catalog {
                 archive: Default::default(),
                 statistics: Default::default(),
-                ..catalog.clone()
+                tables: Vec::new(),
+                indexes: Vec::new(),
+                types: BTreeMap::new(),
+                sequences: Vec::new(),
+                ..catalog
             },
             ledger,
             observer,
@@ -216,21 +221,18 @@ impl Restore {
     pub(crate) async fn complete(&self, sequences: &[SequenceValue]) -> Result<()> {
         let ground = self.ground().await?;
         self.post_data.add(Rows::Left, |build| {
-            build.load(ground, self.agenda.tables.keys());
+            build.load(ground, self.agenda.tables.names());
         })?;
         self.post_data.wait().await?;
 
         let mut session = self.post_data.session();
         let begun = self.begin(Step::PostData);
-        self.post_data
-            .run(&mut session, &ground.units(&self.agenda.rest))
-            .await?;
+        self.entries(&mut session, &self.agenda.rest).await?;
         self.post_data.add(Rows::Left, |build| {
             build.connect(ground, &self.agenda.late_foreign_keys)
         })?;
         self.post_data.wait().await?;
-        self.post_data
-            .run(&mut session, &ground.units(&self.agenda.after_foreign_keys))
+        self.entries(&mut session, &self.agenda.after_foreign_keys)
             .await?;
         let checks = ground.pending(child_constraint::units(&self.catalog.child_constraints));
         self.post_data.run(&mut session, &checks).await?;
@@ -240,9 +242,9 @@ impl Restore {
         }
         let supplements = ground.pending(supplement::units(supplements, power));
         self.post_data.run(&mut session, &supplements).await?;
-        let mut privileges = ground.pending(ground.admission.close());
-        privileges.extend(ground.units(&self.agenda.privileges));
-        self.post_data.run(&mut session, &privileges).await?;
+        let close = ground.pending(ground.admission.close());
+        self.post_data.run(&mut session, &close).await?;
+        self.entries(&mut session, &self.agenda.privileges).await?;
         self.end(Step::PostData, begun);
 
         self.post_data.add(Rows::Left, |build| {
@@ -250,18 +252,22 @@ impl Restore {
             build.families(ground);
         })?;
         self.post_data.wait().await?;
-        self.post_data
-            .run(&mut session, &ground.units(&self.agenda.last))
-            .await?;
+        self.entries(&mut session, &self.agenda.last).await?;
 
         let begun = self.begin(Step::Sequences);
-        self.post_data
-            .run(
-                &mut session,
-                &sequence::units(sequences, self.ledger.epoch()),
-            )
-            .await?;
+        for unit in sequence::units(sequences, self.ledger.epoch()) {
+            self.post_data.run(&mut session, &[unit]).await?;
+        }
         self.end(Step::Sequences, begun);
+        Ok(())
+    }
+
+    /// Restores entries in order.
+    async fn entries(&self, session: &mut Apply, positions: &[usize]) -> Result<()> {
+        let ground = self.ground().await?;
+        for some in positions.chunks(AT_ONCE) {
+            self.post_data.run(session, &ground.units(some)).await?;
+        }
         Ok(())
     }
 

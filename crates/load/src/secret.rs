@@ -7,8 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use bytes::Bytes;
-use pghaul_stage::Result;
+use pghaul_stage::{Packed, Result};
 use pghaul_wire::quote;
 
 use crate::archive::{Archive, Entry};
@@ -41,9 +40,9 @@ const SECRET: [&str; 7] = [
 /// # Errors
 ///
 /// Kind input if these bytes are no archive.
-pub fn withhold(archive: &Bytes) -> Result<Bytes> {
+pub fn withhold(archive: &Packed) -> Result<Packed> {
     if archive.is_empty() {
-        return Ok(Bytes::new());
+        return Ok(Packed::default());
     }
     Archive::rewrite(archive, without_secrets)
 }
@@ -54,7 +53,7 @@ pub fn withhold(archive: &Bytes) -> Result<Bytes> {
 /// # Errors
 ///
 /// Kind input if one of them is no archive.
-pub fn reveal(stored: &Bytes, fresh: &Bytes) -> Result<Bytes> {
+pub fn reveal(stored: &Packed, fresh: &Packed) -> Result<Packed> {
     if stored.is_empty() || fresh.is_empty() {
         return Ok(stored.clone());
     }

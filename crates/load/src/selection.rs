@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use pghaul_stage::{Catalog, Event, Observer, Omission};
+use pghaul_stage::{Catalog, Event, Observer, Omission, Result};
 use pghaul_wire::quote::ident;
 
 use crate::archive::{Archive, Entry};
@@ -60,7 +60,11 @@ pub(crate) fn apply(catalog: &Catalog) -> (Catalog, Vec<Omission>) {
 }
 
 /// Removes what is not restored from an archive, and changes what is restored otherwise.
-pub(crate) fn choose(archive: &mut Archive, catalog: &Catalog) {
+///
+/// # Errors
+///
+/// As [`Archive::change`].
+pub(crate) fn choose(archive: &mut Archive, catalog: &Catalog) -> Result<()> {
     let selection = &catalog.selection;
     // Comments and the like go with what they are about, which comes before them.
     let mut gone: HashSet<i32> = HashSet::new();
@@ -80,9 +84,10 @@ pub(crate) fn choose(archive: &mut Archive, catalog: &Catalog) {
         }
         !goes
     });
+    let alone = without_parents(catalog);
     archive.change(|entry| {
         role_map::rename(entry, selection);
-        if is_alone(entry, catalog) {
+        if entry.desc == "TABLE" && alone.contains(&(&*entry.schema, &*entry.tag)) {
             entry.definition = detached(&entry.definition);
         }
         // Asked for by name, the schema that every database has is in the archive, too.
@@ -99,7 +104,7 @@ pub(crate) fn choose(archive: &mut Archive, catalog: &Catalog) {
         if selection.no_tablespaces && entry.tablespace.is_some() {
             entry.tablespace = Some(String::new());
         }
-    });
+    })
 }
 
 /// What refers to something that is not selected: by kind, and by object identifier or else by name.
@@ -131,12 +136,11 @@ impl<'a> LeftOut<'a> {
     }
 }
 
-/// Whether an entry is a partition without its parent.
-fn is_alone(entry: &Entry, catalog: &Catalog) -> bool {
-    entry.desc == "TABLE"
-        && catalog.left_out.iter().any(|one| {
-            one.kind == "TABLE ATTACH" && one.schema == entry.schema && one.name == entry.tag
-        })
+/// The partitions without their parents, by schema and name.
+fn without_parents(catalog: &Catalog) -> HashSet<(&str, &str)> {
+    let left_out = catalog.left_out.iter();
+    let attached = left_out.filter(|one| one.kind == "TABLE ATTACH");
+    attached.map(|one| (&*one.schema, &*one.name)).collect()
 }
 
 /// A table's statements without the one that makes it a partition: `pg_dump` older than 14 has no

@@ -11,9 +11,9 @@ const CHUNK: usize = 500;
 
 /// Sets every sequence to the source's value; each run of a migration does, because the source
 /// may have moved on since the last one.
-pub(crate) fn units(values: &[SequenceValue], epoch: i64) -> Vec<Unit> {
-    let unit = |(number, values)| unit(values, format!("sequences {number} of run {epoch}"));
-    values.chunks(CHUNK).enumerate().map(unit).collect()
+pub(crate) fn units(values: &[SequenceValue], epoch: i64) -> impl Iterator<Item = Unit> {
+    let unit = move |(number, values)| unit(values, format!("sequences {number} of run {epoch}"));
+    values.chunks(CHUNK).enumerate().map(unit)
 }
 
 fn unit(values: &[SequenceValue], step: String) -> Unit {
@@ -60,7 +60,7 @@ mod tests {
             last_value: i64::MIN,
             is_called: false,
         };
-        let [unit] = <[Unit; 1]>::try_from(units(&[value], 1)).unwrap();
+        let unit = units(&[value], 1).next().unwrap();
         assert!(
             unit.sql.contains(
                 r#"('"s"."it''s ""x"""'::pg_catalog.regclass, '-9223372036854775808'::bigint, false)"#

@@ -45,7 +45,12 @@ impl Statistics {
         let owners: HashMap<TableId, &TableId> = catalog
             .indexes
             .iter()
-            .map(|index| (TableId::new(&index.table.schema, &index.name), &index.table))
+            .map(|index| {
+                (
+                    TableId::new(&index.table.schema, &*index.name),
+                    &index.table,
+                )
+            })
             .collect();
         let mut relations: HashMap<TableId, Vec<usize>> = HashMap::new();
         let mut known: HashSet<TableId> = HashSet::new();

@@ -178,6 +178,12 @@ impl PgTarget {
         Ok(())
     }
 
+    /// Lets go of the schema and all else that describes each table. To be called after
+    /// [`Target::complete`].
+    pub fn forget_schema(&mut self) {
+        self.ready.take();
+    }
+
     /// How many objects of each kind were restored, for the report; empty before the schema is.
     pub fn carried(&self) -> BTreeMap<String, u64> {
         let ready = self.ready.get();
@@ -236,7 +242,7 @@ impl PgTarget {
         let restore = Restore::new(
             &self.config,
             Arc::clone(ledger),
-            catalog,
+            catalog.clone(),
             plan,
             Arc::clone(&self.observer),
             Arc::clone(&self.cluster),

@@ -9,9 +9,14 @@ mod server;
 #[path = "../src/archive.rs"]
 #[expect(dead_code, reason = "the tests look at a few fields only")]
 mod archive;
+#[path = "../src/toc.rs"]
+#[expect(dead_code, reason = "the tests only read")]
+mod toc;
 
 #[path = "restore/faithful.rs"]
 mod faithful;
+#[path = "restore/list.rs"]
+mod list;
 #[path = "restore/order.rs"]
 mod order;
 #[path = "restore/refused.rs"]
@@ -20,8 +25,6 @@ mod refused;
 mod resume;
 #[path = "restore/role.rs"]
 mod role;
-#[path = "restore/toc.rs"]
-mod toc;
 
 #[path = "restore/source.rs"]
 mod source;

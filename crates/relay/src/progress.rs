@@ -298,6 +298,11 @@ impl State {
         self.parts_skipped = durable.len() as u64;
         self.parts_done = self.parts_skipped;
         let durable: std::collections::HashSet<_> = durable.iter().collect();
+        // Made of all at once, the map has no gaps, which would be half of it.
+        let known = std::mem::take(&mut self.tables);
+        let planned = parts.iter().flat_map(subjects).map(|(table, _)| table);
+        self.tables = planned.map(|table| (table.clone(), empty(table))).collect();
+        self.tables.extend(known);
         for part in parts {
             let skipped = durable.contains(&part.id);
             self.weight += weight(part);
@@ -462,8 +467,13 @@ fn report(
     tables: &mut BTreeMap<Option<TableId>, TableReport>,
     table: Option<TableId>,
 ) -> &mut TableReport {
-    tables.entry(table.clone()).or_insert_with(|| TableReport {
+    tables.entry(table.clone()).or_insert_with(|| empty(table))
+}
+
+/// Nothing was done yet.
+fn empty(table: Option<TableId>) -> TableReport {
+    TableReport {
         table,
         ..TableReport::default()
-    })
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use pghaul_stage::{Catalog, Error, Kind, PartId, Plan, Result, SequenceValue, Side};
+use pghaul_stage::{Catalog, Error, Kind, Packed, PartId, Plan, Result, SequenceValue, Side};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -180,9 +180,9 @@ impl Spool {
         };
         let mut catalog: Catalog = self.parsed(name::CATALOG, &catalog)?;
         let archive = self.described(&planned, name::SCHEMA).await?;
-        catalog.archive = archive.unwrap_or_default();
+        catalog.archive = Packed::new(&archive.unwrap_or_default())?;
         let statistics = self.described(&planned, name::STATISTICS).await?;
-        catalog.statistics = statistics.unwrap_or_default();
+        catalog.statistics = Packed::new(&statistics.unwrap_or_default())?;
         let mut passwords = match self.described(&planned, name::SECRETS).await? {
             Some(secrets) => self.parsed::<Secrets>(name::SECRETS, &secrets)?.passwords,
             None => BTreeMap::new(),
@@ -259,10 +259,10 @@ impl Spool {
         }
         let mut objects: Vec<(&str, Bytes)> = vec![
             (name::CATALOG, json(&stored)?.into()),
-            (name::SCHEMA, catalog.archive.clone()),
+            (name::SCHEMA, catalog.archive.unpack()?),
         ];
         if !catalog.statistics.is_empty() {
-            objects.push((name::STATISTICS, catalog.statistics.clone()));
+            objects.push((name::STATISTICS, catalog.statistics.unpack()?));
         }
         if secrets {
             let passwords = catalog.roles.iter().filter_map(|role| {

@@ -124,7 +124,7 @@ impl Described {
             let field = |column: &pghaul_stage::Column| {
                 let kind = self.types.get(&column.type_name);
                 Field {
-                    name: column.name.clone(),
+                    name: column.name.to_string(),
                     type_name: column.type_name.to_string(),
                     oid: kind.map_or(0, |kind| kind.oid),
                     modifier: kind.map_or(-1, |kind| kind.modifier),

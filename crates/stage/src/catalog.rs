@@ -8,11 +8,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::{Home, LeftOut, Needed, Omission, Selection, TableId};
+use crate::{Home, LeftOut, Needed, Omission, Packed, Selection, TableId};
 
 /// The description of a source database.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -24,11 +23,11 @@ pub struct Catalog {
     /// The schema without data, as an archive in pg_dump's custom format. Empty if the source
     /// has none to offer. Whoever stores a catalog stores these bytes beside it.
     #[serde(skip)]
-    pub archive: Bytes,
+    pub archive: Packed,
     /// What the source knows of the distribution of values, as an archive in the same format;
     /// empty if the target would not take it. It may hold values, and is not stored.
     #[serde(skip)]
-    pub statistics: Bytes,
+    pub statistics: Packed,
     /// Every table that can hold rows. Shared, because a catalog may have many and has copies.
     pub tables: Vec<Arc<Table>>,
     /// The types of their columns, by the names that columns call them. A source that knows
@@ -193,8 +192,9 @@ pub struct Table {
     /// so its rows are in other blocks now. 0 where there is no such thing.
     #[serde(default)]
     pub filenode: u32,
-    /// The columns COPY moves: neither dropped nor generated, by attribute number.
-    pub columns: Vec<Column>,
+    /// The columns COPY moves: neither dropped nor generated, by attribute number. Shared, because
+    /// where there are many tables, many are alike.
+    pub columns: Arc<[Column]>,
     /// The names of its generated columns, which COPY does not move.
     #[serde(default)]
     pub generated: Vec<String>,
@@ -209,10 +209,10 @@ pub struct Table {
 }
 
 /// A column.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Column {
-    /// Its name.
-    pub name: String,
+    /// Its name; shared, because tables have columns of the same names.
+    pub name: Arc<str>,
     /// Its type, as `format_type` prints it; shared, because few types serve many columns.
     pub type_name: Arc<str>,
 }
@@ -236,12 +236,12 @@ pub struct Index {
     /// Its object identifier on the source.
     pub oid: u32,
     /// Its name; its schema is the table's.
-    pub name: String,
+    pub name: Box<str>,
     /// The table it is on.
     pub table: TableId,
     /// The statement that creates it, as `pg_get_indexdef` prints it; may be empty unless it is
     /// separable.
-    pub definition: String,
+    pub definition: Box<str>,
     /// The constraint it implements, by object identifier.
     pub constraint: Option<u32>,
     /// `p` primary key, `u` unique, `x` exclusion; `None` for a plain index.

@@ -215,7 +215,7 @@ impl Source for Generator {
 
     async fn catalog(&self) -> Result<Catalog> {
         let columns = self.shape.columns().iter().map(|(name, type_name)| Column {
-            name: (*name).to_owned(),
+            name: (*name).into(),
             type_name: (*type_name).into(),
         });
         let table = Table {

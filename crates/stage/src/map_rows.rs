@@ -42,7 +42,7 @@ impl fmt::Debug for RowMap {
 /// use pghaul_stage::{MapRows, RowMap, Table};
 ///
 /// let mask = MapRows::new(|table: &Table| {
-///     let column = table.columns.iter().position(|column| column.name == "email")?;
+///     let column = table.columns.iter().position(|column| &*column.name == "email")?;
 ///     Some(RowMap::new(move |row| row.set(column, Some(b"nobody@example.org"))))
 /// });
 /// # drop(mask);
@@ -101,10 +101,10 @@ impl fmt::Debug for MapRows {
 /// A table with only these columns, behind the field that tells rows apart.
 fn only(table: &Table, names: &[String]) -> Table {
     let identity = Column {
-        name: String::new(),
+        name: "".into(),
         type_name: "tid".into(),
     };
-    let named = |name: &String| table.columns.iter().find(|column| column.name == *name);
+    let named = |name: &String| table.columns.iter().find(|column| *column.name == **name);
     let columns = names.iter().filter_map(named).cloned();
     Table {
         columns: std::iter::once(identity).chain(columns).collect(),
@@ -174,13 +174,13 @@ mod tests {
     fn columns_of_large_rows_are_found_by_name() {
         let id = TableId::new("public", "t");
         let columns = ["id", "body", "email"].map(|name| Column {
-            name: name.to_owned(),
+            name: name.into(),
             type_name: "text".into(),
         });
         let catalog = Catalog {
             tables: vec![std::sync::Arc::new(Table {
                 id: id.clone(),
-                columns: columns.to_vec(),
+                columns: columns.into(),
                 ..Table::default()
             })],
             ..Catalog::default()
@@ -202,7 +202,7 @@ mod tests {
             bytes: 0,
         };
         let mask = MapRows::new(|table| {
-            let at = table.columns.iter().position(|c| c.name == "email")?;
+            let at = table.columns.iter().position(|c| &*c.name == "email")?;
             Some(RowMap::new(move |row| row.set(at, Some(b"hidden"))))
         });
         let mut pass = mask.open(&catalog, &part).unwrap();

@@ -1,10 +1,12 @@
 //! Events as JSON lines on standard output, one object a line, each with its `event`.
 
 use std::collections::HashMap;
+use std::io::{self, BufWriter, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use pghaul_stage::{Event, Observer, PartId};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// How often a running part reports its progress at most.
@@ -25,9 +27,16 @@ struct Running {
     said: Instant,
 }
 
-/// Prints one object as a line.
-pub(crate) fn print(value: &Value) {
-    super::say(&value.to_string());
+/// Prints one object as a line, without having all of it in memory: it may list every table. A
+/// reader that went away is no error.
+pub(crate) fn print(value: &impl Serialize) {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let written = serde_json::to_writer(&mut out, value).map_err(io::Error::from);
+    drop(
+        written
+            .and_then(|()| writeln!(out))
+            .and_then(|()| out.flush()),
+    );
 }
 
 /// An object that says which database it is about, where there are several.

@@ -58,9 +58,9 @@ pub(crate) async fn read(
         };
         indexes.push(Arc::new(Index {
             oid: field(row, 0)?,
-            name: field(row, 1)?,
+            name: field::<&str>(row, 1)?.into(),
             table: table.clone(),
-            definition: field(row, 3)?,
+            definition: field::<&str>(row, 3)?.into(),
             constraint: field(row, 4)?,
             constraint_type: field::<Option<&str>>(row, 5)?.and_then(|t| t.chars().next()),
             separable: field(row, 6)?,
@@ -69,6 +69,7 @@ pub(crate) async fn read(
         Ok(())
     })
     .await?;
+    indexes.shrink_to_fit();
     Ok(indexes)
 }
 

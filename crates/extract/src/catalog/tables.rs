@@ -1,6 +1,7 @@
 //! Tables that hold rows, their columns and sizes.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use pghaul_stage::{Column, Result, Table, TableId};
@@ -46,7 +47,7 @@ pub(crate) fn copied(relkind: char, chosen: &Chosen) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Facts {
     /// The types of its columns, in the order of the columns.
-    pub(crate) types: Vec<u32>,
+    pub(crate) types: Arc<[u32]>,
     /// Whether its rows lie in numbered blocks as the heap access method lays them out.
     pub(crate) heap: bool,
     /// Whether a crash of its server empties it.
@@ -88,7 +89,7 @@ pub(crate) async fn read(
             id: TableId::new(field::<&str>(row, 1)?, field::<&str>(row, 2)?),
             oid,
             filenode: field(row, 3)?,
-            columns: Vec::new(),
+            columns: Arc::default(),
             generated: Vec::new(),
             rows: estimate(
                 field(row, 4)?,
@@ -101,7 +102,7 @@ pub(crate) async fn read(
             child: field(row, 8)?,
         }));
         facts.push(Facts {
-            types: Vec::new(),
+            types: Arc::default(),
             heap: field(row, 9)?,
             unlogged: field(row, 11)?,
             configuration: field::<Option<&str>>(row, 12)?.map(condition),
@@ -124,40 +125,87 @@ pub(crate) async fn read(
           ORDER BY a.attrelid, a.attnum",
         copied('r', chosen)
     );
-    let mut types = HashSet::new();
+    let mut shared = Shared::default();
+    let mut columns = Columns::default();
     each(client, "the catalog of columns", &sql, |row| {
         let table = index.get(&field::<u32>(row, 0)?).copied();
-        let table = table.and_then(|at| Some((tables.get_mut(at)?, facts.get_mut(at)?)));
-        let Some((table, facts)) = table else {
-            return Ok(());
-        };
-        let name = field(row, 1)?;
+        if table != columns.table {
+            std::mem::take(&mut columns).settle(&mut shared, &mut tables, &mut facts);
+            columns.table = table;
+        }
         if field(row, 4)? {
-            Arc::make_mut(table).generated.push(name);
+            columns.generated.push(field(row, 1)?);
             return Ok(());
         }
-        let type_name = shared(&mut types, field(row, 2)?);
-        Arc::make_mut(table)
-            .columns
-            .push(Column { name, type_name });
-        facts.types.push(field(row, 3)?);
+        columns.moved.push(Column {
+            name: shared.name(field(row, 1)?),
+            type_name: shared.name(field(row, 2)?),
+        });
+        columns.types.push(field(row, 3)?);
         Ok(())
     })
     .await?;
-    for table in &mut tables {
-        Arc::make_mut(table).columns.shrink_to_fit();
-    }
+    columns.settle(&mut shared, &mut tables, &mut facts);
+    tables.shrink_to_fit();
+    facts.shrink_to_fit();
     Ok((tables, facts))
 }
 
-/// The name, of which there is one copy.
-fn shared(known: &mut HashSet<Arc<str>>, name: &str) -> Arc<str> {
-    if let Some(known) = known.get(name) {
+/// The columns of one table, as they are read.
+#[derive(Default)]
+struct Columns {
+    /// Which table, by its place among all.
+    table: Option<usize>,
+    moved: Vec<Column>,
+    generated: Vec<String>,
+    types: Vec<u32>,
+}
+
+impl Columns {
+    /// Gives its columns to the table.
+    fn settle(self, shared: &mut Shared, tables: &mut [Arc<Table>], facts: &mut [Facts]) {
+        let Some(at) = self.table else { return };
+        if let (Some(table), Some(facts)) = (tables.get_mut(at), facts.get_mut(at)) {
+            let table = Arc::make_mut(table);
+            table.columns = shared.columns(&self.moved);
+            table.generated = self.generated;
+            facts.types = shared.types(&self.types);
+        }
+    }
+}
+
+/// What many tables have alike, of which there is one copy.
+#[derive(Default)]
+struct Shared {
+    names: HashSet<Arc<str>>,
+    types: HashSet<Arc<[u32]>>,
+    columns: HashSet<Arc<[Column]>>,
+}
+
+impl Shared {
+    fn name(&mut self, name: &str) -> Arc<str> {
+        one_of(&mut self.names, name)
+    }
+
+    fn columns(&mut self, columns: &[Column]) -> Arc<[Column]> {
+        one_of(&mut self.columns, columns)
+    }
+
+    fn types(&mut self, types: &[u32]) -> Arc<[u32]> {
+        one_of(&mut self.types, types)
+    }
+}
+
+fn one_of<T: ?Sized + Eq + Hash>(known: &mut HashSet<Arc<T>>, value: &T) -> Arc<T>
+where
+    for<'a> Arc<T>: From<&'a T>,
+{
+    if let Some(known) = known.get(value) {
         return Arc::clone(known);
     }
-    let name = Arc::from(name);
-    known.insert(Arc::clone(&name));
-    name
+    let value = Arc::from(value);
+    known.insert(Arc::clone(&value));
+    value
 }
 
 /// The condition of a clause as an extension gives it: `WHERE …`, or nothing for all rows.

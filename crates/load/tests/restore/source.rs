@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use pghaul_load::{Config, PgTarget};
 use pghaul_stage::{
-    Catalog, Column, Event, Index, Observer, Omission, Plan, Result, Sequence, SequenceValue,
-    Severity, Step, Table, TableId, Target,
+    Catalog, Column, Event, Index, Observer, Omission, Packed, Plan, Result, Sequence,
+    SequenceValue, Severity, Step, Table, TableId, Target,
 };
 use pghaul_wire::{Address, Conninfo, Environment, Host};
 
@@ -144,7 +144,7 @@ impl Source {
             String::from_utf8_lossy(&output.stderr)
         );
         let mut catalog = Catalog {
-            archive: output.stdout.into(),
+            archive: Packed::new(&output.stdout).unwrap(),
             ..Catalog::default()
         };
         catalog.server.version = 150_000;
@@ -200,9 +200,9 @@ impl Source {
         for row in rows(server, &db, &indexes) {
             let index = Index {
                 oid: row[0].parse().unwrap(),
-                name: row[1].clone(),
+                name: row[1].as_str().into(),
                 table: TableId::new(&row[2], &row[3]),
-                definition: row[4].clone(),
+                definition: row[4].as_str().into(),
                 constraint: row[5].parse().ok(),
                 constraint_type: row[6].chars().next(),
                 separable: row[7] == "t",
@@ -300,11 +300,7 @@ impl Source {
         }
         let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         let name = format!("{}.{}", quote(&table.id.schema), quote(&table.id.name));
-        let columns: Vec<&str> = table
-            .columns
-            .iter()
-            .map(|column| column.name.as_str())
-            .collect();
+        let columns: Vec<&str> = table.columns.iter().map(|column| &*column.name).collect();
         let columns = columns.join(",");
         let out = format!("COPY {name} ({columns}) TO STDOUT");
         let bytes = self.server.copy(&self.db, &out);

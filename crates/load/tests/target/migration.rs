@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use pghaul_load::{Config, PgTarget};
 use pghaul_stage::{
-    Batch, Catalog, Column, Encoding, Event, Format, Mark, Observer, Part, PartId, Payload, Plan,
-    Range, Result, Slice, Table, TableId, Target, Work, Writer,
+    Batch, Catalog, Column, Encoding, Event, Format, Mark, Observer, Packed, Part, PartId, Payload,
+    Plan, Range, Result, Slice, Table, TableId, Target, Work, Writer,
 };
 
 use crate::server::Server;
@@ -89,7 +89,7 @@ impl Migration {
         let server = Server::get();
         let db = server.database();
         // The archive of an empty database: the tables are there already.
-        let archive = server.archive(&db).into();
+        let archive = Packed::new(&server.archive(&db)).unwrap();
         server.psql(&db, ddl);
         let parts = parts
             .into_iter()

@@ -247,7 +247,7 @@ impl Source for MemorySource {
             id: id.clone(),
             oid,
             filenode: 0,
-            columns: Vec::new(),
+            columns: Arc::default(),
             generated: Vec::new(),
             rows: rows.len() as u64,
             heap: rows.iter().map(|row| row.len() as u64 + 1).sum(),

@@ -10,7 +10,7 @@ use crate::source::Source;
 fn entries_are_those_that_pg_restore_lists() {
     let source = Source::rich();
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), &source.catalog.archive).unwrap();
+    std::fs::write(file.path(), source.catalog.archive.unpack().unwrap()).unwrap();
     let program = source
         .server
         .client("pg_restore", "unused")
