@@ -18,8 +18,8 @@ use pghaul_spool::{
 };
 use pghaul_stage::memory::{MemorySource, MemoryTarget};
 use pghaul_stage::{
-    Batches, Catalog, Column, Format, Mark, Part, Plan, Result, SequenceValue, Source, Table,
-    TableId, Type,
+    Batches, Catalog, Column, Format, Mark, Packed, Part, Plan, Result, SequenceValue, Source,
+    Table, TableId, Type,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -81,13 +81,13 @@ impl Source for Database {
     async fn catalog(&self) -> Result<Catalog> {
         let mut catalog = self.0.catalog().await?;
         let column = |name: &str, type_name: &str| Column {
-            name: name.to_owned(),
+            name: name.into(),
             type_name: type_name.into(),
         };
         let columns = vec![column("id", "integer"), column("words", "text")];
         for table in &mut catalog.tables {
             *table = Arc::new(Table {
-                columns: columns.clone(),
+                columns: columns.clone().into(),
                 ..Table::clone(table)
             });
         }
@@ -102,8 +102,8 @@ impl Source for Database {
             catalog.types.insert(name.into(), kind);
         }
         catalog.database.encoding = "UTF8".to_owned();
-        catalog.archive = Bytes::from_static(b"PGDMP of the schema");
-        catalog.statistics = Bytes::from_static(b"PGDMP of the statistics");
+        catalog.archive = Packed::new(b"PGDMP of the schema").unwrap();
+        catalog.statistics = Packed::new(b"PGDMP of the statistics").unwrap();
         Ok(catalog)
     }
 
