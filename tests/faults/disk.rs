@@ -8,10 +8,10 @@ use super::{assert_converged, assert_says};
 use crate::support::{Pair, Way, both_ways, pg};
 
 /// A file system of limited size in memory; gone when dropped. Only root may mount it.
-struct SmallDisk(PathBuf);
+pub(super) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(folder: &Path, size: &str) -> Self {
+    pub(super) fn mount(folder: &Path, size: &str) -> Self {
         let options = format!("size={size},uid=postgres,gid=postgres,mode=0700");
         run(Command::new("mount")
             .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
@@ -19,7 +19,7 @@ impl SmallDisk {
         Self(folder.to_owned())
     }
 
-    fn grow(&self, size: &str) {
+    pub(super) fn grow(&self, size: &str) {
         let options = format!("remount,size={size}");
         run(Command::new("mount").args(["-o", &options]).arg(&self.0));
     }

@@ -11,7 +11,7 @@ use crate::support::proxy::{Fault, Proxy};
 use crate::support::{Cluster, Pair, Pghaul, Way, both_ways, fixture, oracle, pg};
 
 /// SplitMix64: enough to choose moments, and the same on every machine.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -22,13 +22,14 @@ impl Random {
     }
 
     /// A moment between now and `longest` from now.
-    fn moment(&mut self, longest: Duration) -> Duration {
+    pub(super) fn moment(&mut self, longest: Duration) -> Duration {
         let micros = u64::try_from(longest.as_micros()).expect("a short time");
         Duration::from_micros(self.next() % micros.max(1))
     }
 }
 
-fn number(variable: &str) -> Option<u64> {
+/// A number from the environment.
+pub(super) fn number(variable: &str) -> Option<u64> {
     let text = env::var(variable).ok()?;
     Some(
         text.parse()
@@ -37,7 +38,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// The seed of PGHAUL_SEED, or another one every time, which is printed.
-fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     let seed = number("PGHAUL_SEED").unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         now.map_or(0, |now| now.subsec_nanos().into())

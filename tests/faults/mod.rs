@@ -10,6 +10,7 @@ mod privilege;
 mod secret;
 mod settings;
 mod snapshot;
+mod spool;
 mod target;
 
 use std::thread;

@@ -52,9 +52,9 @@ fn harms(all: &Objects, foreign: &Objects, name: &str) -> Vec<Harm> {
     let mut harms = vec![Harm::Removed, Harm::Cut(0), Harm::Grown];
     let spread = |count: usize| (0..count).map(move |step| step * length / count);
     // The beginning has what says how to read the rest.
-    let flips = (0..length.min(24)).chain(spread(24)).chain([length - 1]);
+    let flips = (0..length.min(16)).chain(spread(16)).chain([length - 1]);
     harms.extend(flips.map(|at| Harm::Flipped(at, 1 << (at % 8))));
-    harms.extend(spread(12).chain([length - 1]).map(Harm::Cut));
+    harms.extend(spread(8).chain([length - 1]).map(Harm::Cut));
     let like = |other: &&String| place(other) == place(name) && *other != name;
     let others = all
         .keys()
@@ -172,5 +172,5 @@ fn part_corruption_matrix() {
         });
     }
     let done = done.into_inner();
-    assert!(done > 3000, "{done} cases");
+    assert!(done > 2000, "{done} cases");
 }

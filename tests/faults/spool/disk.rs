@@ -1,0 +1,54 @@
+//! The disk of the spool is full.
+
+use super::{Spooled, random_rows};
+use crate::faults::assert_says;
+use crate::faults::disk::SmallDisk;
+
+#[test]
+fn disk_full_of_the_spool_stops_cleanly_and_resumes() {
+    let spooled = Spooled::start();
+    random_rows(&spooled.source, "noise");
+    let folder = spooled.folder("full");
+    std::fs::create_dir(&folder).expect("a folder");
+    let disk = SmallDisk::mount(&folder, "2m");
+    let split = ["--split-larger-than", "1MB"];
+    let full = spooled.extract("noise", "full", &split).run().expect(1);
+    let named = folder.to_str().expect("paths here are UTF-8");
+    assert_says(&full, &["no room left", named, "--spool-limit", "--resume"]);
+    let checked = spooled.spool("check", "full", &[]).run().expect(0);
+    assert!(
+        checked.stdout.contains("0 objects are damaged"),
+        "{}",
+        checked.stdout
+    );
+    // What was being written is not left behind.
+    let garbage = spooled.spool("gc", "full", &["--dry-run"]).run().expect(0);
+    assert!(garbage.stdout.contains("0 files"), "{}", garbage.stdout);
+
+    disk.grow("100m");
+    let resumed = [&["--resume"], &split[..]].concat();
+    spooled.extract("noise", "full", &resumed).run().expect(0);
+    spooled.load("loaded", "full", &[]).run().expect(0);
+    spooled.assert_converged("noise", "loaded");
+}
+
+#[test]
+fn a_limited_spool_passes_more_than_its_disk_can_hold() {
+    let spooled = Spooled::start();
+    random_rows(&spooled.source, "noise");
+    let folder = spooled.folder("small");
+    std::fs::create_dir(&folder).expect("a folder");
+    let _disk = SmallDisk::mount(&folder, "3m");
+    let limit = ["--spool-limit", "1MB", "--split-larger-than", "1MB"];
+    let extracting = spooled.extract("noise", "small", &limit).spawn();
+    let loading = spooled.load("loaded", "small", &["--wait", "60"]).spawn();
+    extracting.wait().expect(0);
+    loading.wait().expect(0);
+    spooled.assert_converged("noise", "loaded");
+    let stored: u64 = spooled
+        .parts("small")
+        .iter()
+        .map(|part| part["stored_bytes"].as_u64().expect("a number"))
+        .sum();
+    assert!(stored > 3 << 20, "{stored} bytes would have fitted");
+}
