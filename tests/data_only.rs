@@ -461,6 +461,7 @@ fn no_new_snapshot_is_taken_where_the_source_has_changed() {
 }
 
 /// Each database has its own tables to empty, and its own share of the selection.
+/// A spool holds one database.
 #[test]
 fn several_databases_are_emptied_and_filled_each_by_itself() {
     let pair = Pair::start();

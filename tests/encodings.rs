@@ -81,7 +81,8 @@ fn characters_are_converted_for_a_target_of_another_encoding(way: Way) {
         );
         database(&pair.source, &db, source, source, &sql);
         database(&pair.target, &db, target, target, "");
-        way.migrate(&mut pair, &db, &["--verify"]).expect(0);
+        let mut haul = way.of(&db).storing(&["--spool-encoding", "copy"]);
+        haul.run(&mut pair, &["--verify"]).expect(0);
         assert_eq!(encoding(&pair.target, &db), target);
         assert_eq!(characters(&pair.target, &db), characters(&pair.source, &db));
     }

@@ -68,7 +68,8 @@ fn pgbench_with_foreign_keys_cut_into_parts(way: Way) {
         "--output",
         "json",
     ];
-    let output = way.migrate(&mut pair, "bench", &args).expect(0);
+    let mut haul = way.of("bench").storing(&["--spool-encoding", "copy"]);
+    let output = haul.run(&mut pair, &args).expect(0);
     let parts = output.stdout.lines().filter(|line| {
         line.contains(r#""event":"part_done""#) && line.contains("public.pgbench_accounts blocks")
     });
@@ -166,6 +167,7 @@ fn a_second_migration_into_the_same_database_is_refused(way: Way) {
     assert!(complete.stderr.contains(told), "{}", complete.stderr);
 }
 
+/// Over a spool, no process knows both ends.
 #[test]
 fn the_source_cannot_be_its_own_target() {
     let cluster = Cluster::start();

@@ -195,6 +195,7 @@ fn a_selection_is_what_pg_dump_dumps(way: Way) {
     }
 }
 
+/// Only whoever reads the source matches patterns, which is the same either way.
 #[test]
 fn a_pattern_that_matches_nothing_is_refused_by_name() {
     let pair = shop();
@@ -479,6 +480,7 @@ fn a_resumed_migration_keeps_the_new_names_of_roles(way: Way) {
     assert!(refused.stderr.contains(told), "{}", refused.stderr);
 }
 
+/// As above: only the source matches patterns.
 #[test]
 fn patterns_match_what_pg_dump_matches() {
     let pair = shop();

@@ -112,7 +112,12 @@ fn random_schemas(way: Way, mut pair: Pair) {
         let args = ["--verify", "--jobs", "3", "--copy-format", format];
         let split = ["--split-larger-than", "20kB"];
         let args = [&args[..], &split[..]].concat();
-        way.migrate(&mut pair, &db, &args).expect(0);
+        // In either encoding, as the seed says.
+        let mut haul = way.of(&db);
+        if seed.ends_with(['1', '3', '5', '7', '9']) {
+            haul = haul.storing(&["--spool-encoding", "copy"]);
+        }
+        haul.run(&mut pair, &args).expect(0);
         assert_same_bits(&pair, &db, &what);
         assert_migrated(&pair.source, &db, &pair.target, &db);
         for cluster in [&pair.source, &pair.target] {

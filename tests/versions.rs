@@ -149,6 +149,7 @@ pairs! {
 
 /// Where no materialized view is to be filled, a dump of the schema alone is asked for, which costs
 /// the source less.
+/// A dump is the same either way.
 #[test]
 fn a_dump_of_the_schema_alone_lacks_nothing_but_refreshes() {
     for version in [10, 15, 18] {
@@ -430,6 +431,7 @@ fn object_identifiers_of_rows_are_left_and_named(way: Way) {
     assert_migrated(&pair.source, "d", &pair.target, "d");
 }
 
+/// How either end is reached does not depend on the way.
 #[test]
 fn passwords_and_tls_of_an_old_server() {
     let authority = Authority::new();

@@ -32,6 +32,7 @@ fn commit_reply_lost(way: Way) {
 }
 
 /// As above for every commit of a migration in turn, schema and indexes included.
+/// The target does not know where rows come from, so once is enough.
 #[test]
 fn each_commit_reply_lost_in_turn() {
     let pair = Pair::start();
@@ -82,6 +83,7 @@ fn cut_connections_are_retried_under_the_same_snapshot(way: Way) {
 
 /// A server process that is cut off while it sends rows waits for its client, and holds the
 /// snapshot: the run that lost it ends it.
+/// Whoever reads is the same over a spool.
 #[test]
 fn readers_that_were_cut_off_are_ended() {
     let pair = Pair::start();
@@ -108,6 +110,7 @@ fn readers_that_were_cut_off_are_ended() {
     assert_converged(&pair, db);
 }
 
+/// Each end is the same over a spool; so it is below.
 #[test]
 fn slow_and_distant_servers_only_take_longer() {
     let pair = Pair::start();

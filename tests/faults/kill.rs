@@ -48,6 +48,7 @@ pub(super) fn seed() -> u64 {
 }
 
 /// PGHAUL_KILLS says how many kills, PGHAUL_SEED replays a run.
+/// Over a spool: `faults::spool::kill`.
 #[test]
 fn sigkill_anywhere_converges() {
     let kills = number("PGHAUL_KILLS").unwrap_or(20);
@@ -113,6 +114,7 @@ fn resume(migrate: impl Fn(&[&str]) -> Pghaul) -> Output {
 }
 
 /// The server goes on with CREATE DATABASE after the client that asked for it was killed.
+/// It is a race of one process, which holds both ends.
 #[test]
 fn a_database_may_appear_late() {
     let pair = Pair::start();
@@ -181,45 +183,7 @@ fn ctrl_c_stops_an_extraction_into_a_spool() {
     assert_converged(&pair, db);
 }
 
-/// Each half is killed, and goes on; PGHAUL_KILLS and PGHAUL_SEED are as above.
-#[test]
-fn sigkill_of_either_half_converges_over_a_spool() {
-    let kills = number("PGHAUL_KILLS").unwrap_or(4);
-    let mut random = Random(seed());
-    let mut pair = Pair::start();
-    let db = "spooled";
-    fixture::pgbench(&pair.source, db, 1);
-    let mut haul = Way::Spool.of(db);
-    let flags = ["--split-larger-than", "2MB"];
-    let began = Instant::now();
-    haul.run(&mut pair, &flags).expect(0);
-    let half = began.elapsed() / 2;
-    oracle::assert_migrated(&pair.source, db, &pair.target, db);
-    pair.target.psql("postgres", &format!("DROP DATABASE {db}"));
-
-    let mut flags = flags.to_vec();
-    for kill in 0..kills {
-        let extracting = kill < kills / 2;
-        let mut run = match extracting {
-            true => haul.start_extract(&pair, &flags),
-            false => haul.start_load(&mut pair, &flags),
-        };
-        let moment = random.moment(half);
-        thread::sleep(moment);
-        println!("kill {kill} after {moment:?}");
-        if run.is_running() {
-            run.signal("KILL");
-        }
-        run.wait();
-        flags = vec!["--resume"];
-        if extracting && kill + 1 == kills / 2 {
-            haul.start_extract(&pair, &flags).wait().expect(0);
-        }
-    }
-    haul.run(&mut pair, &["--resume"]).expect(0);
-    assert_converged(&pair, db);
-}
-
+/// Over a spool the source is stopped, so that no row can be read again.
 #[test]
 fn no_replay_when_done() {
     let pair = Pair {

@@ -203,6 +203,7 @@ fn what_has_no_key_has_no_secret(way: Way) {
 }
 
 /// A run that stopped before it had made what holds secrets gets them from the source again.
+/// Over a spool without a key there is nobody to ask again.
 #[test]
 fn secrets_that_are_not_stored_arrive_all_the_same() {
     let pair = Pair::start();

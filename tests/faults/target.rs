@@ -44,6 +44,7 @@ fn target_dies_in_copy_index(way: Way) {
 
 /// What was acknowledged is there after the crash, although nothing but its commit has written
 /// the log.
+/// The target is the same over a spool.
 #[test]
 fn acknowledged_commits_survive_a_crash() {
     let mut pair = forgetful();
