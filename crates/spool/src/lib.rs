@@ -58,6 +58,7 @@ mod claim;
 mod file_reader;
 mod gc;
 mod inspect;
+mod layout;
 mod location;
 mod manifest;
 mod name;

@@ -12,6 +12,7 @@ use pghaul_codec::{Decoder, Field};
 use pghaul_stage::{Encoding, Error, Kind, Result, Side};
 use twox_hash::XxHash3_128;
 
+use crate::layout;
 use crate::manifest::{FileEncoding, HEADER, SliceSeal, Stream, TRAILER};
 use crate::row_count::RowCount;
 
@@ -292,7 +293,7 @@ impl OpenFile {
             // Row groups are cut by us, by bytes.
             .set_max_row_group_row_count(None);
         let properties = match group.encoding {
-            FileEncoding::Typed => properties
+            FileEncoding::Typed => layout::choose(properties, &group.batch)
                 .set_statistics_enabled(EnabledStatistics::Chunk)
                 .set_statistics_truncate_length(Some(64)),
             FileEncoding::Copy => properties
