@@ -48,7 +48,7 @@
 //! | objects that are created if absent | `store.rs` |
 //! | hashes and encryption | `seal.rs` |
 //! | what is in a spool | `spool.rs`, `name.rs`, `manifest.rs` |
-//! | rows to files | `slice_writer.rs`, `row_count.rs`, `target.rs` |
+//! | rows to files | `slice_writer.rs`, `layout.rs`, `row_count.rs`, `target.rs` |
 //! | files to rows | `file_reader.rs`, `source.rs` |
 //! | who works on what | `worker.rs`, `process.rs`, `claim.rs` |
 //! | room | `space.rs` |
