@@ -13,6 +13,8 @@ mod large_rows;
 mod managed;
 mod many_tables;
 mod migrate;
+mod networks;
+mod object_stores;
 mod objects;
 mod selection;
 mod server;

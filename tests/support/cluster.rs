@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::network::{Network, enter};
 use super::pg;
 use super::pghaul::Pghaul;
 use super::tls::Certificate;
@@ -43,6 +44,7 @@ pub(crate) struct Cluster {
     folder: PathBuf,
     port: u16,
     env: Vec<(String, String)>,
+    network: Option<PathBuf>,
     server: Option<Child>,
 }
 
@@ -54,6 +56,7 @@ pub(crate) struct Builder {
     hba: String,
     initdb: Vec<String>,
     env: Vec<(String, String)>,
+    network: Option<PathBuf>,
     certificate: Option<(PathBuf, PathBuf)>,
     client_authority: Option<PathBuf>,
 }
@@ -84,10 +87,15 @@ impl Cluster {
 
     /// A URI of this database over TCP, with the superuser's password in it.
     pub(crate) fn tcp_dsn(&self, db: &str) -> String {
+        self.dsn_at("127.0.0.1", db)
+    }
+
+    /// As [`Self::tcp_dsn`], at this address.
+    pub(crate) fn dsn_at(&self, address: &str, db: &str) -> String {
         let password = pg::percent_encode(Self::PASSWORD);
         let db = pg::percent_encode(db);
         format!(
-            "postgresql://postgres:{password}@127.0.0.1:{}/{db}",
+            "postgresql://postgres:{password}@{address}:{}/{db}",
             self.port
         )
     }
@@ -239,7 +247,10 @@ impl Cluster {
             .append(true)
             .open(self.folder.join("log"))
             .expect("a log file");
-        as_server_user(&["--pdeathsig", "QUIT"], &self.server_bin, "postgres")
+        let mut command = enter(self.network.as_deref(), "setpriv");
+        as_server_user(&mut command, &["--pdeathsig", "QUIT"]);
+        command
+            .arg(self.server_bin.join("postgres"))
             .arg("-D")
             .arg(self.folder.join("data"))
             .arg("-p")
@@ -308,6 +319,14 @@ impl Builder {
         self
     }
 
+    /// Puts the server into a network, where it listens on every address. Its Unix socket does not
+    /// care about networks.
+    pub(crate) fn network(mut self, network: &Network) -> Self {
+        self.network = Some(network.path());
+        self.conf("listen_addresses", "*")
+            .hba("host all all all scram-sha-256")
+    }
+
     /// Turns TLS on with this certificate.
     pub(crate) fn tls(mut self, certificate: &Certificate) -> Self {
         self.certificate = Some((certificate.cert.clone(), certificate.key.clone()));
@@ -371,6 +390,7 @@ impl Builder {
             folder,
             port: free_port(),
             env: self.env,
+            network: self.network,
             server: None,
         };
         cluster.start_again();
@@ -412,16 +432,14 @@ impl Pair {
     }
 }
 
-/// One of PostgreSQL's programs as a user whom the server accepts.
-fn as_server_user(options: &[&str], bin: &Path, name: &str) -> Command {
-    let mut command = Command::new("setpriv");
-    pg::clean(&mut command);
-    command.current_dir("/").args(options);
+/// Makes a call of setpriv run a program as a user whom the server accepts.
+fn as_server_user(setpriv: &mut Command, options: &[&str]) {
+    pg::clean(setpriv);
+    setpriv.current_dir("/").args(options);
     if pg::is_root() {
-        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+        setpriv.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
     }
-    command.arg("--").arg(bin.join(name));
-    command
+    setpriv.arg("--");
 }
 
 /// The data directory that clusters with these arguments of initdb are copied from.
@@ -440,8 +458,9 @@ fn template(bin: &Path, initdb: &[String]) -> PathBuf {
         let folder = new_folder();
         let password = folder.join("password");
         fs::write(&password, Cluster::PASSWORD).expect("the password is written");
-        let mut command = as_server_user(&[], bin, "initdb");
-        command.args([
+        let mut command = Command::new("setpriv");
+        as_server_user(&mut command, &[]);
+        command.arg(bin.join("initdb")).args([
             "-U",
             "postgres",
             "-A",
@@ -511,7 +530,7 @@ fn sweep() {
 }
 
 /// A TCP port that nobody listens on, below those the kernel gives to outgoing connections.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
         let attempt = NEXT.fetch_add(1, Ordering::Relaxed);

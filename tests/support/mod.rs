@@ -6,6 +6,8 @@
 
 pub(crate) mod cluster;
 pub(crate) mod fixture;
+pub(crate) mod network;
+pub(crate) mod object_store;
 pub(crate) mod oracle;
 pub(crate) mod pg;
 pub(crate) mod pghaul;

@@ -3,18 +3,21 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus};
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::network::{Network, enter};
 use super::pg;
 
 /// One call of `pghaul`, in an environment without any PG* variable, `~/.pgpass` or service file.
 pub(crate) struct Pghaul {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
+    network: Option<PathBuf>,
     timeout: Duration,
 }
 
@@ -44,6 +47,7 @@ impl Pghaul {
         Self {
             args,
             env: Vec::new(),
+            network: None,
             timeout: Duration::from_secs(120),
         }
     }
@@ -62,6 +66,12 @@ impl Pghaul {
     pub(crate) fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env
             .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Runs it in a network.
+    pub(crate) fn network(mut self, network: &Network) -> Self {
+        self.network = Some(network.path());
         self
     }
 
@@ -84,7 +94,7 @@ impl Pghaul {
             .expect("a folder");
         let file = |name| fs::File::create(home.path().join(name)).expect("a file");
         // setpriv becomes the binary, so the process id is the binary's own.
-        let mut command = Command::new("setpriv");
+        let mut command = enter(self.network.as_deref(), "setpriv");
         pg::clean(&mut command);
         let child = command
             .args(["--pdeathsig", "KILL", "--", env!("CARGO_BIN_EXE_pghaul")])

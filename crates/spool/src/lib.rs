@@ -55,6 +55,8 @@
 //! | looking after one | `inspect.rs`, `gc.rs` |
 
 mod claim;
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
+mod cloud;
 mod file_reader;
 mod gc;
 mod inspect;

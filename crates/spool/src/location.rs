@@ -13,6 +13,8 @@ use object_store::prefix::PrefixStore;
 use pghaul_stage::{Error, Kind, Result, Side};
 
 use crate::Store;
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
+use crate::cloud;
 
 /// Opens the place that a URL names: `file:///path` or a path, `s3://bucket/prefix`,
 /// `az://container/prefix`, `gs://bucket/prefix`. With `create`, a directory that is not there is
@@ -33,7 +35,7 @@ pub fn open(url: &str, create: bool) -> Result<Store> {
                     "it names no bucket, or has a user in it; credentials come from the environment",
                 ));
             }
-            let objects = cloud(scheme, bucket)?;
+            let objects = in_cloud(scheme, bucket)?;
             let prefix = Path::parse(prefix.trim_end_matches('/'))
                 .map_err(|error| invalid("its path is none of an object").because(error))?;
             let store: Arc<dyn ObjectStore> = match prefix.as_ref() {
@@ -92,40 +94,21 @@ fn directory(path: PathBuf, create: bool) -> Result<Store> {
     not(any(feature = "aws", feature = "azure", feature = "gcp")),
     expect(unused_variables, reason = "no cloud, no bucket")
 )]
-fn cloud(scheme: &str, bucket: &str) -> Result<Arc<dyn ObjectStore>> {
+fn in_cloud(scheme: &str, bucket: &str) -> Result<Arc<dyn ObjectStore>> {
     match scheme {
         #[cfg(feature = "aws")]
-        "s3" | "s3a" => {
-            let builder = object_store::aws::AmazonS3Builder::from_env();
-            built(builder.with_bucket_name(bucket).build())
-        }
+        "s3" | "s3a" => cloud::s3(bucket),
         #[cfg(feature = "azure")]
-        "az" | "azure" | "abfs" => {
-            let builder = object_store::azure::MicrosoftAzureBuilder::from_env();
-            built(builder.with_container_name(bucket).build())
-        }
+        "az" | "azure" | "abfs" => cloud::azure(bucket),
         #[cfg(feature = "gcp")]
-        "gs" => {
-            let builder = object_store::gcp::GoogleCloudStorageBuilder::from_env();
-            built(builder.with_bucket_name(bucket).build())
-        }
+        "gs" => cloud::gcs(bucket),
         _ => Err(invalid(
             "this build knows file://, s3://, az:// and gs://, as far as its features allow",
         )),
     }
 }
 
-#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
-fn built<T: ObjectStore>(store: object_store::Result<T>) -> Result<Arc<dyn ObjectStore>> {
-    match store {
-        Ok(store) => Ok(Arc::new(store)),
-        Err(error) => Err(invalid("the store cannot be set up from the environment")
-            .remedy("set the variables of the cloud's own tools; docs/spool.md lists them")
-            .because(error)),
-    }
-}
-
-fn invalid(why: &'static str) -> Error {
+pub(crate) fn invalid(why: &'static str) -> Error {
     Error::input(why).at(Side::Link).on("the URL of the spool")
 }
 

@@ -88,7 +88,8 @@ impl Spool {
     ///
     /// # Errors
     ///
-    /// Kind input if the place has one already.
+    /// Kind input if the place has one already, kind permanent if the store replaces what it should
+    /// only create if absent.
     pub async fn create(store: Store, encoding: FileEncoding, key: Option<Key>) -> Result<Spool> {
         let migration = Uuid::now_v7();
         let header = Header {
@@ -104,6 +105,20 @@ impl Spool {
                 .at(Side::Link)
                 .on(format!("the spool {}", store.place()))
                 .remedy("go on with --resume, name another place, or empty this one"));
+        }
+        // Where the condition is not honoured, one of two processes would undo what the other sealed.
+        if store
+            .create(name::HEADER, &Bytes::from_static(b"?"))
+            .await?
+        {
+            store.remove(name::HEADER).await?;
+            return Err(Error::new(
+                Kind::Permanent,
+                "the store replaces objects that it was told to create only if absent",
+            )
+            .at(Side::Link)
+            .on(format!("the spool {}", store.place()))
+            .remedy("use a store that honours `If-None-Match: *`, or a directory"));
         }
         Ok(Self::of(store, header, key))
     }

@@ -190,7 +190,14 @@ impl Store {
             Cause::PermissionDenied { .. } | Cause::Unauthenticated { .. } => (
                 Kind::Permanent,
                 "the store does not allow it",
-                Some("give the process the right to read, write and list the spool"),
+                Some(
+                    "check the credentials in the environment, and their right to read, write, list and remove objects of the spool",
+                ),
+            ),
+            Cause::NotFound { .. } if self.directory.is_none() => (
+                Kind::Permanent,
+                "the store does not know the bucket",
+                Some("check the URL, and create the bucket or container first"),
             ),
             Cause::NotSupported { .. }
             | Cause::NotImplemented { .. }
@@ -213,7 +220,13 @@ impl Store {
                     "the directory does not allow it",
                     Some("give the process the right to read and write the spool's directory"),
                 ),
-                _ => (Kind::Transient, "the store failed", None),
+                _ => (
+                    Kind::Transient,
+                    "the store failed",
+                    self.directory.is_none().then_some(
+                        "check the network, and the endpoint and the credentials in the environment",
+                    ),
+                ),
             },
         };
         let failed = Error::new(kind, message)
