@@ -43,8 +43,11 @@ fn from_extract_to_rm(emulator: Emulator) {
     let nothing = spool("ls").run().expect(2);
     assert!(nothing.stderr.contains("no spool"), "{}", nothing.stderr);
     // The first alone would take half a minute.
-    let slow = source(&["--jobs", "1", "--rate-limit", "500kB"]);
-    wait_until("the plan stands", || listed(&store, "a/b").0 > 0);
+    let mut slow = source(&["--jobs", "1", "--rate-limit", "500kB"]);
+    wait_until("the plan stands", || {
+        assert!(slow.is_running(), "{}", slow.stderr());
+        listed(&store, "a/b").0 > 0
+    });
     source(&["--help-others"]).wait().expect(0);
     let refused = source(&[]).wait().expect(2);
     assert!(refused.stderr.contains("already"), "{}", refused.stderr);
