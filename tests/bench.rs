@@ -105,10 +105,7 @@ fn a_link_is_measured_without_a_server_and_reported_in_html() {
         text.contains("verdict: ") && text.contains("waiting for"),
         "{text}"
     );
-    // The spool does not exist yet.
-    Pghaul::new(&["bench", "link", "--spool", "/tmp"])
-        .run()
-        .expect(2);
+    // Which link?
     Pghaul::new(&["bench", "link"]).run().expect(2);
 }
 
