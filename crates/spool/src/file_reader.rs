@@ -16,6 +16,7 @@ use arrow_array::{Array, RecordBatch};
 use crate::manifest::{File, FileEncoding};
 use crate::seal::Seal;
 use crate::slice_writer::{COPY, ROWS};
+use crate::thrift;
 
 /// The most that a row group may say to be without compression. Ours stand for 8 MiB of rows, or for
 /// one row of at most 32 MiB.
@@ -58,6 +59,9 @@ impl FileReader {
         }
         let parquet = seal.decrypt(&file.name, stored)?;
         let parquet = parquet.ok_or_else(|| damaged(file, "it does not open with this key"))?;
+        if !thrift::is_flat(&parquet) {
+            return Err(damaged(file, "its schema is none that pghaul writes"));
+        }
         let options = ArrowReaderOptions::new();
         let metadata = ArrowReaderMetadata::load(&parquet, options)
             .map_err(|error| damaged(file, "it is no Parquet file").because(error))?;
@@ -65,13 +69,15 @@ impl FileReader {
         for group in metadata.metadata().row_groups() {
             let rows = u64::try_from(group.num_rows()).unwrap_or(u64::MAX);
             let size = u64::try_from(group.total_byte_size()).unwrap_or(u64::MAX);
-            if !group
-                .columns()
-                .iter()
-                .all(|column| lies_within(column, parquet.len()))
-            {
-                return Err(damaged(file, "a column of it lies elsewhere"));
+            let mut unpacked = 0u64;
+            for column in group.columns() {
+                let pages = pages(column, &parquet)
+                    .ok_or_else(|| damaged(file, "a column of it lies elsewhere"))?;
+                let size = thrift::unpacked(pages)
+                    .ok_or_else(|| damaged(file, "a column of it has no pages"))?;
+                unpacked = unpacked.saturating_add(size);
             }
+            let size = size.max(unpacked);
             if size > most.min(LARGEST_GROUP) || rows > file.rows.max(file.bytes) {
                 return Err(damaged(
                     file,
@@ -162,16 +168,14 @@ impl FileReader {
     }
 }
 
-/// Whether a column of a row group lies within a file of so many bytes; the reader takes that for
-/// granted.
-fn lies_within(column: &ColumnChunkMetaData, length: usize) -> bool {
+/// The pages of a column in a row group; `None` if they do not lie within the file, which the reader
+/// takes for granted.
+fn pages<'a>(column: &ColumnChunkMetaData, parquet: &'a [u8]) -> Option<&'a [u8]> {
     let start = column
         .dictionary_page_offset()
         .unwrap_or_else(|| column.data_page_offset());
-    let end = start.checked_add(column.compressed_size());
-    start >= 0
-        && column.compressed_size() >= 0
-        && end.is_some_and(|end| usize::try_from(end).is_ok_and(|end| end <= length))
+    let end = start.checked_add(column.compressed_size())?;
+    parquet.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
 }
 
 /// The pieces of a file that holds COPY's own bytes.

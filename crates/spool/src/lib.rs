@@ -49,7 +49,7 @@
 //! | hashes and encryption | `seal.rs` |
 //! | what is in a spool | `spool.rs`, `name.rs`, `manifest.rs` |
 //! | rows to files | `slice_writer.rs`, `layout.rs`, `row_count.rs`, `target.rs` |
-//! | files to rows | `file_reader.rs`, `source.rs` |
+//! | files to rows | `file_reader.rs`, `thrift.rs`, `source.rs` |
 //! | who works on what | `worker.rs`, `process.rs`, `claim.rs` |
 //! | room | `space.rs` |
 //! | looking after one | `inspect.rs`, `gc.rs` |
@@ -73,6 +73,7 @@ mod space;
 mod spool;
 mod store;
 mod target;
+mod thrift;
 mod worker;
 
 pub use gc::{Garbage, garbage};
