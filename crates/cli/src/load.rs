@@ -48,6 +48,23 @@ struct Begun {
     plan: Plan,
 }
 
+impl Begun {
+    /// Lets go of what describes each table, which nothing needs once all is on the target;
+    /// comparing takes the room again.
+    fn forget(&mut self) {
+        self.plan.parts = Vec::new();
+        self.catalog = Catalog {
+            server: self.catalog.server.clone(),
+            database: self.catalog.database.clone(),
+            selection: self.catalog.selection.clone(),
+            ..Catalog::default()
+        };
+        // It has no other owner by now; if it had, its memory would be used for longer.
+        let target = Arc::get_mut(&mut self.target);
+        target.into_iter().for_each(PgTarget::forget_schema);
+    }
+}
+
 /// Runs the command.
 pub(crate) fn run(args: &Load) -> Result<Outcome> {
     let began = Instant::now();
@@ -113,7 +130,7 @@ impl Loading<'_> {
         cancel: &Cancel,
     ) -> Result<Option<Finished>> {
         let source = Arc::new(SpoolSource::new(Arc::clone(worker), self.args.keep));
-        let Some(begun) = handle.block_on(cancel.until(self.begin(&source, spool)))? else {
+        let Some(mut begun) = handle.block_on(cancel.until(self.begin(&source, spool)))? else {
             return Ok(None);
         };
         let jobs = NonZeroUsize::new(self.jobs).ok_or_else(|| Error::input("no jobs"))?;
@@ -133,23 +150,28 @@ impl Loading<'_> {
                 self.note("what is done is kept: `pghaul load --resume` goes on from there");
             }
         })?;
+        let carried = begun.target.carried();
         let comparison = match self.args.verify {
-            true => Some(handle.block_on(cancel.until(self.compare(spool, &begun.catalog)))?),
+            true => {
+                begun.forget();
+                let selection = &begun.catalog.selection;
+                Some(handle.block_on(cancel.until(self.compare(spool, selection)))?)
+            }
             false => None,
         };
         Ok(Some(Finished {
-            carried: begun.target.carried(),
+            carried,
             catalog: begun.catalog,
             summary,
             comparison,
         }))
     }
 
-    async fn compare(&self, spool: &Spool, catalog: &Catalog) -> Result<pghaul_load::Report> {
+    async fn compare(&self, spool: &Spool, selection: &Selection) -> Result<pghaul_load::Report> {
         let digest = digest::of_spool(spool).await?;
         let options = VerifyOptions {
             jobs: self.jobs,
-            selection: catalog.selection.clone(),
+            selection: selection.clone(),
             ..VerifyOptions::default()
         };
         let observer = Arc::clone(&self.observer);
