@@ -137,7 +137,7 @@ async fn forgetting_empties_what_shares_a_part() {
     );
     assert_eq!(now.plan, plan);
     assert_eq!(
-        m.psql("SELECT step FROM pghaul.step"),
+        m.psql("SELECT step FROM pghaul.step WHERE step LIKE 'analyze%'"),
         r#"analyze "public"."c""#
     );
 
