@@ -20,7 +20,10 @@ use crate::row_count::RowCount;
 pub(crate) const GROUP: usize = 8 << 20;
 
 /// Compressed bytes of a file, about: what is in memory until it is stored.
-const FILE: usize = 16 << 20;
+const FILE: usize = 8 << 20;
+
+/// Bytes of a piece of COPY's own, about.
+const PIECE: usize = 256 << 10;
 
 /// A row of more bytes than this is not taken apart.
 pub(crate) const LARGE_ROW: usize = 32 << 20;
@@ -64,6 +67,9 @@ enum Rows {
 struct Pieces {
     count: RowCount,
     waiting: Vec<(Bytes, u32)>,
+    /// The piece that is being filled, and the rows that end in it. What comes from a socket keeps
+    /// the whole buffer that it was read into, so it is copied out of there.
+    open: (BytesMut, u32),
     bytes: usize,
 }
 
@@ -249,6 +255,7 @@ impl Pieces {
         Self {
             count: RowCount::new(encoding),
             waiting: Vec::new(),
+            open: (BytesMut::new(), 0),
             bytes: 0,
         }
     }
@@ -256,11 +263,24 @@ impl Pieces {
     fn push(&mut self, piece: Bytes) -> Result<()> {
         let rows = u32::try_from(self.count.push(&piece)?).unwrap_or(u32::MAX);
         self.bytes += piece.len();
-        self.waiting.push((piece, rows));
+        self.open.0.extend_from_slice(&piece);
+        self.open.1 = self.open.1.saturating_add(rows);
+        if self.open.0.len() >= PIECE {
+            self.close();
+        }
         Ok(())
     }
 
+    /// Ends the piece that is being filled.
+    fn close(&mut self) {
+        if !self.open.0.is_empty() {
+            let (piece, rows) = std::mem::take(&mut self.open);
+            self.waiting.push((piece.freeze(), rows));
+        }
+    }
+
     fn take(&mut self) -> Result<Option<Group>> {
+        self.close();
         if self.waiting.is_empty() {
             return Ok(None);
         }
@@ -301,8 +321,11 @@ impl OpenFile {
                 .set_statistics_enabled(EnabledStatistics::None),
         };
         let schema = group.batch.schema();
-        let writer =
-            ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties.build()));
+        let writer = ArrowWriter::try_new(
+            Vec::with_capacity(FILE),
+            Arc::clone(&schema),
+            Some(properties.build()),
+        );
         Ok(Self {
             writer: writer.map_err(unwritable)?,
             schema,
