@@ -1,6 +1,7 @@
 //! The runtime server: takes migrations through an API, queues them, runs each in a process of
 //! its own, and tells how they go.
 
+pub mod dashboard;
 pub mod job;
 pub mod model;
 mod words;
