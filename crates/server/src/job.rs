@@ -1,7 +1,9 @@
 //! What is asked of a migration: the body of a PUT, and the content of a job file.
 
+mod arguments;
 mod check;
 mod endpoint;
+mod schema;
 
 use std::collections::BTreeMap;
 
@@ -10,6 +12,7 @@ use utoipa::ToSchema;
 
 pub use check::Fault;
 pub use endpoint::{Endpoint, Password, SourceType, SslMode};
+pub use schema::schema;
 
 use crate::words::words;
 use chrono::{DateTime, Utc};

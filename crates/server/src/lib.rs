@@ -4,6 +4,7 @@
 pub mod dashboard;
 pub mod job;
 pub mod model;
+pub mod properties;
 mod words;
 
 pub use job::Job;

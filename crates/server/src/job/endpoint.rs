@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::words::words;
@@ -109,7 +109,12 @@ pub struct Endpoint {
     #[serde(default = "prefer")]
     pub ssl_mode: SslMode,
     /// Its password. Can be written and never read.
-    #[serde(default, skip_serializing)]
+    // With `skip_serializing` alone the schema would not have it.
+    #[serde(
+        default,
+        skip_serializing_if = "is_secret",
+        serialize_with = "withhold"
+    )]
     #[schema(value_type = Option<String>, format = Password, write_only)]
     pub password: Option<Password>,
     /// Certificates of the authorities to trust, as PEM; absent: those that this host trusts.
@@ -121,6 +126,15 @@ pub struct Endpoint {
     /// What runs it; of a source only.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub source_type: Option<SourceType>,
+}
+
+/// Always: a password is never written.
+fn is_secret(_: &Option<Password>) -> bool {
+    true
+}
+
+fn withhold<S: Serializer>(_: &Option<Password>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_none()
 }
 
 fn port() -> u16 {
