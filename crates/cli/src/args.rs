@@ -5,6 +5,7 @@ mod load;
 
 use std::num::NonZeroU64;
 
+use crate::admission::Admission;
 use crate::selection::{Leaving, Selecting};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -311,6 +312,9 @@ pub(crate) struct Verify {
         help_heading = "Source and target out of each other's reach"
     )]
     pub(crate) encrypt_key_file: Option<std::path::PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) admission: Admission,
 }
 
 /// `pghaul cleanup`.

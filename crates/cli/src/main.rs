@@ -1,5 +1,6 @@
 //! The `pghaul` command: parse, run, exit code.
 
+mod admission;
 mod args;
 mod bench;
 mod cleanup;

@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use pghaul_relay::Cancel;
-use pghaul_spool::{Key, Spool, Store};
+use pghaul_spool::{Key, Relay, Spool, Store};
 use pghaul_stage::{Error, Result, Side};
 use serde_json::json;
 use tokio::runtime::Handle;
 
+use crate::admission::Admission;
 use crate::args::{CopyFormat, Extract, Form, Output, SpoolEncoding};
 use crate::output::{bytes, count, print_json, say};
 use crate::selection::{Leaving, Selecting};
@@ -23,19 +24,23 @@ const PLACES: &str = "\
 Spools:
   A directory (file:///path or a path), or a prefix of a bucket: s3://bucket/prefix,
   az://container/prefix, gs://bucket/prefix. Credentials come from the environment,
-  by the names that each cloud's own tools use.";
+  by the names that each cloud's own tools use. relay+https://server/migration/database is the
+  spool that a runtime server keeps; the token comes from PGHAUL_TOKEN or --token-file.";
 
 /// Which spool.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Spool")]
 pub(crate) struct Place {
-    /// The spool: a directory, or file://, s3://, az://, gs://
+    /// The spool: a directory, or file://, s3://, az://, gs://, relay+https://
     #[arg(long, value_name = "URL")]
     pub(crate) spool: String,
 
     /// The key of an encrypted spool: a file of 32 bytes, or of 64 hexadecimal digits
     #[arg(long, value_name = "FILE")]
     pub(crate) encrypt_key_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) admission: Admission,
 }
 
 /// `pghaul spool`.
@@ -108,7 +113,18 @@ pub(crate) struct Repair {
 impl Place {
     /// The store, which `create` makes if it is a directory.
     pub(crate) fn store(&self, create: bool) -> Result<Store> {
-        pghaul_spool::open(&self.spool, create)
+        match self.relay()? {
+            Some(relay) => {
+                let connection = relay.connect(&self.admission.access()?)?;
+                connection.store(self.admission.seat)
+            }
+            None => pghaul_spool::open(&self.spool, create),
+        }
+    }
+
+    /// The runtime server and the migration that the URL names; `None` for another kind of place.
+    pub(crate) fn relay(&self) -> Result<Option<Relay>> {
+        Relay::parse(&self.spool)
     }
 
     pub(crate) fn key(&self) -> Result<Option<Key>> {
@@ -170,6 +186,7 @@ impl Repair {
     pub(crate) fn extract(&self) -> Extract {
         Extract {
             source: self.source.clone(),
+            database: None,
             place: self.look.place.clone(),
             output: self.look.output.clone(),
             selecting: Selecting::default(),

@@ -36,6 +36,7 @@ pub(crate) fn run(args: &Verify) -> Result<Outcome> {
         let place = Place {
             spool: spool.clone(),
             encrypt_key_file: args.encrypt_key_file.clone(),
+            admission: args.admission.clone(),
         };
         return digest::compare_spool(&connections.target()?, &place, options, form, &cancel);
     }

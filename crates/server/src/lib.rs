@@ -5,6 +5,7 @@ pub mod dashboard;
 pub mod job;
 pub mod model;
 pub mod properties;
+pub mod spool;
 mod words;
 
 pub use job::Job;

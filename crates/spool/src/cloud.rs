@@ -1,16 +1,21 @@
-//! Buckets of clouds, and how patient one is with them.
+//! Buckets of clouds, and how patient one is with whatever is elsewhere.
 
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, RetryConfig};
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
+use object_store::{ClientConfigKey, ObjectStore};
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 use pghaul_stage::Result;
 
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 use crate::location::invalid;
 
 /// How long one request may take, its body included, unless the environment says otherwise: at
 /// 140 kB a second and connection the largest file of rows still passes.
-const TIMEOUT: &str = "120s";
+pub(crate) const TIMEOUT_SECONDS: u64 = 120;
 
 /// For how long a request is repeated within the client. What takes longer is repeated by those
 /// who know what it was for, as the part of a table.
@@ -22,13 +27,14 @@ const PAUSE: Duration = Duration::from_secs(3);
 /// A bucket in S3, or in what speaks its protocol.
 #[cfg(feature = "aws")]
 pub(crate) fn s3(bucket: &str) -> Result<Arc<dyn ObjectStore>> {
-    use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey::Client};
+    use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey::Client, S3CopyIfNotExists};
     let builder = AmazonS3Builder::from_env()
         .with_config(Client(ClientConfigKey::Timeout), timeout("AWS_TIMEOUT"))
         .with_retry(retry())
         .with_bucket_name(bucket)
         // Objects are removed one by one, which more stores understand than lists of them.
-        .with_disable_bulk_delete(true);
+        .with_disable_bulk_delete(true)
+        .with_copy_if_not_exists(S3CopyIfNotExists::Multipart);
     built(builder.build())
 }
 
@@ -54,11 +60,12 @@ pub(crate) fn gcs(bucket: &str) -> Result<Arc<dyn ObjectStore>> {
     built(builder.build())
 }
 
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 fn timeout(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| TIMEOUT.to_owned())
+    std::env::var(variable).unwrap_or_else(|_| format!("{TIMEOUT_SECONDS}s"))
 }
 
-fn retry() -> RetryConfig {
+pub(crate) fn retry() -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig {
             max_backoff: PAUSE,
@@ -69,6 +76,7 @@ fn retry() -> RetryConfig {
     }
 }
 
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 fn built<T: ObjectStore>(store: object_store::Result<T>) -> Result<Arc<dyn ObjectStore>> {
     match store {
         Ok(store) => Ok(Arc::new(store)),

@@ -44,10 +44,10 @@
 //!
 //! | what | file |
 //! |---|---|
-//! | where a spool is | `location.rs` |
+//! | where a spool is | `location.rs`, `cloud.rs`, `relay.rs` |
 //! | objects that are created if absent | `store.rs` |
 //! | hashes and encryption | `seal.rs` |
-//! | what is in a spool | `spool.rs`, `name.rs`, `manifest.rs` |
+//! | what is in a spool | `spool.rs`, `name.rs`, `object.rs`, `manifest.rs` |
 //! | rows to files | `slice_writer.rs`, `layout.rs`, `row_count.rs`, `target.rs` |
 //! | files to rows | `file_reader.rs`, `thrift.rs`, `source.rs` |
 //! | who works on what | `worker.rs`, `process.rs`, `claim.rs` |
@@ -55,7 +55,6 @@
 //! | looking after one | `inspect.rs`, `gc.rs` |
 
 mod claim;
-#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 mod cloud;
 mod file_reader;
 mod gc;
@@ -64,7 +63,9 @@ mod layout;
 mod location;
 mod manifest;
 mod name;
+mod object;
 mod process;
+mod relay;
 mod row_count;
 mod seal;
 mod slice_writer;
@@ -78,8 +79,10 @@ mod worker;
 
 pub use gc::{Garbage, garbage};
 pub use inspect::{Contents, Damage, contents};
-pub use location::{is_missing, open};
+pub use location::{is_missing, objects, open};
 pub use manifest::{Entry, File, FileEncoding, SliceSeal};
+pub use object::Object;
+pub use relay::{AGENT_HEADER, Access, Connection, EPOCH_HEADER, Relay, Seat, is_segment, segment};
 pub use seal::Key;
 pub use source::SpoolSource;
 pub use spool::{Exported, Header, Spool};

@@ -1,7 +1,7 @@
 //! Where a spool is: a directory or a prefix of a bucket, named by a URL.
 //!
 //! Credentials and endpoints come from the environment, by the names that each cloud's own tools
-//! use (`AWS_…`, `AZURE_STORAGE_…`, `GOOGLE_…`), never from the URL.
+//! use (`AWS_…`, `AZURE_STORAGE_…`, `GOOGLE_…`; `PGHAUL_TOKEN` of a runtime server), never from the URL.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,10 +15,20 @@ use pghaul_stage::{Error, Kind, Result, Side};
 use crate::Store;
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 use crate::cloud;
+use crate::relay::{Access, Relay};
+
+/// The objects of the place that a URL names, whatever they are; as [`open`].
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn objects(url: &str, create: bool) -> Result<Arc<dyn ObjectStore>> {
+    open(url, create).map(Store::into_objects)
+}
 
 /// Opens the place that a URL names: `file:///path` or a path, `s3://bucket/prefix`,
-/// `az://container/prefix`, `gs://bucket/prefix`. With `create`, a directory that is not there is
-/// made, for its owner alone.
+/// `az://container/prefix`, `gs://bucket/prefix`, `relay+https://server/migration/database`. With
+/// `create`, a directory that is not there is made, for its owner alone.
 ///
 /// # Errors
 ///
@@ -28,6 +38,10 @@ pub fn open(url: &str, create: bool) -> Result<Store> {
         None => directory(PathBuf::from(url), create),
         Some(("file", path)) if path.starts_with('/') => directory(PathBuf::from(path), create),
         Some(("file", _)) => Err(invalid("a file URL has three slashes: file:///path")),
+        Some((scheme, _)) if scheme.starts_with("relay+") => match Relay::parse(url)? {
+            Some(relay) => relay.connect(&Access::default())?.store(None),
+            None => Err(invalid("it is none of a runtime server")),
+        },
         Some((scheme, rest)) => {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
             if bucket.is_empty() || bucket.contains('@') {
@@ -103,7 +117,7 @@ fn in_cloud(scheme: &str, bucket: &str) -> Result<Arc<dyn ObjectStore>> {
         #[cfg(feature = "gcp")]
         "gs" => cloud::gcs(bucket),
         _ => Err(invalid(
-            "this build knows file://, s3://, az:// and gs://, as far as its features allow",
+            "this build knows file://, s3://, az:// and gs://, as far as its features allow, and relay+https://",
         )),
     }
 }

@@ -28,6 +28,7 @@ pub struct SpoolSource {
     spool: Arc<Spool>,
     worker: Arc<Worker>,
     keep: bool,
+    patient: bool,
 }
 
 impl SpoolSource {
@@ -38,6 +39,17 @@ impl SpoolSource {
             spool: Arc::clone(&worker.spool),
             worker,
             keep,
+            patient: false,
+        }
+    }
+
+    /// Waits for what is not there yet even if nobody gives a sign of life who could bring it about:
+    /// somebody sees to it that an extraction which ended is taken up again.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self {
+            patient: true,
+            ..self
         }
     }
 
@@ -52,8 +64,7 @@ impl SpoolSource {
             if let Some(answer) = ask(&self.spool).await? {
                 return Ok(answer);
             }
-            if !self.worker.anyone(Role::Extract).await? {
-                self.demand_end().await?;
+            if !self.may_come().await? {
                 let answer = ask(&self.spool).await?;
                 return answer.ok_or_else(|| self.lost(name));
             }
@@ -66,11 +77,17 @@ impl SpoolSource {
         self.spool.store.damaged(name, "it is missing")
     }
 
-    /// Fails if nobody extracts any more and the extraction is not complete. Who ended it had written
-    /// everything else before.
-    async fn demand_end(&self) -> Result<()> {
+    /// Whether what is not there may still come. Fails if nobody extracts any more and the extraction
+    /// is not complete. Who ended it had written everything else before.
+    async fn may_come(&self) -> Result<bool> {
+        if self.worker.anyone(Role::Extract).await? {
+            return Ok(true);
+        }
         if self.spool.end().await?.is_some() {
-            return Ok(());
+            return Ok(false);
+        }
+        if self.patient {
+            return Ok(true);
         }
         Err(Error::new(
             Kind::Permanent,
@@ -108,9 +125,8 @@ impl Source for SpoolSource {
     async fn turn(&self, part: &Part) -> Result<Turn> {
         let entry = match self.spool.sealed_lately(part.id).await? {
             Some(entry) => entry,
-            None if self.worker.anyone(Role::Extract).await? => return Ok(Turn::Later),
+            None if self.may_come().await? => return Ok(Turn::Later),
             None => {
-                self.demand_end().await?;
                 let entry = self.spool.sealed(part.id).await?;
                 entry.ok_or_else(|| self.lost(&name::entry(part.id, 0)))?
             }

@@ -10,6 +10,8 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use pghaul_stage::{Error, Kind, Result, Side};
 
+use crate::relay::Fenced;
+
 /// How often a request whose outcome is unknown is repeated.
 const ATTEMPTS: u32 = 4;
 
@@ -54,6 +56,10 @@ impl Store {
             directory: Some(directory.into()),
             ..store
         }
+    }
+
+    pub(crate) fn into_objects(self) -> Arc<dyn ObjectStore> {
+        self.objects
     }
 
     /// The directory that the objects are in, if they are in one.
@@ -205,6 +211,11 @@ impl Store {
             | Cause::UnknownConfigurationKey { .. } => {
                 (Kind::Permanent, "the store cannot do this", None)
             }
+            other if is_fenced(other) => (
+                Kind::Fenced,
+                "the runtime server gave the work of this agent to another one",
+                Some("look at the agents of the migration; this one may be started again"),
+            ),
             _ => match cause(&error) {
                 Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) => (
                     Kind::Transient,
@@ -242,14 +253,19 @@ impl Store {
 
 /// What the operating system said, if it was that.
 fn cause(error: &object_store::Error) -> Option<std::io::ErrorKind> {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        if let Some(error) = error.downcast_ref::<std::io::Error>() {
-            return Some(error.kind());
-        }
-        next = error.source();
-    }
-    None
+    let mut errors = chain(error);
+    errors.find_map(|error| Some(error.downcast_ref::<std::io::Error>()?.kind()))
+}
+
+/// Whether a runtime server has given the work to another agent.
+fn is_fenced(error: &object_store::Error) -> bool {
+    chain(error).any(|error| error.is::<Fenced>())
+}
+
+/// An error, and what it came from.
+fn chain(error: &object_store::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    let first: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(first), |error| error.source())
 }
 
 impl fmt::Debug for Store {

@@ -7,11 +7,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use pghaul_stage::Result;
+use pghaul_stage::{Error, Result};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -40,6 +41,18 @@ impl fmt::Display for Role {
             Role::Extract => "extract",
             Role::Load => "load",
         })
+    }
+}
+
+impl FromStr for Role {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "extract" => Ok(Role::Extract),
+            "load" => Ok(Role::Load),
+            _ => Err(Error::input("a side of a spool is extract or load")),
+        }
     }
 }
 

@@ -15,6 +15,10 @@ pub(crate) struct Extract {
     #[arg(long, value_name = "DSN")]
     pub(crate) source: Option<String>,
 
+    /// This database instead of the one that the connection string names
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub(crate) database: Option<String>,
+
     #[command(flatten)]
     pub(crate) place: Place,
 
@@ -117,11 +121,14 @@ impl From<SpoolEncoding> for pghaul_spool::FileEncoding {
 impl Extract {
     /// The source.
     pub(crate) fn connections(&self) -> pghaul_stage::Result<pghaul_wire::Conninfo> {
-        let source = self.source.clone();
-        Connections {
-            source,
+        let connections = Connections {
+            source: self.source.clone(),
             target: None,
-        }
-        .source()
+        };
+        let source = connections.source()?;
+        Ok(match &self.database {
+            Some(database) => source.with_dbname(database),
+            None => source,
+        })
     }
 }

@@ -14,6 +14,10 @@ pub(crate) struct Load {
     #[arg(long, value_name = "DSN")]
     pub(crate) target: Option<String>,
 
+    /// This database instead of the one that the connection string names
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub(crate) database: Option<String>,
+
     #[command(flatten)]
     pub(crate) place: Place,
 
@@ -131,11 +135,14 @@ pub(crate) struct Load {
 impl Load {
     /// The target.
     pub(crate) fn connections(&self) -> pghaul_stage::Result<pghaul_wire::Conninfo> {
-        let target = self.target.clone();
-        Connections {
+        let connections = Connections {
             source: None,
-            target,
-        }
-        .target()
+            target: self.target.clone(),
+        };
+        let target = connections.target()?;
+        Ok(match &self.database {
+            Some(database) => target.with_dbname(database),
+            None => target,
+        })
     }
 }
