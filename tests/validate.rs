@@ -523,6 +523,123 @@ fn warnings_do_not_stop_a_migration() {
     assert_eq!(pair.target.psql(db, "SELECT count(*) FROM t"), "10");
 }
 
+/// The finding of this code on this side.
+fn finding<'a>(findings: &'a [Value], code: u64, side: &str) -> &'a Value {
+    findings
+        .iter()
+        .find(|finding| finding["code"] == code && finding["side"] == side)
+        .unwrap_or_else(|| panic!("no {code} of the {side}"))
+}
+
+fn message<'a>(findings: &'a [Value], code: u64, side: &str) -> &'a str {
+    let message = finding(findings, code, side)["message"].as_str();
+    message.expect("a message")
+}
+
+#[test]
+fn the_ways_and_the_largest_table_are_measured() {
+    let pair = Pair::start();
+    let db = "sized";
+    pair.source.create_db(db);
+    pair.source.psql(
+        db,
+        "CREATE TABLE small (id int); INSERT INTO small VALUES (1);
+         CREATE TABLE \"Large\" (id int PRIMARY KEY, filler text);
+         INSERT INTO \"Large\" SELECT n, repeat('x', 500) FROM generate_series(1, 100000) n;
+         ANALYZE",
+    );
+    let output = validate(&[], &pair.source.dsn(db), &pair.target.dsn(db));
+    let found = findings(&output.run().expect(0));
+    for side in ["source", "target"] {
+        let message = message(&found, 613_002, side);
+        assert!(message.contains("/s over one connection"), "{message}");
+    }
+    let expected = message(&found, 613_302, "runtime");
+    let tables = "SELECT sum(pg_table_size(oid)) / 1048576 FROM pg_class \
+                   WHERE relname IN ('small', 'Large')";
+    let megabytes = pair.source.psql(db, tables);
+    let whole = megabytes.split('.').next().expect("a number");
+    for word in [
+        &format!("{whole} MB of tables"),
+        "public.\"Large\"",
+        "between",
+    ] {
+        assert!(expected.contains(word), "{word}: {expected}");
+    }
+
+    // Nothing of it stays, on either side.
+    let temporary = "SELECT count(*) FROM pg_class WHERE relname ~ 'pghaul'";
+    assert_eq!(pair.target.psql("postgres", temporary), "0");
+
+    let output = validate(
+        &["--measure", "0"],
+        &pair.source.dsn(db),
+        &pair.target.dsn(db),
+    );
+    let measured = [613_002, 613_301, 613_302];
+    let found = findings(&output.run().expect(0));
+    assert!(
+        !found
+            .iter()
+            .any(|finding| measured.iter().any(|code| finding["code"] == *code))
+    );
+}
+
+#[test]
+fn a_target_without_temporary_tables_is_not_measured() {
+    let pair = Pair::start();
+    pair.source.create_db("d");
+    pair.target.psql(
+        "postgres",
+        "CREATE ROLE maker LOGIN CREATEDB CREATEROLE; CREATE DATABASE d OWNER maker;
+         CREATE ROLE rds_superuser; REVOKE TEMPORARY ON DATABASE d FROM public, maker",
+    );
+    let target = by(&pair.target.dsn("d"), "maker");
+    let output = validate(&[], &pair.source.dsn("d"), &target);
+    let found = findings(&output.run().expect(0));
+    let refusal = message(&found, 613_002, "target");
+    assert!(refusal.contains("cannot be measured"), "{refusal}");
+    // Nor is the role one of the service's administrators.
+    let outsider = finding(&found, 603_115, "target");
+    assert_eq!(outsider["severity"], "Warning", "{outsider}");
+    assert!(outsider.to_string().contains("rds_superuser"), "{outsider}");
+}
+
+#[test]
+fn a_page_shows_findings_and_runs_nothing() {
+    let pair = Pair::start();
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE ROLE plain LOGIN; CREATE TABLE \"<img src=x onerror=alert(1)>\" (id int)",
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = folder.path().join("page.html");
+    let name = page.to_str().expect("a path");
+    let source = by(&pair.source.dsn("d"), "plain");
+    validate(&["--html", name], &source, &pair.target.dsn("d"))
+        .run()
+        .expect(1);
+    let html = fs::read_to_string(&page).expect("a page");
+    assert!(html.contains("603110 readable tables"), "{html}");
+    assert!(
+        html.contains("&lt;img src=x onerror=alert(1)&gt;"),
+        "{html}"
+    );
+    assert!(
+        !html.contains("<img") && !html.contains("<script"),
+        "{html}"
+    );
+
+    let nowhere = folder.path().join("no such folder/page.html");
+    let output = validate(
+        &["--html", nowhere.to_str().expect("a path")],
+        &source,
+        &pair.target.dsn("d"),
+    );
+    assert!(output.run().expect(2).stdout.contains("cannot be written"));
+}
+
 /// Neither a migration that is told not to, nor one that goes on, repeats the checks.
 #[test]
 fn a_migration_stops_at_a_failed_check_unless_told_not_to() {

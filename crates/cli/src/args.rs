@@ -252,6 +252,14 @@ pub(crate) struct Validate {
     /// As for `pghaul migrate`: whatever would not be carried over is a failure
     #[arg(long)]
     pub(crate) strict: bool,
+
+    /// Measure the way to either server, and reading from the source, for so long; 0 measures nothing
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=60))]
+    pub(crate) measure: u64,
+
+    /// Write the findings to this file, as a page
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<std::path::PathBuf>,
 }
 
 /// `pghaul verify`.

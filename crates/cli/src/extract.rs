@@ -330,6 +330,7 @@ impl Extraction<'_> {
             strict: false,
             facts: None,
             selection: &self.selection,
+            measure: None,
         };
         let facts = scope.require(self.args.output.output).await?;
         if let Some(facts) = facts {

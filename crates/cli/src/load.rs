@@ -379,6 +379,7 @@ impl Loading<'_> {
             strict: self.args.strict,
             facts: facts.as_ref(),
             selection,
+            measure: None,
         };
         scope.require(self.args.output.output).await?;
         Ok(())

@@ -87,6 +87,7 @@ impl Request<'_> {
             strict: self.args.strict,
             facts: None,
             selection: &self.selection,
+            measure: None,
         };
         scope.require(self.args.output.output).await?;
         Ok(())

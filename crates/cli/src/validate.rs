@@ -3,7 +3,9 @@
 mod compare;
 mod complete;
 mod content;
+mod html;
 mod locale;
+mod measure;
 mod show;
 
 use std::time::{Duration, Instant};
@@ -49,6 +51,8 @@ pub(crate) struct Scope<'a> {
     /// What an earlier process found of a source that cannot be reached from here.
     pub(crate) facts: Option<&'a SourceFacts>,
     pub(crate) selection: &'a Selection,
+    /// For how long to measure the ways to both servers; `None` for not at all.
+    pub(crate) measure: Option<Duration>,
 }
 
 /// What was found.
@@ -82,11 +86,15 @@ pub(crate) fn run(args: &Validate) -> Result<Outcome> {
         strict: args.strict,
         facts: None,
         selection: &selection,
+        measure: (args.measure > 0).then(|| Duration::from_secs(args.measure)),
     };
     let mut outcome = Outcome::Done;
+    let mut page = args.html.as_deref().map(html::Page::create).transpose()?;
     let mut check = |scope: Scope<'_>| -> Result<()> {
         let found = handle.block_on(cancel.until(scope.check_all()))?;
         show::all(form, &found, scope.database);
+        page.iter_mut()
+            .try_for_each(|page| page.add(&found, scope.database))?;
         if found.failed().next().is_some() {
             outcome = Outcome::Invalid;
         }
@@ -154,6 +162,9 @@ impl Scope<'_> {
         if let Some(version) = found.target_version.filter(|_| !vain) {
             let more = complete::check(&self, version).await?;
             found.findings.extend(more);
+            if let Some(time) = self.measure {
+                found.findings.extend(measure::check(&self, time).await?);
+            }
             found.sort();
             found.elapsed = began.elapsed();
         }

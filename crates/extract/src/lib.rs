@@ -67,7 +67,7 @@ pub use probe::{Probe, probe};
 use schema::Program;
 pub use settled::Settled;
 use snapshot::Snapshot;
-pub use validate::{Extension, SourceFacts, UserCollation, validate};
+pub use validate::{Extension, Read, Sample, SourceFacts, UserCollation, sample, validate};
 
 /// The first target version that takes planner statistics.
 const TAKES_STATISTICS: u32 = 180_000;

@@ -7,6 +7,7 @@ mod activity;
 mod facts;
 mod privileges;
 mod room;
+mod sample;
 
 use pghaul_stage::{Check, Finding, Result, Selection, Side};
 use pghaul_wire::checkup::{self, Sessions};
@@ -17,6 +18,7 @@ use crate::schema;
 use crate::session::{begin, execute};
 
 pub use facts::{Extension, SourceFacts, UserCollation};
+pub use sample::{Read, Sample, sample};
 
 /// The oldest source, as `server_version_num`.
 const OLDEST: u32 = 100_000;

@@ -78,7 +78,7 @@ pub use scratch::{SCRATCH, create_scratch, drop_scratch};
 pub use secret::{reveal, withhold};
 pub use tablespace::check_tablespaces;
 pub use target::PgTarget;
-pub use validate::{Available, Intent, Locale, TargetFacts, validate};
+pub use validate::{Available, Intent, Locale, TargetFacts, throughput, validate};
 #[cfg(feature = "bench")]
 pub use verify::bench;
 pub use verify::{

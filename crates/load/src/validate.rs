@@ -7,7 +7,10 @@ mod facts;
 mod privileges;
 mod state;
 
+use std::time::Duration;
+
 use pghaul_stage::{Check, Finding, Result, Side};
+use pghaul_wire::bandwidth::{self, Throughput};
 use pghaul_wire::checkup::{self, Sessions};
 use pghaul_wire::{Client, Conninfo, Unconnected, server_error};
 
@@ -54,6 +57,23 @@ pub async fn validate(
         findings.extend(privileges::check(&mut facts, intent).await?);
     }
     Ok((findings, Some(facts)))
+}
+
+/// How fast the target takes made-up rows over one connection, tried for so long; nothing of them
+/// stays. The target database may be absent.
+///
+/// # Errors
+///
+/// Those of a connection, and those of a server that takes no rows from the role.
+pub async fn throughput(info: &Conninfo, limit: Duration) -> Result<Throughput> {
+    let connected = connect(info).await;
+    let (client, _) = connected.map_err(|unconnected| unconnected.error)?;
+    let database = client.query_one("SELECT pg_catalog.current_database()::text", &[]);
+    let database = database
+        .await
+        .map_err(|error| server_error(Side::Target, error))?;
+    let info = info.with_application_name(&application_name(None));
+    bandwidth::send(&info.with_dbname(database.get(0)), Side::Target, limit).await
 }
 
 /// A session in the database, or, if it is absent, in one that every server has; and whether it

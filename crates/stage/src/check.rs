@@ -58,6 +58,8 @@ checks! {
     EndSessions = 603_111, "ending sessions";
     /// The target takes writes.
     Writable = 603_112, "target writable";
+    /// The role belongs to the administrators of a managed target.
+    AdminMember = 603_115, "member of administrators";
     /// The role may create the roles that the target lacks.
     CreateRoles = 603_116, "creating roles";
     /// The role may drop the target database.
@@ -74,12 +76,16 @@ checks! {
     WithOids = 603_404, "tables with oids";
     /// The target's server has the source's extensions.
     ExtensionAvailable = 603_405, "extensions available";
+    /// The target's PostGIS is not older than the source's.
+    PostgisVersion = 603_406, "PostGIS version";
     /// No privileges on system catalogs were changed that the target would not take.
     SystemGrants = 603_410, "grants on system catalogs";
     /// How long a round trip takes.
     RoundTrip = 613_000, "round trip";
     /// Source and target are two databases.
     TwoDatabases = 613_001, "two databases";
+    /// How many bytes a second pass between this machine and the server.
+    Bandwidth = 613_002, "bandwidth";
     /// No policy hides rows from the role.
     RowSecurity = 613_100, "row-level security";
     /// The role may read the passwords of roles.
@@ -108,6 +114,10 @@ checks! {
     Standby = 613_206, "standby";
     /// This machine has a pg_dump for the source's version.
     PgDump = 613_300, "pg_dump";
+    /// This machine has processors and memory enough.
+    Host = 613_301, "this machine";
+    /// How long the migration will take.
+    Duration = 613_302, "expected duration";
     /// The target is not older than the source.
     TargetVersion = 613_400, "target version";
     /// The target offers the versions of the extensions that the source has.

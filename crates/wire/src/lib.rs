@@ -8,6 +8,7 @@
 //! - [`Chosen`] is a selection of objects as one server understands it.
 
 mod auth;
+pub mod bandwidth;
 #[cfg(feature = "bench")]
 pub mod bench;
 mod cancel;

@@ -1,10 +1,11 @@
-//! The report as one HTML file: no script, nothing from elsewhere, charts as inline SVG.
+//! The report as one HTML file, charts as inline SVG.
 
 use std::path::Path;
 
-use pghaul_stage::{Error, Result};
+use pghaul_stage::Result;
 
 use super::report::Measured;
+use crate::output::html::{self, escape};
 use crate::output::{bytes, duration};
 
 /// Width of a chart, in its own units.
@@ -13,25 +14,10 @@ const WIDTH: f64 = 640.0;
 /// Height of the chart of the speed.
 const HEIGHT: f64 = 160.0;
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;\
-padding:0 1rem;color:#222}th{text-align:left;padding-right:1.5rem;font-weight:600;\
-vertical-align:top}.verdict{background:#eef4fb;border-left:4px solid #2b6cb0;padding:.6rem 1rem}\
-svg{width:100%;height:auto}text{font:12px system-ui,sans-serif;fill:#444}\
-.bar{fill:#2b6cb0}.back{fill:#e6e6e6}.line{fill:none;stroke:#2b6cb0;stroke-width:2}";
-
 /// Writes the report of one or several measurements to a file.
 pub(super) fn write(path: &Path, measured: &[Measured]) -> Result<()> {
     let sections: String = measured.iter().map(section).collect();
-    let page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <title>pghaul bench</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{sections}</body>\n\
-         </html>\n"
-    );
-    std::fs::write(path, page).map_err(|error| {
-        Error::input("the report cannot be written")
-            .on(path.display().to_string())
-            .because(error)
-    })
+    html::write(path, "pghaul bench", &sections)
 }
 
 fn section(measured: &Measured) -> String {
@@ -146,33 +132,4 @@ fn curve(measured: &Measured) -> String {
         HEIGHT + 16.0,
         duration(measured.summary.copying),
     )
-}
-
-/// Text that stands for itself, in content and in attributes.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            plain => escaped.push(plain),
-        }
-    }
-    escaped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::escape;
-
-    #[test]
-    fn markup_in_names_is_text() {
-        assert_eq!(
-            escape("<script>\"&'</script>"),
-            "&lt;script&gt;&quot;&amp;&#39;&lt;/script&gt;"
-        );
-    }
 }

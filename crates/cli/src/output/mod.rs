@@ -1,6 +1,7 @@
 //! How a migration shows itself: bars on a terminal, lines elsewhere, JSON lines for programs.
 
 mod bars;
+pub(crate) mod html;
 mod human;
 mod json;
 mod lines;

@@ -32,6 +32,10 @@ pub(super) async fn both(
     let lacking = source.roles.iter().filter(|name| target.lacks_role(name));
     let lacking: Vec<String> = lacking.cloned().collect();
     findings.push(roles(&lacking, target.role_refusal.as_deref()));
+    findings.push(administrators(
+        target.administrators.as_ref(),
+        target.superuser,
+    ));
     findings.push(system_grants(&source.system_grants, target.superuser));
     findings.extend(content::extensions(
         &source.extensions,
@@ -163,6 +167,23 @@ fn roles(lacking: &[String], refusal: Option<&str>) -> Finding {
     }
 }
 
+/// Whether the role has what a managed service gives instead of a superuser.
+fn administrators(role: Option<&(String, bool)>, superuser: bool) -> Finding {
+    let (check, side) = (Check::AdminMember, Side::Target);
+    match role {
+        Some((name, false)) if !superuser => Finding::warning(
+            check,
+            side,
+            format!("the role does not belong to {name}, so it may create less than it could"),
+            "let an administrator of the target grant that role to it",
+        ),
+        Some((name, _)) => {
+            Finding::succeeded(check, side, format!("the role has the rights of {name}"))
+        }
+        None => Finding::succeeded(check, side, "the target has no role of that kind"),
+    }
+}
+
 fn system_grants(changed: &[String], superuser: bool) -> Finding {
     let (check, side) = (Check::SystemGrants, Side::Target);
     if changed.is_empty() || superuser {
@@ -228,6 +249,21 @@ mod tests {
         let warned = roles(&owned(&["a"]), Some("no"));
         assert_eq!(warned.verdict(), Warning);
         assert_eq!(warned.objects(), ["a"]);
+    }
+
+    #[test]
+    fn who_is_no_administrator_is_warned() {
+        let role = |member| ("azure_pg_admin".to_owned(), member);
+        assert_eq!(administrators(Some(&role(false)), false).verdict(), Warning);
+        assert_eq!(
+            administrators(Some(&role(true)), false).verdict(),
+            Succeeded
+        );
+        assert_eq!(
+            administrators(Some(&role(false)), true).verdict(),
+            Succeeded
+        );
+        assert_eq!(administrators(None, false).verdict(), Succeeded);
     }
 
     #[test]

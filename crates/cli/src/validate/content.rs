@@ -6,7 +6,7 @@ use pghaul_extract::Extension;
 use pghaul_load::{Available, TargetFacts};
 use pghaul_stage::{Check, Finding, Side};
 
-/// The four checks of extensions.
+/// The five checks of extensions.
 pub(super) fn extensions(
     source: &[Extension],
     preloaded: &[String],
@@ -17,6 +17,7 @@ pub(super) fn extensions(
         libraries(source, preloaded, target.preloaded.as_deref()),
         available(source, target.available.as_ref()),
         versions(source, target.available.as_ref()),
+        postgis(source, target.available.as_ref()),
     ]
 }
 
@@ -124,6 +125,40 @@ fn versions(source: &[Extension], offered: Option<&BTreeMap<String, Available>>)
          both equal where the versions allow it",
     )
     .on(other)
+}
+
+/// A dump of newer PostGIS may name functions that older ones do not have.
+fn postgis(source: &[Extension], offered: Option<&BTreeMap<String, Available>>) -> Finding {
+    let (check, side) = (Check::PostgisVersion, Side::Target);
+    let Some(installed) = source.iter().find(|one| one.name == "postgis") else {
+        return Finding::succeeded(check, side, "the source does not use PostGIS");
+    };
+    let Some(offered) = offered.and_then(|offered| offered.get("postgis")) else {
+        return unknown(check);
+    };
+    let newest = offered.versions.iter().max_by_key(|text| numbers(text));
+    match newest {
+        Some(newest) if numbers(newest) < numbers(&installed.version) => Finding::warning(
+            check,
+            side,
+            format!(
+                "the source has PostGIS {}, the target at most {newest}",
+                installed.version
+            ),
+            "install a newer PostGIS on the target",
+        ),
+        _ => Finding::succeeded(
+            check,
+            side,
+            format!("the target has PostGIS {} or newer", installed.version),
+        ),
+    }
+}
+
+/// The numbers of a version, so that 3.10 comes after 3.9.
+fn numbers(version: &str) -> Vec<u32> {
+    let parts = version.split(|character: char| !character.is_ascii_digit());
+    parts.filter_map(|part| part.parse().ok()).collect()
 }
 
 fn unknown(check: Check) -> Finding {
@@ -246,6 +281,27 @@ mod tests {
         let other = versions(&hstore(), Some(&older));
         assert_eq!(other.verdict(), Warning);
         assert_eq!(other.objects(), ["hstore 1.8"]);
+    }
+
+    #[test]
+    fn an_older_postgis_is_warned_of() {
+        let source = vec![Extension {
+            name: "postgis".to_owned(),
+            version: "3.10.1".to_owned(),
+        }];
+        let offered = |version: &str| {
+            let available = Available {
+                versions: owned(&["2.5.0", version]).into_iter().collect(),
+                permitted: true,
+            };
+            BTreeMap::from([("postgis".to_owned(), available)])
+        };
+        assert_eq!(postgis(&source, Some(&offered("3.9.9"))).verdict(), Warning);
+        assert_eq!(
+            postgis(&source, Some(&offered("3.10.1"))).verdict(),
+            Succeeded
+        );
+        assert_eq!(postgis(&hstore(), None).verdict(), Succeeded);
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub struct TargetFacts {
     pub conversions: BTreeSet<(String, String)>,
     /// Tablespaces.
     pub tablespaces: BTreeSet<String>,
+    /// The role that a managed service gives its administrators, and whether this role belongs to
+    /// it; `None` where the server has no such role.
+    pub administrators: Option<(String, bool)>,
     /// Why the role may not create roles, if it may not.
     pub role_refusal: Option<String>,
     /// Locks for which the lock table has room.
@@ -151,6 +154,7 @@ pub(super) async fn read(client: Client, present: bool) -> Result<TargetFacts> {
         )
         .await?,
         roles: set(&client, "SELECT r.rolname::text FROM pg_catalog.pg_roles r").await?,
+        administrators: administrators(&client).await?,
         role_refusal: None,
         locks: checkup::lock_room(&client).await?,
         free: free(row.get(8), row.get(9)),
@@ -177,6 +181,17 @@ SELECT pg_catalog.current_setting('server_version_num')::int4,
        coalesce((SELECT s.reset_val FROM pg_catalog.pg_settings s
                   WHERE s.name = 'default_transaction_read_only') = 'on', false)
   FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
+
+/// Managed services have no superuser for their customers but a role with the most of its rights.
+async fn administrators(client: &Client) -> Result<Option<(String, bool)>> {
+    let sql = "SELECT r.rolname::text, pg_catalog.pg_has_role(r.oid, 'member') \
+                 FROM pg_catalog.pg_roles r \
+                WHERE r.rolname IN ('azure_pg_admin', 'rds_superuser', 'cloudsqlsuperuser', \
+                                    'alloydbsuperuser') \
+                ORDER BY 2 DESC, 1 LIMIT 1";
+    let row = client.query_opt(sql, &[]).await.map_err(failed)?;
+    Ok(row.map(|row| (row.get(0), row.get(1))))
+}
 
 async fn locale(client: &Client, version: u32) -> Result<Locale> {
     let (provider, locale) = match version {
