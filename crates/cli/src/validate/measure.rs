@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use pghaul_extract::Sample;
-use pghaul_stage::{Check, Finding, Kind, Result, Side};
+use pghaul_stage::{Check, Finding, Side};
 use pghaul_wire::bandwidth::{self, Throughput};
 
 use super::Scope;
@@ -25,30 +25,24 @@ const MEMORY_OF_A_JOB: u64 = 16 << 20;
 const TELLING: u64 = 1 << 20;
 
 /// All measurements, each for so long.
-pub(super) async fn check(scope: &Scope<'_>, time: Duration) -> Result<Vec<Finding>> {
+pub(super) async fn check(scope: &Scope<'_>, time: Duration) -> Vec<Finding> {
     let (Some(source), Some(target)) = (scope.source, scope.target) else {
-        return Ok(Vec::new());
+        return Vec::new();
     };
-    let from = known(bandwidth::receive(source, Side::Source, time).await)?;
-    let to = known(pghaul_load::throughput(target, time).await)?;
-    let sample = pghaul_extract::sample(source, scope.selection, time).await?;
-    Ok(vec![
+    let from = known(bandwidth::receive(source, Side::Source, time).await);
+    let to = known(pghaul_load::throughput(target, time).await);
+    let sample = known(pghaul_extract::sample(source, scope.selection, time).await);
+    vec![
         hop(Side::Source, &from),
         hop(Side::Target, &to),
         host(processors(), memory(), scope.jobs),
         expected(&sample, to.ok(), scope.jobs),
-    ])
+    ]
 }
 
-/// A measurement, or why the server does not let it be made; a session that breaks is an error.
-fn known(measured: Result<Throughput>) -> Result<Result<Throughput, String>> {
-    match measured {
-        Ok(throughput) => Ok(Ok(throughput)),
-        Err(error) if error.kind() == Kind::Permanent && error.code().is_some() => {
-            Ok(Err(error.message().to_owned()))
-        }
-        Err(error) => Err(error),
-    }
+/// A measurement, or why it could not be made, which is no fault of the migration's.
+fn known<T>(measured: pghaul_stage::Result<T>) -> Result<T, String> {
+    measured.map_err(|error| error.to_string())
 }
 
 fn hop(side: Side, measured: &Result<Throughput, String>) -> Finding {
@@ -111,8 +105,12 @@ fn host(processors: usize, memory: Option<u64>, jobs: usize) -> Finding {
     Finding::succeeded(check, side, message)
 }
 
-fn expected(sample: &Sample, to: Option<Throughput>, jobs: usize) -> Finding {
+fn expected(sample: &Result<Sample, String>, to: Option<Throughput>, jobs: usize) -> Finding {
     let succeeded = |message| Finding::succeeded(Check::Duration, Side::Link, message);
+    let sample = match sample {
+        Ok(sample) => sample,
+        Err(refusal) => return succeeded(format!("cannot be foretold: {refusal}")),
+    };
     let Some((least, most)) = estimate(sample, to, jobs) else {
         return succeeded(format!(
             "{} of tables: too little, or not readable now, to tell a rate",
