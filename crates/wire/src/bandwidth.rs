@@ -40,9 +40,10 @@ impl Throughput {
 /// Those of a connection, and kind transient where the server does not answer in time.
 pub async fn receive(info: &Conninfo, side: Side, limit: Duration) -> Result<Throughput> {
     let lane = Lane::connect(info, side).await?;
+    // In a list of results a series is made row by row; after FROM it would be stored first.
     let sql = format!(
         "SET statement_timeout = 0; COPY (SELECT pg_catalog.repeat('x', {}) \
-           FROM pg_catalog.generate_series(1, 2000000000)) TO STDOUT",
+           FROM (SELECT pg_catalog.generate_series(1, 2000000000)) AS rows) TO STDOUT",
         ROW - 1
     );
     let measuring = async {
