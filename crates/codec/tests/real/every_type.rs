@@ -7,7 +7,7 @@ use pghaul_codec::{Decoder, Encoder, Field};
 use pghaul_stage::Encoding;
 use tokio_postgres::Client;
 
-use crate::server::{Server, ask, copy, fields, try_copy};
+use crate::server::{Server, ask, copy, fields, make_every_type, try_copy};
 
 /// Rows through columns and back; gives each column's form.
 pub(crate) fn round_trip(
@@ -87,8 +87,8 @@ async fn every_type(client: &Client, utf8: bool) -> BTreeMap<(u32, String), usiz
 #[tokio::test]
 async fn values_of_every_type_come_back() {
     let server = Server::start().await;
-    server.make_every_type();
-    let client = server.session("postgres").await;
+    make_every_type(&server);
+    let client = server.session_in("postgres").await;
     let seen = every_type(&client, true).await;
     let types = seen
         .keys()
@@ -115,12 +115,12 @@ async fn text_of_no_encoding_stays_bytes() {
     let server = Server::start().await;
     let sql = "CREATE DATABASE bytes ENCODING 'SQL_ASCII' TEMPLATE template0";
     server
-        .session("postgres")
+        .session_in("postgres")
         .await
         .batch_execute(sql)
         .await
         .unwrap();
-    let client = server.session("bytes").await;
+    let client = server.session_in("bytes").await;
     client
         .batch_execute(
             "SET client_encoding = 'SQL_ASCII'; CREATE TABLE t (a text, b json, c jsonb, d int); \

@@ -10,7 +10,7 @@ use arrow_schema::{DataType, TimeUnit};
 use pghaul_codec::{Decoder, Field};
 use pghaul_stage::Encoding;
 
-use crate::server::{Server, ask, copy, fields};
+use crate::server::{Server, ask, copy, fields, make_every_type};
 
 /// A type, what the server says of a value, and whether it fits, both as SQL about `value`.
 const TYPES: &[(&str, &str, &str)] = &[
@@ -119,8 +119,8 @@ fn decode(field: &Field, encoding: Encoding, row: &[u8]) -> (String, String) {
 #[tokio::test]
 async fn native_values_are_what_the_server_says() {
     let server = Server::start().await;
-    server.make_every_type();
-    let client = server.session("postgres").await;
+    make_every_type(&server);
+    let client = server.session_in("postgres").await;
     client.batch_execute(MORE).await.unwrap();
     for (name, said, fits) in TYPES {
         let table = format!("kinds.\"pg_catalog {name}\"");
@@ -216,7 +216,7 @@ const MORE: &str = r#"
 #[tokio::test]
 async fn precision_and_scale_are_the_columns() {
     let server = Server::start().await;
-    let client = server.session("postgres").await;
+    let client = server.session_in("postgres").await;
     client
         .batch_execute(
             "CREATE DOMAIN price AS numeric(8, 2); CREATE TABLE t (a numeric(12, 4), \

@@ -1,104 +1,32 @@
-//! A throwaway PostgreSQL server, and what it says.
+//! What a server says about its rows and types.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Command;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use pghaul_codec::Field;
 use pghaul_stage::Encoding;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, SimpleQueryMessage};
 
-/// A running server in a folder that vanishes with it.
-pub(crate) struct Server {
-    child: Child,
-    folder: tempfile::TempDir,
-    port: u16,
-}
+#[path = "../../../../tests/support/server.rs"]
+mod throwaway;
 
-impl Server {
-    /// Initialises and starts one. `PGHAUL_TEST_BINDIR` names another version's server.
-    pub(crate) async fn start() -> Server {
-        let bin = bindir();
-        let folder = tempfile::Builder::new()
-            .prefix("pghaul-codec-")
-            .tempdir()
-            .unwrap();
-        if is_root() {
-            run(Command::new("chown").arg("postgres").arg(folder.path()));
-        }
-        let data = folder.path().join("data");
-        run(as_postgres(&bin.join("initdb"))
-            .arg("-D")
-            .arg(&data)
-            .args(["-U", "postgres", "-A", "trust"])
-            .args(["-E", "UTF8", "--no-locale", "--no-sync"]));
-        let port = free_port();
-        // The kernel stops the server when the thread that started it ends.
-        let child = as_postgres(&bin.join("postgres"))
-            .arg("-D")
-            .arg(&data)
-            .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"])
-            .args(["-c", "fsync=off", "-c", "autovacuum=off"])
-            .arg("-k")
-            .arg(folder.path())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(folder.path().join("log")).unwrap())
-            .spawn()
-            .unwrap();
-        let server = Server {
-            child,
-            folder,
-            port,
-        };
-        let patience = Instant::now() + Duration::from_secs(30);
-        while server.connect("postgres").await.is_none() {
-            let log = std::fs::read_to_string(server.folder.path().join("log"));
-            assert!(
-                Instant::now() < patience,
-                "the server did not start: {}",
-                log.unwrap_or_default()
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        server
-    }
+pub(crate) use throwaway::Server;
 
-    async fn connect(&self, database: &str) -> Option<Client> {
-        let port = self.port;
-        let text = format!("host=127.0.0.1 port={port} user=postgres dbname={database}");
-        let (client, connection) = tokio_postgres::connect(&text, NoTls).await.ok()?;
-        tokio::spawn(connection);
-        Some(client)
-    }
-
-    /// A session of the superuser.
-    pub(crate) async fn session(&self, database: &str) -> Client {
-        self.connect(database).await.expect("a session")
-    }
-
-    /// Makes the tables of `tests/fixtures/values`, one for each type that a column can have, in
-    /// the schema `kinds`.
-    pub(crate) fn make_every_type(&self) {
-        let script =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/values/types.sql");
-        run(Command::new("psql")
+/// Makes the tables of `tests/fixtures/values`, one for each type that a column can have, in
+/// the schema `kinds`.
+pub(crate) fn make_every_type(server: &Server) {
+    let script =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/values/types.sql");
+    throwaway::run(
+        Command::new("psql")
             .args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-v", "catalogs=1"])
             .args(["-v", "seed=0.5", "-h", "127.0.0.1", "-U", "postgres"])
-            .args(["-p", &self.port.to_string(), "-d", "postgres", "-f"])
-            .arg(script));
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // SIGINT is the fast shutdown; SIGKILL would leave shared memory behind.
-        run(Command::new("kill").args(["-INT", &self.child.id().to_string()]));
-        self.child.wait().unwrap();
-    }
+            .args(["-p", &server.port.to_string(), "-d", "postgres", "-f"])
+            .arg(script),
+    );
 }
 
 /// The rows of a query's answer, as text.
@@ -188,42 +116,4 @@ pub(crate) async fn fields(client: &Client, table: &str) -> Vec<Field> {
             }
         })
         .collect()
-}
-
-fn bindir() -> PathBuf {
-    std::env::var_os("PGHAUL_TEST_BINDIR").map_or_else(
-        || PathBuf::from("/usr/lib/postgresql/15/bin"),
-        PathBuf::from,
-    )
-}
-
-/// A program run by a user that PostgreSQL accepts: not root.
-fn as_postgres(program: &Path) -> Command {
-    let mut command = Command::new("setpriv");
-    if is_root() {
-        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
-    }
-    command.arg("--pdeathsig=INT").arg(program).current_dir("/");
-    command
-}
-
-fn is_root() -> bool {
-    std::fs::metadata("/proc/self").unwrap().uid() == 0
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
