@@ -85,9 +85,7 @@ impl Encoder {
         let mut places = Places::new(lengths, out);
         // A table has at most 1,600 columns.
         let count = i16::try_from(self.forms.len()).unwrap_or(i16::MAX);
-        for at in &mut places.at {
-            put(places.out, at, &count.to_be_bytes());
-        }
+        places.all(&count.to_be_bytes());
         for (form, array) in self.forms.iter().zip(batch.columns()) {
             visit(form, array, &mut Fields(&mut places));
         }
@@ -111,9 +109,7 @@ impl Encoder {
             visit(form, array, &mut TextFields(&mut places, escape, end));
         }
         if self.forms.is_empty() {
-            for at in &mut places.at {
-                put(places.out, at, b"\n");
-            }
+            places.all(b"\n");
         }
     }
 }
@@ -307,6 +303,12 @@ struct Places<'o> {
     out: &'o mut [u8],
 }
 
+/// Where one of them goes on.
+struct Place<'p> {
+    at: &'p mut usize,
+    out: &'p mut [u8],
+}
+
 impl<'o> Places<'o> {
     /// Makes room for rows of these lengths.
     fn new(mut lengths: Vec<usize>, out: &'o mut BytesMut) -> Places<'o> {
@@ -321,14 +323,34 @@ impl<'o> Places<'o> {
             out: out.get_mut(before..).unwrap_or_default(),
         }
     }
+
+    /// Writes a thing to each row, in their order.
+    fn each<T>(
+        &mut self,
+        things: impl IntoIterator<Item = T>,
+        mut write: impl FnMut(&mut Place<'_>, T),
+    ) {
+        for (at, thing) in self.at.iter_mut().zip(things) {
+            let out = &mut *self.out;
+            write(&mut Place { at, out }, thing);
+        }
+    }
+
+    /// Writes the same bytes to each row.
+    fn all(&mut self, bytes: &[u8]) {
+        self.each(std::iter::repeat(bytes), |row, bytes| row.put(bytes));
+    }
 }
 
-/// Writes bytes where a row goes on. There is room, because the row was measured.
-fn put(out: &mut [u8], at: &mut usize, bytes: &[u8]) {
-    if let Some(place) = out.get_mut(*at..*at + bytes.len()) {
-        place.copy_from_slice(bytes);
+impl Place<'_> {
+    /// Writes bytes. There is room, because the row was measured.
+    fn put(&mut self, bytes: &[u8]) {
+        let end = *self.at + bytes.len();
+        if let Some(room) = self.out.get_mut(*self.at..end) {
+            room.copy_from_slice(bytes);
+        }
+        *self.at = end;
     }
-    *at += bytes.len();
 }
 
 /// Writes each value after its length.
@@ -340,20 +362,17 @@ impl Visitor for Fields<'_, '_> {
         prefix: &'static [u8],
         values: impl Iterator<Item = Option<V>>,
     ) {
-        let out = &mut *self.0.out;
-        for (at, value) in self.0.at.iter_mut().zip(values) {
-            match value {
-                None => put(out, at, &(-1i32).to_be_bytes()),
-                Some(value) => {
-                    let value = value.as_ref();
-                    // An array's offsets are 32 bits wide.
-                    let length = (prefix.len() + value.len()) as i32;
-                    put(out, at, &length.to_be_bytes());
-                    put(out, at, prefix);
-                    put(out, at, value);
-                }
+        self.0.each(values, |row, value| match value {
+            None => row.put(&(-1i32).to_be_bytes()),
+            Some(value) => {
+                let value = value.as_ref();
+                // An array's offsets are 32 bits wide.
+                let length = (prefix.len() + value.len()) as i32;
+                row.put(&length.to_be_bytes());
+                row.put(prefix);
+                row.put(value);
             }
-        }
+        });
     }
 }
 
@@ -366,20 +385,20 @@ impl Visitor for TextFields<'_, '_> {
         prefix: &'static [u8],
         values: impl Iterator<Item = Option<V>>,
     ) {
-        let out = &mut *self.0.out;
-        for (at, value) in self.0.at.iter_mut().zip(values) {
+        let (escape, end) = (self.1, self.2);
+        self.0.each(values, |row, value| {
             match value {
-                None => put(out, at, NULL),
+                None => row.put(NULL),
                 Some(value) => {
-                    put(out, at, prefix);
-                    if self.1 {
-                        escape::write(value.as_ref(), |piece| put(out, at, piece));
+                    row.put(prefix);
+                    if escape {
+                        escape::write(value.as_ref(), |piece| row.put(piece));
                     } else {
-                        put(out, at, value.as_ref());
+                        row.put(value.as_ref());
                     }
                 }
             }
-            put(out, at, &[self.2]);
-        }
+            row.put(&[end]);
+        });
     }
 }
