@@ -5,6 +5,8 @@
 //! in frames of zstd (`zstd -d` reads it); a row of `progress` says that a part's rows are there, a row of `step` that some DDL is. Whoever takes the
 //! migration over raises its epoch, after which nobody with an older one commits anything.
 
+mod saved;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::pin::pin;
@@ -14,7 +16,6 @@ use pghaul_stage::{Catalog, Error, Kind, Mark, Packed, Packer, PartId, Plan, Res
 use pghaul_wire::{Client, Conninfo, quote};
 use serde::Serialize;
 use serde_json::ser::Formatter;
-use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::config::Config;
@@ -24,6 +25,10 @@ use crate::secret;
 use crate::session::{FENCED, failed, fenced, open};
 use crate::steps::Steps;
 use crate::unlogged;
+
+pub use saved::{Durable, Saved};
+
+use saved::{durable, unreadable};
 
 /// Creates the record. `fence` is called in every transaction that records something: it fails
 /// once another run has taken over, and keeps one from doing so until the transaction ends.
@@ -74,136 +79,6 @@ REVOKE ALL ON FUNCTION pghaul.fence(uuid, bigint) FROM PUBLIC;
         unlogged::CREATE,
         unlogged::SET
     )
-}
-
-/// A part that is durable, as it was recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Durable {
-    /// Rows in it.
-    pub rows: u64,
-    /// Payload bytes that were written.
-    pub bytes: u64,
-    /// How far it is durable: its end.
-    pub mark: Mark,
-}
-
-/// A migration as the target remembers it.
-#[derive(Debug, Clone)]
-pub struct Saved {
-    /// Which migration.
-    pub migration: Uuid,
-    /// How often it has been taken over.
-    pub epoch: i64,
-    /// The plan that its parts are numbered by.
-    pub plan: Plan,
-    /// The source's catalog with the schema's archive, both without passwords; see
-    /// [`reveal`](crate::reveal).
-    pub catalog: Catalog,
-    /// The parts that are there; those that a crash of the server has emptied are not.
-    pub durable: BTreeMap<PartId, Durable>,
-    /// Whether everything is.
-    pub complete: bool,
-    /// The version of pghaul that began it.
-    pub tool_version: String,
-    /// When it began, as text in UTC.
-    pub created_at: String,
-}
-
-impl Saved {
-    /// Reads the migration that the database holds, if it holds one.
-    pub(crate) async fn load(client: &Client) -> Result<Option<Saved>> {
-        let exists = "SELECT pg_catalog.to_regclass('pghaul.migration') IS NOT NULL";
-        if !client
-            .query_one(exists, &[])
-            .await
-            .map_err(failed)?
-            .get::<_, bool>(0)
-        {
-            return Ok(None);
-        }
-        let row = client
-            .query_opt(
-                "SELECT id::text, epoch, plan::text, catalog::text, state = 'complete',
-                        tool_version, created_at::text
-                 FROM pghaul.migration ORDER BY created_at DESC LIMIT 1",
-                &[],
-            )
-            .await
-            .map_err(failed)?;
-        let Some(row) = row else { return Ok(None) };
-        let migration: Uuid = row.get::<_, String>(0).parse().map_err(unreadable)?;
-        let mut catalog: Catalog = serde_json::from_str(row.get(3)).map_err(unreadable)?;
-        let plan: Plan = serde_json::from_str(row.get(2)).map_err(unreadable)?;
-        let (epoch, complete) = (row.get(1), row.get(4));
-        let (tool_version, created_at) = (row.get(5), row.get(6));
-        // The largest values are not in memory together.
-        drop(row);
-        catalog.archive = archive(client, migration).await?;
-        let mut durable = durable(client, migration).await?;
-        let lost = unlogged::lost(client).await?;
-        for part in &plan.parts {
-            if part
-                .slices()
-                .iter()
-                .any(|slice| lost.contains(&slice.table))
-            {
-                durable.remove(&part.id);
-            }
-        }
-        Ok(Some(Saved {
-            migration,
-            epoch,
-            plan,
-            catalog,
-            durable,
-            complete,
-            tool_version,
-            created_at,
-        }))
-    }
-}
-
-fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::new(
-        Kind::Permanent,
-        "the record of the migration cannot be read",
-    )
-    .at(Side::Target)
-    .on("table pghaul.migration")
-    .remedy("use the pghaul version that began it, or start over with --overwrite")
-    .because(error)
-}
-
-/// The schema's archive as it was stored.
-async fn archive(client: &Client, migration: Uuid) -> Result<Packed> {
-    let query = format!("SELECT archive FROM pghaul.migration WHERE id = '{migration}'");
-    let row = client.query_one(&query, &[]).await.map_err(failed)?;
-    Packed::of_frames(row.get(0)).map_err(unreadable)
-}
-
-async fn durable(client: &Client, migration: Uuid) -> Result<BTreeMap<PartId, Durable>> {
-    let query = format!(
-        "SELECT part, rows, bytes, mark FROM pghaul.progress WHERE migration = '{migration}'"
-    );
-    let rows = client.query(&query, &[]).await.map_err(failed)?;
-    rows.iter()
-        .map(|row| Ok((PartId(unsigned(row.get::<_, i32>(0))?), recorded(row)?)))
-        .collect()
-}
-
-fn recorded(row: &Row) -> Result<Durable> {
-    Ok(Durable {
-        rows: unsigned(row.get::<_, i64>(1))?,
-        bytes: unsigned(row.get::<_, i64>(2))?,
-        mark: Mark(unsigned(row.get::<_, i64>(3))?),
-    })
-}
-
-fn unsigned<S, U: TryFrom<S>>(value: S) -> Result<U>
-where
-    U::Error: std::error::Error + Send + Sync + 'static,
-{
-    U::try_from(value).map_err(unreadable)
 }
 
 /// The record of one migration, in the hands of one run of it.

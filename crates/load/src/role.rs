@@ -3,6 +3,7 @@
 //! Roles belong to the server, not to the database: those that exist are left alone, and what
 //! the loading role may not do becomes an omission, because a migration can go on without it.
 
+mod definition;
 mod membership;
 mod reserved;
 
@@ -25,6 +26,10 @@ use crate::steps::Steps;
 pub(crate) use membership::{MEMBER, member_of};
 pub(crate) use reserved::is_reserved;
 
+use definition::{
+    assign, definition, denied, differences, lesser, password, privileges, setting_name, unset,
+    without,
+};
 use membership::{MAY_NOT_GRANT, NOT_BOTH, lacking, outside};
 
 const MAY_NOT_CREATE: &str = "the target's role may not create roles";
@@ -377,156 +382,4 @@ fn is_refusal(error: &Error) -> bool {
 /// Whether the server itself said no, and would again.
 fn is_answer(error: &Error) -> bool {
     error.kind() == pghaul_stage::Kind::Permanent && error.code().is_some()
-}
-
-/// The statement that creates a role; `given` are the attributes it has of those that not
-/// everybody may give.
-///
-/// Source: PostgreSQL's manual, CREATE ROLE.
-fn definition(role: &Role, given: &[&str], password: Option<&str>) -> String {
-    let mut statement = format!("CREATE ROLE {}", ident(&role.name));
-    if !role.inherit {
-        statement += " NOINHERIT";
-    }
-    if role.login {
-        statement += " LOGIN";
-    }
-    for keyword in given {
-        statement += &format!(" {keyword}");
-    }
-    if role.connection_limit >= 0 {
-        statement += &format!(" CONNECTION LIMIT {}", role.connection_limit);
-    }
-    if let Some(until) = &role.valid_until {
-        statement += &format!(" VALID UNTIL {}", literal(until));
-    }
-    if let Some(password) = password {
-        statement += &format!(" PASSWORD {}", literal(password));
-    }
-    statement
-}
-
-/// The attributes of a role that the loading role may not give.
-fn denied(role: &Role, power: &Power) -> Vec<&'static str> {
-    let mut denied = privileges(role);
-    denied.retain(|attribute| !power.may_give(attribute));
-    denied
-}
-
-/// A role that is not created.
-fn without(role: &Role, reason: &str) -> Omission {
-    let omission = Omission::new(format!("role {:?}", role.name), reason);
-    omission.remedy(definition(role, &privileges(role), None))
-}
-
-/// The attributes that a role is created without.
-fn lesser(role: &Role, denied: &[&str], reason: &str) -> Option<Omission> {
-    let what = format!("{} of role {:?}", denied.join(", "), role.name);
-    let remedy = format!("ALTER ROLE {} {}", ident(&role.name), denied.join(" "));
-    (!denied.is_empty()).then(|| Omission::new(what, reason).remedy(remedy))
-}
-
-/// The password that a role is created without.
-fn password(role: &Role) -> Option<Omission> {
-    let reason = if role.password_withheld {
-        "a spool has no passwords unless it is encrypted and `pghaul extract` is given \
-         --role-passwords"
-    } else if role.login && !role.password_readable {
-        "the source does not show passwords to the role that reads it"
-    } else {
-        return None;
-    };
-    let object = format!("password of role {:?}", role.name);
-    Some(Omission::new(object, reason))
-}
-
-/// A setting that a role is created without.
-fn unset(role: &Role, setting: &Setting, power: &Power) -> Option<Omission> {
-    let reason = power.refuses_setting(setting)?;
-    let omission = Omission::new(setting_name(role, setting), reason);
-    Some(omission.remedy(assign(role, setting)))
-}
-
-fn setting_name(role: &Role, setting: &Setting) -> String {
-    format!("setting {} of role {:?}", setting.name, role.name)
-}
-
-fn assign(role: &Role, setting: &Setting) -> String {
-    let assignment = assignment(&setting.name, &setting.value);
-    format!("ALTER ROLE {} SET {assignment}", ident(&role.name))
-}
-
-/// The attributes of a role that not everybody who may create roles may give.
-fn privileges(role: &Role) -> Vec<&'static str> {
-    let attributes = [
-        (role.superuser, "SUPERUSER"),
-        (role.create_role, "CREATEROLE"),
-        (role.create_db, "CREATEDB"),
-        (role.replication, "REPLICATION"),
-        (role.bypass_rls, "BYPASSRLS"),
-    ];
-    let given = attributes.into_iter();
-    given
-        .filter_map(|(given, name)| given.then_some(name))
-        .collect()
-}
-
-/// The attributes in which two roles differ.
-fn differences(wanted: &Role, there: &Role) -> Vec<&'static str> {
-    let attributes = [
-        (wanted.superuser != there.superuser, "SUPERUSER"),
-        (wanted.inherit != there.inherit, "INHERIT"),
-        (wanted.create_role != there.create_role, "CREATEROLE"),
-        (wanted.create_db != there.create_db, "CREATEDB"),
-        (wanted.login != there.login, "LOGIN"),
-        (wanted.replication != there.replication, "REPLICATION"),
-        (wanted.bypass_rls != there.bypass_rls, "BYPASSRLS"),
-        (
-            wanted.connection_limit != there.connection_limit,
-            "CONNECTION LIMIT",
-        ),
-        (wanted.valid_until != there.valid_until, "VALID UNTIL"),
-        (wanted.comment != there.comment, "comment"),
-    ];
-    attributes
-        .into_iter()
-        .filter_map(|(differs, name)| differs.then_some(name))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn role() -> Role {
-        Role {
-            name: "a\"b".into(),
-            superuser: true,
-            login: true,
-            connection_limit: 3,
-            valid_until: Some("2030-01-01 00:00:00+00".into()),
-            ..Role::default()
-        }
-    }
-
-    #[test]
-    fn a_role_is_created_with_its_attributes() {
-        assert_eq!(
-            definition(&role(), &privileges(&role()), Some("SCRAM-SHA-256$x'y")),
-            "CREATE ROLE \"a\"\"b\" NOINHERIT LOGIN SUPERUSER CONNECTION LIMIT 3 \
-             VALID UNTIL '2030-01-01 00:00:00+00' PASSWORD 'SCRAM-SHA-256$x''y'"
-        );
-        assert!(!definition(&role(), &[], None).contains("SUPERUSER"));
-    }
-
-    #[test]
-    fn differences_are_named() {
-        let other = Role {
-            login: false,
-            connection_limit: -1,
-            ..role()
-        };
-        assert_eq!(differences(&role(), &other), ["LOGIN", "CONNECTION LIMIT"]);
-        assert!(differences(&role(), &role()).is_empty());
-    }
 }
