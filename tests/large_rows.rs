@@ -14,8 +14,7 @@ use pghaul_load::PgTarget;
 use pghaul_relay::{Runner, Summary};
 use pghaul_spool::{FileEncoding, Garbage, Role, Spool, SpoolSource, SpoolTarget, Storing, Worker};
 use pghaul_stage::{
-    Batches, Catalog, Error, Format, Kind, Mark, Part, Plan, Result, SequenceValue, Shape, Silent,
-    Source,
+    Batches, Catalog, Error, Format, Kind, Part, Plan, Result, Shape, Silent, Source, SourceLayer,
 };
 use pghaul_wire::Conninfo;
 use tokio::runtime::Runtime;
@@ -206,17 +205,9 @@ fn programs(cluster: &Cluster) -> std::path::PathBuf {
 struct Refusing(Arc<PgSource>);
 
 #[async_trait]
-impl Source for Refusing {
-    fn formats(&self) -> &[Format] {
-        self.0.formats()
-    }
-
-    async fn catalog(&self) -> Result<Catalog> {
-        self.0.catalog().await
-    }
-
-    async fn plan(&self) -> Result<Plan> {
-        self.0.plan().await
+impl SourceLayer for Refusing {
+    fn inside(&self) -> &dyn Source {
+        &*self.0
     }
 
     async fn read(&self, part: &Part, format: Format) -> Result<Batches> {
@@ -229,18 +220,6 @@ impl Source for Refusing {
             return Err(Error::new(Kind::Permanent, "out of memory").sqlstate("54000"));
         }
         self.0.read(part, format).await
-    }
-
-    async fn reconsider(&self, part: &Part, error: Error) -> Result<Part> {
-        self.0.reconsider(part, error).await
-    }
-
-    async fn confirm(&self, part: &Part, durable: Mark) -> Result<()> {
-        self.0.confirm(part, durable).await
-    }
-
-    async fn sequences(&self) -> Result<Vec<SequenceValue>> {
-        self.0.sequences().await
     }
 }
 

@@ -28,7 +28,8 @@
 //! # How to add a stage
 //!
 //! Implement [`Source`], [`Transform`], or [`Target`] with its [`Writer`]; call the
-//! conformance suite on it from a test; hand it to the runner in `pghaul-relay`.
+//! conformance suite on it from a test; hand it to the runner in `pghaul-relay`. What changes a
+//! little of what another stage does is a [`SourceLayer`] or a [`TargetLayer`].
 
 mod batch;
 mod catalog;
@@ -39,6 +40,7 @@ mod error;
 mod event;
 mod finding;
 mod generator;
+mod layer;
 mod lsn;
 mod map_rows;
 pub mod memory;
@@ -67,6 +69,7 @@ pub use error::{Error, Kind, Result, Side};
 pub use event::{Event, Observer, Severity, Silent, Step};
 pub use finding::{Finding, Verdict};
 pub use generator::{Generator, RowShape};
+pub use layer::{SourceLayer, TargetLayer};
 pub use lsn::Lsn;
 pub use map_rows::{MapRows, RowMap};
 pub use null::NullTarget;

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use pghaul_stage::{
-    Batch, Batches, Catalog, Error, Format, Mark, Part, Plan, Result, SequenceValue, Source,
-    TableId, Target, Turn, Writer,
+    Batch, Batches, Format, Mark, Part, Result, Source, SourceLayer, Target, TargetLayer, Writer,
 };
 use serde_json::{Value, json};
 
@@ -111,20 +110,10 @@ struct TimedWriter {
     times: Arc<Times>,
 }
 
-// What is not forwarded would be measured without what a migration does in its place.
-#[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl Source for TimedSource {
-    fn formats(&self) -> &[Format] {
-        self.inner.formats()
-    }
-
-    async fn catalog(&self) -> Result<Catalog> {
-        self.inner.catalog().await
-    }
-
-    async fn plan(&self) -> Result<Plan> {
-        self.inner.plan().await
+impl SourceLayer for TimedSource {
+    fn inside(&self) -> &dyn Source {
+        &*self.inner
     }
 
     async fn read(&self, part: &Part, format: Format) -> Result<Batches> {
@@ -141,45 +130,12 @@ impl Source for TimedSource {
         })
         .boxed())
     }
-
-    async fn turn(&self, part: &Part) -> Result<Turn> {
-        self.inner.turn(part).await
-    }
-
-    async fn reconsider(&self, part: &Part, error: Error) -> Result<Part> {
-        self.inner.reconsider(part, error).await
-    }
-
-    async fn confirm(&self, part: &Part, durable: Mark) -> Result<()> {
-        self.inner.confirm(part, durable).await
-    }
-
-    async fn sequences(&self) -> Result<Vec<SequenceValue>> {
-        self.inner.sequences().await
-    }
-
-    fn lane_left(&self) {
-        self.inner.lane_left();
-    }
 }
 
-#[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl Target for TimedTarget {
-    fn formats(&self) -> &[Format] {
-        self.inner.formats()
-    }
-
-    async fn prepare(&self, catalog: &Catalog, plan: &Plan) -> Result<()> {
-        self.inner.prepare(catalog, plan).await
-    }
-
-    async fn durable(&self, parts: &[Part]) -> Result<Vec<Option<Mark>>> {
-        self.inner.durable(parts).await
-    }
-
-    async fn turn(&self, part: &Part) -> Result<Turn> {
-        self.inner.turn(part).await
+impl TargetLayer for TimedTarget {
+    fn inside(&self) -> &dyn Target {
+        &*self.inner
     }
 
     async fn open(&self, part: &Part, format: Format) -> Result<Box<dyn Writer>> {
@@ -187,18 +143,6 @@ impl Target for TimedTarget {
             inner: self.inner.open(part, format).await?,
             times: Arc::clone(&self.times),
         }))
-    }
-
-    async fn tables_loaded(&self, tables: &[TableId]) -> Result<()> {
-        self.inner.tables_loaded(tables).await
-    }
-
-    async fn complete(&self, sequences: &[SequenceValue]) -> Result<()> {
-        self.inner.complete(sequences).await
-    }
-
-    fn lane_left(&self) {
-        self.inner.lane_left();
     }
 }
 

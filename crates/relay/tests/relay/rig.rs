@@ -17,7 +17,7 @@ use pghaul_relay::{Cancel, Lanes, Link, Options, Retry, Runner, Summary};
 use pghaul_stage::memory::{MemorySource, MemoryTarget};
 use pghaul_stage::{
     Batch, Batches, Catalog, Error, Format, Kind, Mark, Observer, Part, PartId, Plan, Result,
-    SequenceValue, Silent, Source, TableId, Target, Transform, Writer,
+    SequenceValue, Silent, Source, SourceLayer, TableId, Target, TargetLayer, Transform, Writer,
 };
 use tokio::runtime::Runtime;
 
@@ -350,17 +350,9 @@ struct HookedWriter {
 }
 
 #[async_trait]
-impl Source for HookedSource {
-    fn formats(&self) -> &[Format] {
-        self.inner.formats()
-    }
-
-    async fn catalog(&self) -> Result<Catalog> {
-        self.inner.catalog().await
-    }
-
-    async fn plan(&self) -> Result<Plan> {
-        self.inner.plan().await
+impl SourceLayer for HookedSource {
+    fn inside(&self) -> &dyn Source {
+        &*self.inner
     }
 
     async fn read(&self, part: &Part, format: Format) -> Result<Batches> {
@@ -406,9 +398,9 @@ impl Source for HookedSource {
 }
 
 #[async_trait]
-impl Target for HookedTarget {
-    fn formats(&self) -> &[Format] {
-        self.inner.formats()
+impl TargetLayer for HookedTarget {
+    fn inside(&self) -> &dyn Target {
+        &self.inner
     }
 
     async fn prepare(&self, catalog: &Catalog, plan: &Plan) -> Result<()> {

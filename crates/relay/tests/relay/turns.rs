@@ -12,8 +12,7 @@ use async_trait::async_trait;
 use pghaul_relay::{Cancel, Options, Pipeline, Summary};
 use pghaul_stage::memory::{MemorySource, MemoryTarget};
 use pghaul_stage::{
-    Batches, Catalog, Format, Kind, Mark, Part, PartId, Plan, Result, SequenceValue, Source,
-    TableId, Target, Turn, Writer,
+    Kind, Part, PartId, Result, Source, SourceLayer, TableId, Target, TargetLayer, Turn,
 };
 use tokio::runtime::Runtime;
 
@@ -28,17 +27,9 @@ struct Shared {
 }
 
 #[async_trait]
-impl Target for Shared {
-    fn formats(&self) -> &[Format] {
-        self.inner.formats()
-    }
-
-    async fn prepare(&self, catalog: &Catalog, plan: &Plan) -> Result<()> {
-        self.inner.prepare(catalog, plan).await
-    }
-
-    async fn durable(&self, parts: &[Part]) -> Result<Vec<Option<Mark>>> {
-        self.inner.durable(parts).await
+impl TargetLayer for Shared {
+    fn inside(&self) -> &dyn Target {
+        &self.inner
     }
 
     async fn turn(&self, part: &Part) -> Result<Turn> {
@@ -49,17 +40,9 @@ impl Target for Shared {
         })
     }
 
-    async fn open(&self, part: &Part, format: Format) -> Result<Box<dyn Writer>> {
-        self.inner.open(part, format).await
-    }
-
     async fn tables_loaded(&self, tables: &[TableId]) -> Result<()> {
         self.loaded.lock().unwrap().extend(tables.iter().cloned());
         Ok(())
-    }
-
-    async fn complete(&self, sequences: &[SequenceValue]) -> Result<()> {
-        self.inner.complete(sequences).await
     }
 }
 
@@ -72,17 +55,9 @@ struct Slow {
 }
 
 #[async_trait]
-impl Source for Slow {
-    fn formats(&self) -> &[Format] {
-        self.inner.formats()
-    }
-
-    async fn catalog(&self) -> Result<Catalog> {
-        self.inner.catalog().await
-    }
-
-    async fn plan(&self) -> Result<Plan> {
-        self.inner.plan().await
+impl SourceLayer for Slow {
+    fn inside(&self) -> &dyn Source {
+        &self.inner
     }
 
     async fn turn(&self, part: &Part) -> Result<Turn> {
@@ -95,18 +70,6 @@ impl Source for Slow {
         } else {
             Turn::Later
         })
-    }
-
-    async fn read(&self, part: &Part, format: Format) -> Result<Batches> {
-        self.inner.read(part, format).await
-    }
-
-    async fn confirm(&self, part: &Part, durable: Mark) -> Result<()> {
-        self.inner.confirm(part, durable).await
-    }
-
-    async fn sequences(&self) -> Result<Vec<SequenceValue>> {
-        self.inner.sequences().await
     }
 }
 

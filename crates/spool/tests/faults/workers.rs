@@ -12,9 +12,7 @@ use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use pghaul_relay::Pipeline;
 use pghaul_spool::{Role, SpoolSource, SpoolTarget, Storing, Worker};
 use pghaul_stage::memory::MemoryTarget;
-use pghaul_stage::{
-    Batches, Catalog, Format, Kind, Mark, Part, Plan, Result, SequenceValue, Source, Target, Turn,
-};
+use pghaul_stage::{Batches, Format, Kind, Part, Result, Source, Target, Turn};
 
 use crate::rig::{self, Database, PLAIN};
 
@@ -188,21 +186,9 @@ struct Overtaken {
 }
 
 #[async_trait]
-impl Source for Overtaken {
-    fn formats(&self) -> &[Format] {
-        self.source.formats()
-    }
-
-    async fn catalog(&self) -> Result<Catalog> {
-        self.source.catalog().await
-    }
-
-    async fn plan(&self) -> Result<Plan> {
-        self.source.plan().await
-    }
-
-    async fn turn(&self, part: &Part) -> Result<Turn> {
-        self.source.turn(part).await
+impl pghaul_stage::SourceLayer for Overtaken {
+    fn inside(&self) -> &dyn Source {
+        &self.source
     }
 
     async fn read(&self, part: &Part, format: Format) -> Result<Batches> {
@@ -219,14 +205,6 @@ impl Source for Overtaken {
             end.await.unwrap()?;
         }
         self.source.read(part, format).await
-    }
-
-    async fn confirm(&self, part: &Part, durable: Mark) -> Result<()> {
-        self.source.confirm(part, durable).await
-    }
-
-    async fn sequences(&self) -> Result<Vec<SequenceValue>> {
-        self.source.sequences().await
     }
 }
 

@@ -9,8 +9,8 @@ use futures_util::{FutureExt, StreamExt};
 use super::{Fixture, Sample, source, target};
 use crate::memory::{MemorySource, MemoryTarget};
 use crate::{
-    Batch, Batches, Catalog, Format, Mark, Part, Payload, Plan, Result, SequenceValue, Source,
-    TableId, Target, Writer,
+    Batch, Batches, Format, Mark, Part, Payload, Result, SequenceValue, Source, SourceLayer,
+    TableId, Target, TargetLayer, Writer,
 };
 
 #[test]
@@ -121,26 +121,15 @@ fn check_target(wrap: impl Fn(MemoryTarget) -> Arc<dyn Target> + Send + Sync) {
 struct Altered(MemorySource, Arc<dyn Fn(Batch) -> Batch + Send + Sync>);
 
 #[async_trait]
-impl Source for Altered {
-    fn formats(&self) -> &[Format] {
-        self.0.formats()
+impl SourceLayer for Altered {
+    fn inside(&self) -> &dyn Source {
+        &self.0
     }
-    async fn catalog(&self) -> Result<Catalog> {
-        self.0.catalog().await
-    }
-    async fn plan(&self) -> Result<Plan> {
-        self.0.plan().await
-    }
+
     async fn read(&self, part: &Part, format: Format) -> Result<Batches> {
         let change = Arc::clone(&self.1);
         let batches = self.0.read(part, format).await?;
         Ok(batches.map(move |batch| batch.map(&*change)).boxed())
-    }
-    async fn confirm(&self, part: &Part, durable: Mark) -> Result<()> {
-        self.0.confirm(part, durable).await
-    }
-    async fn sequences(&self) -> Result<Vec<SequenceValue>> {
-        self.0.sequences().await
     }
 }
 
@@ -180,31 +169,24 @@ struct Broken {
 struct CommitsOnDrop(Option<Box<dyn Writer>>);
 
 #[async_trait]
-impl Target for Broken {
-    fn formats(&self) -> &[Format] {
-        self.inner.formats()
+impl TargetLayer for Broken {
+    fn inside(&self) -> &dyn Target {
+        &self.inner
     }
-    async fn prepare(&self, catalog: &Catalog, plan: &Plan) -> Result<()> {
-        self.inner.prepare(catalog, plan).await
-    }
+
     async fn durable(&self, parts: &[Part]) -> Result<Vec<Option<Mark>>> {
         if self.early && self.inner.writers() > 0 && self.inner.marks().is_empty() {
             return Ok(vec![Some(Mark(1)); parts.len()]);
         }
         self.inner.durable(parts).await
     }
+
     async fn open(&self, part: &Part, format: Format) -> Result<Box<dyn Writer>> {
         let writer = self.inner.open(part, format).await?;
         if self.early {
             return Ok(writer);
         }
         Ok(Box::new(CommitsOnDrop(Some(writer))))
-    }
-    async fn tables_loaded(&self, tables: &[TableId]) -> Result<()> {
-        self.inner.tables_loaded(tables).await
-    }
-    async fn complete(&self, sequences: &[SequenceValue]) -> Result<()> {
-        self.inner.complete(sequences).await
     }
 }
 
