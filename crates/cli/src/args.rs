@@ -6,6 +6,7 @@ mod load;
 use std::num::NonZeroU64;
 
 use crate::admission::Admission;
+use crate::copying::{Copying, Reading, Writing};
 use crate::selection::{Leaving, Selecting};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -67,10 +68,24 @@ pub(crate) enum Command {
 /// Where to connect.
 #[derive(Debug, Args)]
 pub(crate) struct Connections {
+    #[command(flatten)]
+    pub(crate) source: SourceDsn,
+
+    #[command(flatten)]
+    pub(crate) target: TargetDsn,
+}
+
+/// Where to read.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SourceDsn {
     /// Connection string of the source, without a password [default: PGHAUL_SOURCE]
     #[arg(long, value_name = "DSN")]
     pub(crate) source: Option<String>,
+}
 
+/// Where to write.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TargetDsn {
     /// Connection string of the target, without a password [default: PGHAUL_TARGET]
     #[arg(long, value_name = "DSN")]
     pub(crate) target: Option<String>,
@@ -119,17 +134,6 @@ pub(crate) enum Form {
     Json,
 }
 
-/// Encodings of COPY the user may ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum CopyFormat {
-    /// Binary for each table whose types allow it, text for the others.
-    Auto,
-    /// Binary for all; an error if a table's types do not allow it.
-    Binary,
-    /// Text for all.
-    Text,
-}
-
 /// `pghaul migrate`.
 #[derive(Debug, Args)]
 pub(crate) struct Migrate {
@@ -148,13 +152,14 @@ pub(crate) struct Migrate {
     #[command(flatten)]
     pub(crate) leaving: Leaving,
 
-    /// Parts copied at the same time [default: processors of this host, 2 to 8]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) jobs: Option<u16>,
+    #[command(flatten)]
+    pub(crate) copying: Copying,
 
-    /// Indexes built at the same time [default: as --jobs]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) index_jobs: Option<u16>,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+
+    #[command(flatten)]
+    pub(crate) writing: Writing,
 
     /// Drop the target database first if it exists, with everything in it
     #[arg(long, conflicts_with_all = ["resume", "data_only"])]
@@ -168,18 +173,6 @@ pub(crate) struct Migrate {
     #[arg(long, requires = "resume", conflicts_with = "data_only")]
     pub(crate) allow_new_snapshot: bool,
 
-    /// Begin without the checks of `pghaul validate`
-    #[arg(long)]
-    pub(crate) skip_validation: bool,
-
-    /// Fail before anything begins if anything would not be carried over
-    #[arg(long)]
-    pub(crate) strict: bool,
-
-    /// Write the report of the migration to this file, as Markdown
-    #[arg(long, value_name = "FILE")]
-    pub(crate) report: Option<std::path::PathBuf>,
-
     /// Compare source and target afterwards, as `pghaul verify` does
     #[arg(long)]
     pub(crate) verify: bool,
@@ -192,22 +185,6 @@ pub(crate) struct Migrate {
         conflicts_with = "data_only"
     )]
     pub(crate) tablespace_map: Vec<(String, String)>,
-
-    /// How COPY encodes rows
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = CopyFormat::Auto)]
-    pub(crate) copy_format: CopyFormat,
-
-    /// Cut tables larger than this into parts, for example 500MB [default: by size and jobs]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(crate) split_larger_than: Option<u64>,
-
-    /// Copy at most so many bytes a second, all jobs together, for example 50MB
-    #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
-    pub(crate) rate_limit: Option<NonZeroU64>,
-
-    /// Write a timeline of parts, steps and waits for Perfetto or chrome://tracing
-    #[arg(long, value_name = "FILE")]
-    pub(crate) trace: Option<std::path::PathBuf>,
 }
 
 /// `pghaul validate`.
@@ -347,7 +324,7 @@ pub(crate) struct Cleanup {
 }
 
 /// Two names with `=` between them.
-fn parse_pair(text: &str) -> Result<(String, String), String> {
+pub(crate) fn parse_pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((old, new)) if !old.is_empty() && !new.is_empty() => Ok((old.into(), new.into())),
         _ => Err("write two names with = between them, such as old=new".to_owned()),
@@ -379,7 +356,7 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
 }
 
 /// Bytes a second: more than none.
-fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
+pub(crate) fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
     NonZeroU64::new(parse_size(text)?).ok_or("at no bytes a second nothing moves".to_owned())
 }
 

@@ -38,7 +38,7 @@ use scratch::Scratch;
 use timed::{TimedSource, TimedTarget, Times};
 use verdict::{Ends, GENERATOR, Shares, Verdict};
 
-use crate::migrate::jobs;
+use crate::copying::{farewell, jobs};
 use crate::{Outcome, signal};
 
 /// Payload bytes that may be under way in one lane.
@@ -46,9 +46,6 @@ const LINK: usize = 8 << 20;
 
 /// Parts are no smaller than this, however many lanes there are.
 const SMALLEST_PART: u64 = 1 << 20;
-
-/// How long ending sessions on one side may take.
-const FAREWELL: Duration = Duration::from_secs(10);
 
 /// One benchmark while it runs.
 struct Run<'a> {
@@ -426,12 +423,7 @@ impl Run<'_> {
 
     /// Ends sessions. All work is done by then, so a failure is only told.
     fn farewell(&self, side: Side, ending: impl Future<Output = Result<()>>) {
-        let ended = self
-            .handle
-            .block_on(async { tokio::time::timeout(FAREWELL, ending).await });
-        if !matches!(ended, Ok(Ok(()))) {
-            tracing::warn!("sessions may be left on the {side}");
-        }
+        self.handle.block_on(farewell(side, ending));
     }
 }
 

@@ -5,31 +5,49 @@ use std::env;
 use pghaul_stage::{Error, Result, Side};
 use pghaul_wire::Conninfo;
 
-use crate::args::Connections;
+use crate::args::{Connections, SourceDsn, TargetDsn};
+
+impl SourceDsn {
+    /// Parses the connection string.
+    pub(crate) fn conninfo(&self) -> Result<Conninfo> {
+        resolve(Side::Source, self.source.as_deref())
+    }
+
+    fn is_given(&self) -> bool {
+        given(Side::Source, self.source.as_deref()).is_some()
+    }
+}
+
+impl TargetDsn {
+    /// Parses the connection string.
+    pub(crate) fn conninfo(&self) -> Result<Conninfo> {
+        resolve(Side::Target, self.target.as_deref())
+    }
+
+    fn is_given(&self) -> bool {
+        given(Side::Target, self.target.as_deref()).is_some()
+    }
+}
 
 impl Connections {
     /// Parses the source's connection string.
     pub(crate) fn source(&self) -> Result<Conninfo> {
-        resolve(Side::Source, self.source.as_deref())
+        self.source.conninfo()
     }
 
     /// Parses the target's connection string.
     pub(crate) fn target(&self) -> Result<Conninfo> {
-        resolve(Side::Target, self.target.as_deref())
+        self.target.conninfo()
     }
 
     /// Parses the source's connection string if there is one.
     pub(crate) fn source_if_given(&self) -> Result<Option<Conninfo>> {
-        given(Side::Source, self.source.as_deref())
-            .map(|_| self.source())
-            .transpose()
+        self.source.is_given().then(|| self.source()).transpose()
     }
 
     /// Parses the target's connection string if there is one.
     pub(crate) fn target_if_given(&self) -> Result<Option<Conninfo>> {
-        given(Side::Target, self.target.as_deref())
-            .map(|_| self.target())
-            .transpose()
+        self.target.is_given().then(|| self.target()).transpose()
     }
 }
 

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use pghaul_extract::Listed;
-use pghaul_stage::{Error, Event, Result, Severity, Side};
+use pghaul_stage::{Error, Result, Side};
 use pghaul_wire::Conninfo;
 
 use crate::args::Databases;
-use crate::output::Screen;
+use crate::output::{Screen, note};
 
 /// Databases that managed services keep for themselves.
 const RESERVED: [&str; 5] = [
@@ -96,10 +96,8 @@ impl Chosen {
     /// Says what is skipped, and why.
     pub(crate) fn tell(&self, screen: &Screen) {
         for (name, reason) in &self.skipped {
-            screen.observer_of(name).observe(&Event::Notice {
-                severity: Severity::Info,
-                message: &format!("skipped, because {reason}"),
-            });
+            let message = format!("skipped, because {reason}");
+            note(&*screen.observer_of(name), &message);
         }
     }
 }

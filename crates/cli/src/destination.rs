@@ -4,13 +4,50 @@ use std::sync::Arc;
 
 use pghaul_load::{Cluster, Occupied, PgTarget, Saved, State, inspect};
 use pghaul_relay::Progress;
-use pghaul_stage::{
-    Catalog, Error, Event, Kind, Observer, Result, Selection, Severity, Side, Step,
-};
+use pghaul_stage::{Catalog, Error, Event, Kind, Observer, Plan, Result, Selection, Side, Step};
 use pghaul_wire::Conninfo;
+
+use crate::output::warn;
 
 /// How many names an error lists.
 pub(crate) const NAMES: usize = 5;
+
+/// A target that is ready, and what goes there.
+pub(crate) struct Prepared {
+    pub(crate) target: Arc<PgTarget>,
+    pub(crate) catalog: Catalog,
+    pub(crate) plan: Plan,
+}
+
+impl Prepared {
+    /// Lets go of what describes each table, which nothing needs once all is on the target;
+    /// comparing takes the room again.
+    pub(crate) fn forget(&mut self) {
+        self.plan.parts = Vec::new();
+        self.catalog = Catalog {
+            server: self.catalog.server.clone(),
+            database: self.catalog.database.clone(),
+            selection: self.catalog.selection.clone(),
+            ..Catalog::default()
+        };
+        // It has no other owner by now; if it had, its memory would be used for longer.
+        let target = Arc::get_mut(&mut self.target);
+        target.into_iter().for_each(PgTarget::forget_schema);
+    }
+}
+
+/// Refuses a target that is older than the source; both are versions as `server_version_num`.
+pub(crate) fn not_older(target: u32, source: u32) -> Result<()> {
+    let (target, source) = (target / 10_000, source / 10_000);
+    if target >= source {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "the target is PostgreSQL {target}, older than the source's {source}"
+    ))
+    .at(Side::Target)
+    .remedy("name a target of the same or a newer major version"))
+}
 
 /// What is done about the target database when a migration begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,10 +203,7 @@ impl Destination<'_> {
     }
 
     fn warn(&self, message: &str) {
-        self.observer.observe(&Event::Notice {
-            severity: Severity::Warning,
-            message,
-        });
+        warn(&**self.observer, message);
     }
 
     fn absent(&self) -> Error {

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use crate::args::Form;
 use crate::output::{Screen, count, print_json, say};
 use crate::spool::Place;
-use crate::{Outcome, report};
+use crate::{Outcome, verify};
 
 /// Records a digest of `source` in a file. What is there already stays until the digest is whole.
 pub(crate) fn record(
@@ -142,14 +142,7 @@ fn compare_with(
     form: Form,
     cancel: &Cancel,
 ) -> Result<Outcome> {
-    let screen = Screen::open(form);
-    let comparison = verify_digest(digest, target, options, screen.observer());
-    let comparison = Handle::current().block_on(cancel.until(comparison))?;
-    drop(screen);
-    report::print_comparison(form, &comparison, None);
-    Ok(if comparison.is_match() {
-        Outcome::Done
-    } else {
-        Outcome::Differs
+    verify::one(form, cancel, |observer| {
+        verify_digest(digest, target, options, observer)
     })
 }

@@ -1,28 +1,25 @@
 //! `pghaul extract`: reads a source into a spool.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pghaul_extract::{PgSource, Split, probe};
+use pghaul_extract::{PgSource, probe};
 use pghaul_load::VerifyOptions;
-use pghaul_relay::{Cancel, Fanout, Options, Pipeline, Progress, Summary};
+use pghaul_relay::{Cancel, Summary};
 use pghaul_spool::{Exported, Recorder, Role, Spool, SpoolTarget, Storing, Worker};
-use pghaul_stage::{
-    Catalog, Error, Event, Kind, Observer, PartId, Plan, Result, Selection, Severity, Side, Source,
-};
+use pghaul_stage::{Catalog, Error, Kind, Observer, PartId, Plan, Result, Selection, Side, Source};
 use pghaul_wire::Conninfo;
 use tokio::runtime::Handle;
 
-use crate::args::{CopyFormat, Extract};
-use crate::migrate::{farewell, jobs, link};
-use crate::output::Screen;
+use crate::Outcome;
+use crate::args::Extract;
+use crate::copying::farewell;
+use crate::output::{Screen, note};
+use crate::running::Running;
 use crate::spool::Repair;
 use crate::start::{changed, same_source};
-use crate::trace::Trace;
 use crate::validate::Scope;
-use crate::{Outcome, report, signal};
 
 /// How often a process that helps looks for a plan.
 const POLL: Duration = Duration::from_millis(300);
@@ -48,40 +45,27 @@ struct Opened {
 
 /// Runs the command.
 pub(crate) fn run(args: &Extract) -> Result<Outcome> {
-    let began = Instant::now();
-    let progress = Arc::new(Progress::new());
-    let screen = Screen::open(args.output.output);
-    let trace = args.trace.as_deref().map(Trace::create).transpose()?;
-    let mut watchers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&progress) as _, screen.observer()];
-    watchers.extend(trace.as_ref().map(Trace::observer));
+    let trace = args.copying.trace.as_deref();
+    let running = Running::begin(args.output.output, None, trace)?;
     let extraction = Extraction {
         args,
         source: args.connections()?,
-        jobs: jobs(args.jobs),
+        jobs: args.copying.jobs(),
         selection: args.leaving.apply(args.selecting.selection()),
-        observer: Arc::new(Fanout(watchers)),
+        observer: Arc::clone(&running.observer),
     };
-    let cancel = Cancel::new();
-    signal::cancel_on_interrupt(cancel.clone());
-    let handle = Handle::current();
+    let (handle, cancel) = (Handle::current(), &running.cancel);
     let Some(spool) = handle.block_on(cancel.until(extraction.spool()))? else {
         extraction.note("the extraction is complete already; `pghaul load` loads it");
         return Ok(Outcome::Done);
     };
-    let summary = extraction.extract(&spool, &handle, &cancel);
+    let summary = extraction.extract(&spool, &handle, cancel);
     let summary = summary.inspect_err(|error| {
         if error.kind() != Kind::Input {
             extraction.note("what is sealed is kept: `pghaul extract --resume` goes on from there");
         }
     })?;
-    drop(screen);
-    report::print_extraction(
-        args.output.output,
-        &progress,
-        &summary,
-        &spool,
-        began.elapsed(),
-    );
+    running.report_extraction(&summary, &spool);
     Ok(Outcome::Done)
 }
 
@@ -297,25 +281,14 @@ impl Extraction<'_> {
         let parts = 4 * u64::try_from(self.jobs).unwrap_or(u64::MAX);
         let small = args.spool_limit.map(|limit| (limit / parts).max(1 << 20));
         pghaul_extract::Config {
-            jobs: u32::try_from(self.jobs).unwrap_or(u32::MAX),
-            copy_format: match args.copy_format {
-                CopyFormat::Auto => pghaul_extract::CopyFormat::Auto,
-                CopyFormat::Binary => pghaul_extract::CopyFormat::Binary,
-                CopyFormat::Text => pghaul_extract::CopyFormat::Text,
-            },
-            split: args
-                .split_larger_than
-                .or(small)
-                .map_or(Split::Auto, Split::LargerThan),
             target_version: args.target_version.map(|major| major * 10_000),
             spooled: true,
-            selection: selection.clone(),
-            ..pghaul_extract::Config::default()
+            ..args.reading.config(self.jobs, selection, small)
         }
     }
 
     async fn validate(&self, spool: &Spool) -> Result<()> {
-        if self.args.skip_validation {
+        if self.args.copying.skip_validation {
             return Ok(());
         }
         let scope = Scope {
@@ -355,18 +328,13 @@ impl Extraction<'_> {
             secrets: self.args.role_passwords,
             helps: self.args.help_others,
         };
-        let jobs = NonZeroUsize::new(self.jobs).ok_or_else(|| Error::input("no jobs"))?;
         let mut spool = SpoolTarget::new(Arc::clone(worker), storing);
         if !self.args.no_checksums {
             spool = spool.record(self.recorder(opened));
         }
-        Pipeline::from(Arc::clone(&opened.source) as _)
-            .link(link(jobs, self.args.rate_limit))
-            .to(Arc::new(spool), handle.clone())
-            .options(Options {
-                jobs,
-                ..Options::default()
-            })
+        let (source, copying) = (Arc::clone(&opened.source), &self.args.copying);
+        copying
+            .runner(source as _, Arc::new(spool), handle)?
             .observer(Arc::clone(&self.observer))
             .cancel(cancel.clone())
             .run(&opened.catalog, &opened.plan)
@@ -395,10 +363,7 @@ impl Extraction<'_> {
     }
 
     fn note(&self, message: &str) {
-        self.observer.observe(&Event::Notice {
-            severity: Severity::Info,
-            message,
-        });
+        note(&*self.observer, message);
     }
 }
 
@@ -427,7 +392,7 @@ pub(crate) fn again(
     let extraction = Extraction {
         source: args.connections()?,
         args: &args,
-        jobs: jobs(None),
+        jobs: args.copying.jobs(),
         selection: Selection::default(),
         observer: screen.observer(),
     };

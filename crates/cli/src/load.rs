@@ -1,29 +1,25 @@
 //! `pghaul load`: loads a target from a spool.
 
-use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pghaul_extract::SourceFacts;
 use pghaul_load::{Cluster, PgTarget, Saved, State, VerifyOptions, inspect};
-use pghaul_relay::{Cancel, Fanout, Options, Pipeline, Progress};
+use pghaul_relay::{Cancel, Progress};
 use pghaul_spool::{Role, Spool, SpoolSource, Worker};
-use pghaul_stage::{
-    Catalog, Error, Event, Kind, Observer, Plan, Result, Selection, Severity, Side, Source,
-};
+use pghaul_stage::{Catalog, Error, Event, Kind, Observer, Plan, Result, Selection, Side, Source};
 use pghaul_wire::Conninfo;
 use tokio::runtime::Handle;
 
 use crate::args::Load;
-use crate::destination::Destination;
-use crate::migrate::{Finished, farewell, jobs, link};
-use crate::output::Screen;
-use crate::report::{self, Migration, ReportFile};
+use crate::copying::farewell;
+use crate::destination::{Destination, Prepared, not_older};
+use crate::migrate::Finished;
+use crate::output::note;
 use crate::runbook::Origin;
-use crate::trace::Trace;
+use crate::running::Running;
 use crate::validate::Scope;
-use crate::{Outcome, digest, signal};
+use crate::{Outcome, digest};
 
 /// How often a spool, or a migration on the target, is looked for that somebody else begins.
 const POLL: Duration = Duration::from_millis(300);
@@ -41,75 +37,31 @@ struct Loading<'a> {
     cluster: Arc<Cluster>,
 }
 
-/// The target, ready, and what goes there.
-struct Begun {
-    target: Arc<PgTarget>,
-    catalog: Catalog,
-    plan: Plan,
-}
-
-impl Begun {
-    /// Lets go of what describes each table, which nothing needs once all is on the target;
-    /// comparing takes the room again.
-    fn forget(&mut self) {
-        self.plan.parts = Vec::new();
-        self.catalog = Catalog {
-            server: self.catalog.server.clone(),
-            database: self.catalog.database.clone(),
-            selection: self.catalog.selection.clone(),
-            ..Catalog::default()
-        };
-        // It has no other owner by now; if it had, its memory would be used for longer.
-        let target = Arc::get_mut(&mut self.target);
-        target.into_iter().for_each(PgTarget::forget_schema);
-    }
-}
-
 /// Runs the command.
 pub(crate) fn run(args: &Load) -> Result<Outcome> {
-    let began = Instant::now();
-    let progress = Arc::new(Progress::new());
-    let screen = Screen::open(args.output.output);
-    let file = args.report.as_deref().map(ReportFile::create).transpose()?;
-    let trace = args.trace.as_deref().map(Trace::create).transpose()?;
-    let mut watchers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&progress) as _, screen.observer()];
-    watchers.extend(trace.as_ref().map(Trace::observer));
+    let running = Running::begin(
+        args.output.output,
+        args.writing.report.as_deref(),
+        args.copying.trace.as_deref(),
+    )?;
     let loading = Loading {
         args,
         target: args.connections()?,
-        jobs: jobs(args.jobs),
-        observer: Arc::new(Fanout(watchers)),
-        progress: Arc::clone(&progress),
+        jobs: args.copying.jobs(),
+        observer: Arc::clone(&running.observer),
+        progress: Arc::clone(&running.progress),
         cluster: Arc::new(Cluster::of_one()),
     };
-    let cancel = Cancel::new();
-    signal::cancel_on_interrupt(cancel.clone());
-    let finished = loading.load(&Handle::current(), &cancel)?;
+    let finished = loading.load(&Handle::current(), &running.cancel)?;
     let Some(finished) = finished else {
         loading.note("the spool is loaded already; `pghaul verify --spool` compares");
         return Ok(Outcome::Done);
     };
-    drop(screen);
-    let migration = Migration {
-        database: None,
-        finished: &finished,
-        origin: Origin::Spool(&args.place.spool),
-        target: &loading.target,
-        progress: &progress,
-        elapsed: began.elapsed(),
-    };
-    report::print(args.output.output, &migration);
-    if let Some(file) = &file {
-        file.add(&migration)?;
-    }
+    running.report(&finished, Origin::Spool(&args.place.spool), &loading.target)?;
     loading
         .destination(&finished.catalog.selection)
         .lossless()?;
-    Ok(if finished.differs() {
-        Outcome::Differs
-    } else {
-        Outcome::Done
-    })
+    Ok(finished.outcome())
 }
 
 impl Loading<'_> {
@@ -133,14 +85,9 @@ impl Loading<'_> {
         let Some(mut begun) = handle.block_on(cancel.until(self.begin(&source, spool)))? else {
             return Ok(None);
         };
-        let jobs = NonZeroUsize::new(self.jobs).ok_or_else(|| Error::input("no jobs"))?;
-        let copied = Pipeline::from(source as _)
-            .link(link(jobs, self.args.rate_limit))
-            .to(Arc::clone(&begun.target) as _, handle.clone())
-            .options(Options {
-                jobs,
-                ..Options::default()
-            })
+        let copying = &self.args.copying;
+        let copied = copying
+            .runner(source as _, Arc::clone(&begun.target) as _, handle)?
             .observer(Arc::clone(&self.observer))
             .cancel(cancel.clone())
             .run(&begun.catalog, &begun.plan);
@@ -193,7 +140,7 @@ impl Loading<'_> {
     }
 
     /// Makes the target ready; `None` if everything was loaded already.
-    async fn begin(&self, source: &SpoolSource, spool: &Spool) -> Result<Option<Begun>> {
+    async fn begin(&self, source: &SpoolSource, spool: &Spool) -> Result<Option<Prepared>> {
         let (mut catalog, plan) = (source.catalog().await?, source.plan().await?);
         self.args.fits(&catalog.selection)?;
         catalog.selection = self.args.selection(catalog.selection);
@@ -203,15 +150,7 @@ impl Loading<'_> {
         }
         let state = inspect(&self.target).await?;
         let version = pghaul_load::server_version(&self.target).await?;
-        if version / 10_000 < catalog.server.version / 10_000 {
-            return Err(Error::input(format!(
-                "the target is PostgreSQL {}, older than the source's {}",
-                version / 10_000,
-                catalog.server.version / 10_000
-            ))
-            .at(Side::Target)
-            .remedy("load into the same or a newer major version"));
-        }
+        not_older(version, catalog.server.version)?;
         for omission in &catalog.omitted {
             self.observer.observe(&Event::Omitted(omission));
         }
@@ -239,7 +178,7 @@ impl Loading<'_> {
         catalog: Catalog,
         plan: Plan,
         spool: &Spool,
-    ) -> Result<Option<Begun>> {
+    ) -> Result<Option<Prepared>> {
         let spent = spool.spent().await?;
         if spent > 0 {
             return Err(Error::input(format!(
@@ -256,7 +195,7 @@ impl Loading<'_> {
         } else {
             pghaul_load::check_existing(&self.target, &catalog, &plan).await?;
         }
-        Ok(Some(Begun {
+        Ok(Some(Prepared {
             target: Arc::new(destination.make(&catalog, database).await?),
             catalog,
             plan,
@@ -264,7 +203,7 @@ impl Loading<'_> {
     }
 
     /// Goes on with a load of this very extraction.
-    async fn resume(&self, saved: Saved, catalog: Catalog, plan: Plan) -> Result<Option<Begun>> {
+    async fn resume(&self, saved: Saved, catalog: Catalog, plan: Plan) -> Result<Option<Prepared>> {
         self.same_extraction(&saved, &catalog, &plan)?;
         let said = self.args.selection(Selection::default()) != Selection::default();
         let mapped = !self.args.tablespace_map.is_empty();
@@ -292,7 +231,7 @@ impl Loading<'_> {
         target
             .forget(&[], false, &saved.plan, &saved.catalog)
             .await?;
-        Ok(Some(Begun {
+        Ok(Some(Prepared {
             target: Arc::new(target),
             catalog: Catalog {
                 // What was chosen when it began counts, as for `migrate`.
@@ -305,7 +244,7 @@ impl Loading<'_> {
     }
 
     /// Copies parts beside another process, which prepares and completes the target.
-    async fn help(&self, catalog: Catalog, plan: Plan) -> Result<Option<Begun>> {
+    async fn help(&self, catalog: Catalog, plan: Plan) -> Result<Option<Prepared>> {
         let began = Instant::now();
         let saved = loop {
             match inspect(&self.target).await {
@@ -332,7 +271,7 @@ impl Loading<'_> {
             Arc::clone(&self.observer),
             &saved,
         )?;
-        Ok(Some(Begun {
+        Ok(Some(Prepared {
             target: Arc::new(target),
             catalog: Catalog {
                 selection: saved.catalog.selection,
@@ -360,7 +299,7 @@ impl Loading<'_> {
     }
 
     async fn validate(&self, selection: &Selection, spool: &Spool) -> Result<()> {
-        if self.args.skip_validation {
+        if self.args.copying.skip_validation {
             return Ok(());
         }
         let facts: Option<SourceFacts> = match spool.facts().await? {
@@ -376,7 +315,7 @@ impl Loading<'_> {
             tablespace_map: &self.args.tablespace_map,
             database: None,
             databases: 1,
-            strict: self.args.strict,
+            strict: self.args.writing.strict,
             facts: facts.as_ref(),
             selection,
             measure: None,
@@ -391,7 +330,7 @@ impl Loading<'_> {
             selection,
             overwrite: self.args.overwrite,
             resume: self.args.resume,
-            strict: self.args.strict,
+            strict: self.args.writing.strict,
             config: self.config(),
             cluster: &self.cluster,
             observer: &self.observer,
@@ -400,18 +339,11 @@ impl Loading<'_> {
     }
 
     fn config(&self) -> pghaul_load::Config {
-        pghaul_load::Config {
-            index_jobs: self.args.index_jobs.map_or(self.jobs, usize::from),
-            more_at_the_end: self.args.index_jobs.is_none(),
-            ..pghaul_load::Config::default()
-        }
+        self.args.writing.config(self.jobs)
     }
 
     fn note(&self, message: &str) {
-        self.observer.observe(&Event::Notice {
-            severity: Severity::Info,
-            message,
-        });
+        note(&*self.observer, message);
     }
 }
 
@@ -440,17 +372,12 @@ impl Load {
 
     /// What was extracted, without what these flags leave alone.
     fn selection(&self, extracted: Selection) -> Selection {
-        let mut role_map: BTreeMap<String, String> = extracted.role_map;
-        role_map.extend(self.role_map.iter().cloned());
+        let extracted = self.properties.apply(extracted);
         Selection {
-            no_owner: extracted.no_owner || self.no_owner,
-            no_acl: extracted.no_acl || self.no_acl,
-            no_comments: extracted.no_comments || self.no_comments,
             no_roles: extracted.no_roles || self.no_roles,
             no_tablespaces: extracted.no_tablespaces || self.no_tablespaces,
             no_analyze: extracted.no_analyze || self.no_analyze,
             truncate: extracted.truncate || self.truncate,
-            role_map,
             ..extracted
         }
     }

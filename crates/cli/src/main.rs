@@ -5,6 +5,7 @@ mod args;
 mod bench;
 mod cleanup;
 mod connections;
+mod copying;
 mod databases;
 mod destination;
 mod digest;
@@ -15,6 +16,7 @@ mod migrate;
 mod output;
 mod report;
 mod runbook;
+mod running;
 mod selection;
 mod signal;
 mod spool;
@@ -44,6 +46,17 @@ enum Outcome {
     Invalid,
     /// One of several databases failed, which was said when it did.
     Failed,
+}
+
+impl Outcome {
+    /// How a command ends that compared.
+    fn of(comparison: &pghaul_load::Report) -> Self {
+        if comparison.is_match() {
+            Self::Done
+        } else {
+            Self::Differs
+        }
+    }
 }
 
 fn main() -> ExitCode {

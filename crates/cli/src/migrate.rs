@@ -3,42 +3,28 @@
 mod several;
 
 use std::collections::BTreeMap;
-use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use pghaul_extract::{PgSource, Split};
-use pghaul_load::{Cluster, PgTarget, VerifyOptions};
-use pghaul_relay::{Cancel, Fanout, Lanes, Link, Options, Pace, Pipeline, Progress};
-use pghaul_stage::{
-    Catalog, Error, Event, Kind, Observer, Plan, Result, Selection, Severity, Side, Source,
-};
+use pghaul_extract::PgSource;
+use pghaul_load::{Cluster, VerifyOptions};
+use pghaul_relay::{Cancel, Lanes, Progress};
+use pghaul_stage::{Catalog, Kind, Observer, Result, Selection, Side, Source};
 use pghaul_wire::Conninfo;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
-use crate::args::{CopyFormat, Migrate};
-use crate::output::Screen;
-use crate::report::{Migration, ReportFile};
+use crate::args::Migrate;
+use crate::copying::farewell;
+use crate::destination::Prepared;
+use crate::output::note;
 use crate::runbook::Origin;
-use crate::trace::Trace;
-use crate::{Outcome, report, signal, verify};
-
-/// Payload bytes that may be under way in all lanes together.
-const QUEUES: usize = 32 << 20;
-
-/// Payload bytes that may be under way in one lane.
-const LINK: usize = 8 << 20;
-
-/// How long a run may take to end its sessions on either side.
-const FAREWELL: Duration = Duration::from_secs(10);
+use crate::running::Running;
+use crate::{Outcome, verify};
 
 /// Both ends of a migration, ready to run.
 pub(crate) struct Ends {
     pub(crate) source: Rows,
-    pub(crate) target: Arc<PgTarget>,
-    pub(crate) catalog: Catalog,
-    pub(crate) plan: Plan,
+    pub(crate) to: Prepared,
 }
 
 /// Where rows still come from.
@@ -111,8 +97,12 @@ struct Done {
 impl Finished {
     /// Whether source and target were compared and differ.
     pub(crate) fn differs(&self) -> bool {
-        let comparison = self.comparison.as_ref();
-        comparison.is_some_and(|comparison| !comparison.is_match())
+        self.outcome() == Outcome::Differs
+    }
+
+    /// How a command ends that did this.
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.comparison.as_ref().map_or(Outcome::Done, Outcome::of)
     }
 }
 
@@ -121,54 +111,31 @@ pub(crate) fn run(args: &Migrate) -> Result<Outcome> {
     if args.databases.are_several() {
         return several::run(args);
     }
-    let began = Instant::now();
-    let progress = Arc::new(Progress::new());
-    let screen = Screen::open(args.output.output);
-    let file = args.report.as_deref().map(ReportFile::create).transpose()?;
-    let trace = args.trace.as_deref().map(Trace::create).transpose()?;
-    let mut watchers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&progress) as _, screen.observer()];
-    watchers.extend(trace.as_ref().map(Trace::observer));
-    let jobs = jobs(args.jobs);
+    let running = Running::begin(
+        args.output.output,
+        args.writing.report.as_deref(),
+        args.copying.trace.as_deref(),
+    )?;
     let request = Request {
         args,
         source: args.connections.source()?,
         target: args.connections.target()?,
-        jobs,
+        jobs: args.copying.jobs(),
         selection: args.leaving.apply(args.selecting.selection()),
-        observer: Arc::new(Fanout(watchers)),
+        observer: Arc::clone(&running.observer),
         shared: Shared::of_one(),
         database: None,
         validated: false,
-        progress: Arc::clone(&progress),
+        progress: Arc::clone(&running.progress),
     };
-    let cancel = Cancel::new();
-    signal::cancel_on_interrupt(cancel.clone());
-
-    let finished = request.migrate(&Handle::current(), &cancel)?;
+    let finished = request.migrate(&Handle::current(), &running.cancel)?;
     let Some(finished) = finished else {
         request.note("the migration is already complete; `pghaul verify` compares both sides");
         return Ok(Outcome::Done);
     };
-    drop(screen);
-
-    let migration = Migration {
-        database: None,
-        finished: &finished,
-        origin: Origin::Source(&request.source),
-        target: &request.target,
-        progress: &progress,
-        elapsed: began.elapsed(),
-    };
-    report::print(args.output.output, &migration);
-    if let Some(file) = &file {
-        file.add(&migration)?;
-    }
+    running.report(&finished, Origin::Source(&request.source), &request.target)?;
     request.destination().lossless()?;
-    Ok(if finished.differs() {
-        Outcome::Differs
-    } else {
-        Outcome::Done
-    })
+    Ok(finished.outcome())
 }
 
 /// How many databases to have open at a time. Each holds a snapshot, a few connections on either
@@ -176,29 +143,6 @@ pub(crate) fn run(args: &Migrate) -> Result<Outcome> {
 /// while the next ones are opened and the last ones get their indexes.
 pub(crate) fn at_a_time(jobs: usize) -> usize {
     (2 * jobs).clamp(4, 16)
-}
-
-/// How many indexes to build at once.
-fn index_jobs(args: &Migrate, jobs: usize) -> usize {
-    args.index_jobs.map_or(jobs, usize::from)
-}
-
-/// How many things to do at once when the user does not say.
-pub(crate) fn jobs(given: Option<u16>) -> usize {
-    let processors = || std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
-    given.map_or_else(|| processors().clamp(2, 8), usize::from)
-}
-
-/// What joins reading and writing in each of so many lanes.
-pub(crate) fn link(jobs: NonZeroUsize, rate: Option<NonZeroU64>) -> Link {
-    let bytes = LINK.min(QUEUES / jobs);
-    match rate {
-        Some(rate) => Link::Paced {
-            bytes,
-            pace: Pace::new(rate),
-        },
-        None => Link::Channel { bytes },
-    }
 }
 
 impl Request<'_> {
@@ -217,7 +161,7 @@ impl Request<'_> {
         });
         let done = ended?;
         Ok(Some(Finished {
-            catalog: ends.catalog,
+            catalog: ends.to.catalog,
             summary: done.summary,
             comparison: done.comparison,
             carried: done.carried,
@@ -229,56 +173,33 @@ impl Request<'_> {
         target_version: u32,
         selection: &Selection,
     ) -> pghaul_extract::Config {
-        let args = self.args;
         pghaul_extract::Config {
-            jobs: u32::try_from(self.jobs).unwrap_or(u32::MAX),
-            copy_format: match args.copy_format {
-                CopyFormat::Auto => pghaul_extract::CopyFormat::Auto,
-                CopyFormat::Binary => pghaul_extract::CopyFormat::Binary,
-                CopyFormat::Text => pghaul_extract::CopyFormat::Text,
-            },
-            split: args
-                .split_larger_than
-                .map_or(Split::Auto, Split::LargerThan),
             target_version: Some(target_version),
-            selection: selection.clone(),
-            ..pghaul_extract::Config::default()
+            ..self.args.reading.config(self.jobs, selection, None)
         }
     }
 
     pub(crate) fn load_config(&self) -> pghaul_load::Config {
-        pghaul_load::Config {
-            index_jobs: index_jobs(self.args, self.jobs),
-            more_at_the_end: self.args.index_jobs.is_none(),
-            ..pghaul_load::Config::default()
-        }
+        self.args.writing.config(self.jobs)
     }
 
     pub(crate) fn note(&self, message: &str) {
-        self.observer.observe(&Event::Notice {
-            severity: Severity::Info,
-            message,
-        });
+        note(&*self.observer, message);
     }
 
     fn carry_out(&self, ends: &mut Ends, handle: &Handle, cancel: &Cancel) -> Result<Done> {
-        let target = Arc::clone(&ends.target);
-        let jobs = NonZeroUsize::new(self.jobs).ok_or_else(|| Error::input("no jobs"))?;
-        let mut runner = Pipeline::from(ends.source.stage())
-            .link(link(jobs, self.args.rate_limit))
-            .to(target, handle.clone())
-            .options(Options {
-                jobs,
-                ..Options::default()
-            })
+        let to = &ends.to;
+        let copying = &self.args.copying;
+        let mut runner = copying
+            .runner(ends.source.stage(), Arc::clone(&to.target) as _, handle)?
             .observer(Arc::clone(&self.observer))
             .cancel(cancel.clone());
         if let Some(lanes) = &self.shared.lanes {
             runner = runner.lanes(Arc::clone(lanes));
         }
-        let summary = runner.run(&ends.catalog, &ends.plan)?;
+        let summary = runner.run(&to.catalog, &to.plan)?;
         drop(runner);
-        let carried = ends.target.carried();
+        let carried = to.target.carried();
         ends.forget();
         if !self.args.verify {
             return Ok(Done {
@@ -290,7 +211,7 @@ impl Request<'_> {
         let options = VerifyOptions {
             jobs: self.jobs,
             source_snapshot: ends.source.snapshot(),
-            selection: ends.catalog.selection.clone(),
+            selection: ends.to.catalog.selection.clone(),
             ..VerifyOptions::default()
         };
         let comparison = async {
@@ -307,22 +228,13 @@ impl Request<'_> {
 }
 
 impl Ends {
-    /// Lets go of what describes each table, which nothing needs once all is on the target;
-    /// comparing takes the room again.
+    /// Lets go of what describes each table, as [`Prepared::forget`] does.
     fn forget(&mut self) {
-        self.plan.parts = Vec::new();
-        self.catalog = Catalog {
-            server: self.catalog.server.clone(),
-            database: self.catalog.database.clone(),
-            selection: self.catalog.selection.clone(),
-            ..Catalog::default()
-        };
-        // Neither has another owner by now; if it had, its memory would be used for longer.
+        // It has no other owner by now; if it had, its memory would be used for longer.
         if let Rows::Open(source) = &mut self.source {
             Arc::get_mut(source).into_iter().for_each(PgSource::forget);
         }
-        let target = Arc::get_mut(&mut self.target);
-        target.into_iter().for_each(PgTarget::forget_schema);
+        self.to.forget();
     }
 
     /// Leaves both servers as if this run had no sessions there, however it went.
@@ -330,17 +242,8 @@ impl Ends {
         // The holder of the snapshot must have lived until here, or rows may be missing.
         let closed = self.source.close().await;
         farewell(Side::Source, self.source.abandon()).await;
-        farewell(Side::Target, self.target.abandon()).await;
+        farewell(Side::Target, self.to.target.abandon()).await;
         result.and_then(|done| closed.map(|()| done))
-    }
-}
-
-/// Ends a run's sessions on one side. All work is done by then, so a failure is only told.
-pub(crate) async fn farewell(side: Side, ending: impl Future<Output = Result<()>>) {
-    match tokio::time::timeout(FAREWELL, ending).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "sessions may be left on the {side}"),
-        Err(_) => tracing::warn!("sessions may be left on the {side}"),
     }
 }
 

@@ -3,6 +3,8 @@
 use clap::Args;
 use pghaul_stage::{Content, Selection};
 
+use crate::args::parse_pair;
+
 /// What to carry over, or to compare.
 #[derive(Debug, Clone, Default, Args)]
 #[command(
@@ -45,6 +47,13 @@ pub(crate) struct Selecting {
     #[arg(long, conflicts_with = "schema_only")]
     data_only: bool,
 
+    #[command(flatten)]
+    properties: Properties,
+}
+
+/// Which properties objects have.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Properties {
     /// Do not set owners: all objects belong to the target's role
     #[arg(long)]
     no_owner: bool,
@@ -58,7 +67,7 @@ pub(crate) struct Selecting {
     no_comments: bool,
 
     /// A role of the source, and the role of the target that stands for it
-    #[arg(long = "role-map", value_name = "OLD=NEW", value_parser = parse_mapping)]
+    #[arg(long = "role-map", value_name = "OLD=NEW", value_parser = parse_pair)]
     role_map: Vec<(String, String)>,
 }
 
@@ -90,7 +99,7 @@ pub(crate) struct Leaving {
 impl Selecting {
     /// The selection that these flags say.
     pub(crate) fn selection(&self) -> Selection {
-        Selection {
+        self.properties.apply(Selection {
             schemas: self.schemas.clone(),
             exclude_schemas: self.exclude_schemas.clone(),
             tables: self.tables.clone(),
@@ -102,11 +111,22 @@ impl Selecting {
                 (_, true) => Content::DataOnly,
                 _ => Content::All,
             },
-            no_owner: self.no_owner,
-            no_acl: self.no_acl,
-            no_comments: self.no_comments,
-            role_map: self.role_map.iter().cloned().collect(),
             ..Selection::default()
+        })
+    }
+}
+
+impl Properties {
+    /// A selection without what these flags leave alone, too.
+    pub(crate) fn apply(&self, selection: Selection) -> Selection {
+        let mut role_map = selection.role_map;
+        role_map.extend(self.role_map.iter().cloned());
+        Selection {
+            no_owner: selection.no_owner || self.no_owner,
+            no_acl: selection.no_acl || self.no_acl,
+            no_comments: selection.no_comments || self.no_comments,
+            role_map,
+            ..selection
         }
     }
 }
@@ -122,15 +142,5 @@ impl Leaving {
             truncate: self.truncate,
             ..selection
         }
-    }
-}
-
-/// Two names of roles, as the servers spell them.
-fn parse_mapping(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((old, new)) if !old.is_empty() && !new.is_empty() => {
-            Ok((old.to_owned(), new.to_owned()))
-        }
-        _ => Err("write the source's role, =, and the target's role".to_owned()),
     }
 }

@@ -15,7 +15,8 @@ use serde_json::json;
 use tokio::runtime::Handle;
 
 use crate::admission::Admission;
-use crate::args::{CopyFormat, Extract, Form, Output, SpoolEncoding};
+use crate::args::{Extract, Form, Output, SourceDsn, SpoolEncoding};
+use crate::copying::{Copying, Reading};
 use crate::output::{bytes, count, print_json, say};
 use crate::selection::{Leaving, Selecting};
 use crate::{Outcome, signal};
@@ -105,9 +106,8 @@ pub(crate) struct Repair {
     #[command(flatten)]
     pub(crate) look: Look,
 
-    /// Connection string of the source, without a password [default: PGHAUL_SOURCE]
-    #[arg(long, value_name = "DSN")]
-    pub(crate) source: Option<String>,
+    #[command(flatten)]
+    pub(crate) source: SourceDsn,
 }
 
 impl Place {
@@ -196,15 +196,14 @@ impl Repair {
             spool_limit: None,
             role_passwords: false,
             no_checksums: true,
-            jobs: None,
+            copying: Copying {
+                skip_validation: true,
+                ..Copying::default()
+            },
+            reading: Reading::default(),
             resume: true,
             help_others: false,
-            skip_validation: true,
             target_version: None,
-            copy_format: CopyFormat::Auto,
-            split_larger_than: None,
-            rate_limit: None,
-            trace: None,
         }
     }
 }

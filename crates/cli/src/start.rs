@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use pghaul_extract::{Changed, PgSource, Probe, Settled, probe};
 use pghaul_load::{PgTarget, Saved, State, inspect};
-use pghaul_stage::{
-    Catalog, Error, Event, Kind, PartId, Plan, Result, Selection, Severity, Side, Source, TableId,
-};
+use pghaul_stage::{Catalog, Error, Kind, PartId, Plan, Result, Selection, Side, Source, TableId};
 
-use crate::destination::{Database, Destination, NAMES};
+use crate::destination::{Database, Destination, NAMES, Prepared, not_older};
 use crate::existing;
 use crate::migrate::{Ends, Request, Rows};
+use crate::output::warn;
 
 impl Request<'_> {
     /// Opens both ends; `None` if the migration was complete already.
@@ -53,22 +52,14 @@ impl Request<'_> {
                 target.version
             }
         };
-        if version / 10_000 < source.version / 10_000 {
-            return Err(Error::input(format!(
-                "the target is PostgreSQL {}, older than the source's {}",
-                version / 10_000,
-                source.version / 10_000
-            ))
-            .at(Side::Target)
-            .remedy("migrate to the same or a newer major version"));
-        }
+        not_older(version, source.version)?;
         Ok((state, version))
     }
 
     /// Checks both ends, unless the user said not to, or it was done when the migration began.
     async fn validate(&self, state: &State) -> Result<()> {
         let resumes = self.args.resume && matches!(state, State::Migration(_));
-        if self.args.skip_validation || self.validated || resumes {
+        if self.args.copying.skip_validation || self.validated || resumes {
             return Ok(());
         }
         let scope = crate::validate::Scope {
@@ -84,7 +75,7 @@ impl Request<'_> {
             tablespace_map: &self.args.tablespace_map,
             database: self.database,
             databases: self.shared.databases,
-            strict: self.args.strict,
+            strict: self.args.writing.strict,
             facts: None,
             selection: &self.selection,
             measure: None,
@@ -110,9 +101,11 @@ impl Request<'_> {
         let target = destination.make(&catalog, database).await?;
         Ok(Ends {
             source: Rows::Open(source),
-            target: Arc::new(target),
-            catalog,
-            plan,
+            to: Prepared {
+                target: Arc::new(target),
+                catalog,
+                plan,
+            },
         })
     }
 
@@ -155,9 +148,11 @@ impl Request<'_> {
         let Saved { catalog, plan, .. } = saved;
         Ok(Some(Ends {
             source: rows,
-            target: Arc::new(target),
-            catalog,
-            plan,
+            to: Prepared {
+                target: Arc::new(target),
+                catalog,
+                plan,
+            },
         }))
     }
 
@@ -272,7 +267,7 @@ impl Request<'_> {
             selection: &self.selection,
             overwrite: self.args.overwrite,
             resume: self.args.resume,
-            strict: self.args.strict,
+            strict: self.args.writing.strict,
             config: self.load_config(),
             cluster: &self.shared.cluster,
             observer: &self.observer,
@@ -281,10 +276,7 @@ impl Request<'_> {
     }
 
     fn warn(&self, message: &str) {
-        self.observer.observe(&Event::Notice {
-            severity: Severity::Warning,
-            message,
-        });
+        warn(&*self.observer, message);
     }
 }
 

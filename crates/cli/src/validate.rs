@@ -19,8 +19,9 @@ use pghaul_wire::checkup::Sessions;
 use tokio::runtime::Handle;
 
 use crate::args::{Form, Validate};
+use crate::copying::jobs;
 use crate::databases::label;
-use crate::migrate::{at_a_time, jobs};
+use crate::migrate::at_a_time;
 use crate::output::Screen;
 use crate::{Outcome, signal};
 

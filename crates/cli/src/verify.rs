@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use pghaul_load::{Report, VerifyOptions};
 use pghaul_relay::Cancel;
-use pghaul_stage::{Kind, Result, Side};
+use pghaul_stage::{Kind, Observer, Result, Side};
 use pghaul_wire::Conninfo;
 use serde_json::json;
 use tokio::runtime::Handle;
 
 use crate::args::{Form, Verify};
-use crate::migrate::{Request, jobs};
+use crate::copying::jobs;
+use crate::migrate::Request;
 use crate::output::{Screen, print_json, say};
 use crate::spool::Place;
 use crate::{Outcome, digest, report, signal};
@@ -44,16 +45,23 @@ pub(crate) fn run(args: &Verify) -> Result<Outcome> {
     if args.databases.are_several() {
         return several(args, &source, &target, &options, &cancel);
     }
+    one(form, &cancel, |observer| {
+        pghaul_load::verify(&source, &target, options, observer)
+    })
+}
+
+/// Compares one database, and prints what was found.
+pub(crate) fn one<C: Future<Output = Result<Report>>>(
+    form: Form,
+    cancel: &Cancel,
+    compare: impl FnOnce(Arc<dyn Observer>) -> C,
+) -> Result<Outcome> {
     let screen = Screen::open(form);
-    let comparison = pghaul_load::verify(&source, &target, options, screen.observer());
+    let comparison = compare(screen.observer());
     let comparison = Handle::current().block_on(cancel.until(comparison))?;
     drop(screen);
     report::print_comparison(form, &comparison, None);
-    Ok(if comparison.is_match() {
-        Outcome::Done
-    } else {
-        Outcome::Differs
-    })
+    Ok(Outcome::of(&comparison))
 }
 
 /// Compares one database after another, each on all connections that --jobs allows.

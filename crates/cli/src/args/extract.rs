@@ -1,19 +1,17 @@
 //! The flags of `pghaul extract`.
 
-use std::num::NonZeroU64;
-
 use clap::{Args, ValueEnum};
 
-use super::{Connections, CopyFormat, Output, parse_rate, parse_size};
+use super::{Output, SourceDsn, parse_size};
+use crate::copying::{Copying, Reading};
 use crate::selection::{Leaving, Selecting};
 use crate::spool::Place;
 
 /// `pghaul extract`.
 #[derive(Debug, Args)]
 pub(crate) struct Extract {
-    /// Connection string of the source, without a password [default: PGHAUL_SOURCE]
-    #[arg(long, value_name = "DSN")]
-    pub(crate) source: Option<String>,
+    #[command(flatten)]
+    pub(crate) source: SourceDsn,
 
     /// This database instead of the one that the connection string names
     #[arg(long, value_name = "NAME", hide = true)]
@@ -63,9 +61,11 @@ pub(crate) struct Extract {
     #[arg(long, help_heading = "Spool")]
     pub(crate) no_checksums: bool,
 
-    /// Parts read at the same time [default: processors of this host, 2 to 8]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) jobs: Option<u16>,
+    #[command(flatten)]
+    pub(crate) copying: Copying,
+
+    #[command(flatten)]
+    pub(crate) reading: Reading,
 
     /// Continue an interrupted extraction: sealed parts are not read again
     #[arg(long)]
@@ -75,29 +75,9 @@ pub(crate) struct Extract {
     #[arg(long, conflicts_with = "resume")]
     pub(crate) help_others: bool,
 
-    /// Begin without the checks of `pghaul validate`
-    #[arg(long)]
-    pub(crate) skip_validation: bool,
-
     /// The target's major version, if it is known: more tables then travel in binary
     #[arg(long, value_name = "MAJOR", value_parser = clap::value_parser!(u32).range(10..=99))]
     pub(crate) target_version: Option<u32>,
-
-    /// How COPY encodes rows
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = CopyFormat::Auto)]
-    pub(crate) copy_format: CopyFormat,
-
-    /// Cut tables larger than this into parts, for example 500MB [default: by size and jobs]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(crate) split_larger_than: Option<u64>,
-
-    /// Read at most so many bytes a second, all jobs together, for example 50MB
-    #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
-    pub(crate) rate_limit: Option<NonZeroU64>,
-
-    /// Write a timeline of parts, steps and waits for Perfetto or chrome://tracing
-    #[arg(long, value_name = "FILE")]
-    pub(crate) trace: Option<std::path::PathBuf>,
 }
 
 /// How rows are stored in a spool.
@@ -121,11 +101,7 @@ impl From<SpoolEncoding> for pghaul_spool::FileEncoding {
 impl Extract {
     /// The source.
     pub(crate) fn connections(&self) -> pghaul_stage::Result<pghaul_wire::Conninfo> {
-        let connections = Connections {
-            source: self.source.clone(),
-            target: None,
-        };
-        let source = connections.source()?;
+        let source = self.source.conninfo()?;
         Ok(match &self.database {
             Some(database) => source.with_dbname(database),
             None => source,

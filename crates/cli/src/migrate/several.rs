@@ -13,7 +13,7 @@ use pghaul_wire::Conninfo;
 use serde_json::json;
 use tokio::runtime::Handle;
 
-use super::{Finished, Request, Shared, at_a_time, index_jobs, jobs};
+use super::{Finished, Request, Shared, at_a_time};
 use crate::args::{Form, Migrate};
 use crate::databases::label;
 use crate::output::{Screen, bytes, count, duration, print_json, say};
@@ -62,7 +62,7 @@ enum State {
 /// Runs the command.
 pub(super) fn run(args: &Migrate) -> Result<Outcome> {
     let began = Instant::now();
-    let jobs = jobs(args.jobs);
+    let jobs = args.copying.jobs();
     let cancel = Cancel::new();
     signal::cancel_on_interrupt(cancel.clone());
     let mut run = Run {
@@ -72,13 +72,23 @@ pub(super) fn run(args: &Migrate) -> Result<Outcome> {
         jobs,
         shared: Shared {
             lanes: None,
-            cluster: Arc::new(Cluster::of_several(index_jobs(args, jobs))),
+            cluster: Arc::new(Cluster::of_several(args.writing.index_jobs(jobs))),
             comparing: Arc::default(),
             databases: 1,
         },
         screen: Screen::open(args.output.output),
-        file: args.report.as_deref().map(ReportFile::create).transpose()?,
-        trace: args.trace.as_deref().map(Trace::create).transpose()?,
+        file: args
+            .writing
+            .report
+            .as_deref()
+            .map(ReportFile::create)
+            .transpose()?,
+        trace: args
+            .copying
+            .trace
+            .as_deref()
+            .map(Trace::create)
+            .transpose()?,
         handle: Handle::current(),
         cancel,
         lacking: Mutex::default(),

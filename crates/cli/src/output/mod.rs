@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
-use pghaul_stage::Observer;
+use pghaul_stage::{Event, Observer, Severity};
 
 pub(crate) use human::{bytes, count, duration, rate};
 pub(crate) use json::{of_database, print as print_json};
@@ -81,4 +81,16 @@ impl Drop for Screen {
 pub(crate) fn say(line: &str) {
     let mut out = io::stdout().lock();
     drop(writeln!(out, "{line}").and_then(|()| out.flush()));
+}
+
+/// Tells those who watch what they may like to know.
+pub(crate) fn note(observer: &dyn Observer, message: &str) {
+    let severity = Severity::Info;
+    observer.observe(&Event::Notice { severity, message });
+}
+
+/// Tells those who watch what they should know.
+pub(crate) fn warn(observer: &dyn Observer, message: &str) {
+    let severity = Severity::Warning;
+    observer.observe(&Event::Notice { severity, message });
 }
