@@ -111,14 +111,20 @@ impl Spool {
         };
         note(None, self.catalog().await.map(drop))?;
         let end = self.end().await;
+        let lost = self.lost().await;
+        let ended = lost.iter().flatten().any(|name| *name == name::END);
         // Who ended the extraction had sealed every part before.
-        let complete = matches!(&end, Ok(Some(_)));
+        let complete = ended || matches!(&end, Ok(Some(_)));
         note(None, end.map(drop))?;
-        note(None, self.digest().await.map(drop))?;
-        note(None, self.facts().await.map(drop))?;
+        for name in lost.iter().flatten() {
+            note(None, Err(self.was_lost(name)))?;
+        }
+        note(None, lost.map(drop))?;
+        note(None, self.get(name::DIGEST).await.map(drop))?;
+        note(None, self.get(name::FACTS).await.map(drop))?;
         let plan = match self.plan().await {
             Ok(None) if complete => {
-                note(None, Err(self.store.damaged(name::PLAN, "it is missing")))?;
+                note(None, Err(self.missing(name::PLAN)))?;
                 None
             }
             Ok(plan) => plan,
@@ -150,15 +156,17 @@ impl Spool {
         complete: bool,
     ) -> Result<()> {
         let Some(entry) = self.sealed(part).await? else {
-            let missing = || Err(self.store.damaged(&name::entry(part, 0), "it is missing"));
-            return if complete { missing() } else { Ok(()) };
+            return match complete {
+                true => Err(self.missing(&name::entry(part, 0))),
+                false => Ok(()),
+            };
         };
         for file in entry.files.iter().cloned() {
             let Some(stored) = self.store.read(&file.name).await? else {
                 if loaded {
                     continue;
                 }
-                return Err(self.store.damaged(&file.name, "it is missing"));
+                return Err(self.missing(&file.name));
             };
             let spool = Arc::clone(self);
             let reading = tokio::task::spawn_blocking(move || {

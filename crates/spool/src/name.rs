@@ -15,6 +15,7 @@ pub(crate) const PLAN: &str = "plan";
 pub(crate) const FACTS: &str = "facts";
 pub(crate) const DIGEST: &str = "digest";
 pub(crate) const END: &str = "end";
+pub(crate) const COMPLETE: &str = "complete";
 pub(crate) const PARTS: &str = "parts";
 pub(crate) const MANIFEST: &str = "manifest";
 pub(crate) const LOADED: &str = "loaded";

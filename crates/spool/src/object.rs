@@ -33,9 +33,9 @@ impl Object {
     pub fn named(object: &str) -> Option<Object> {
         let steps: Vec<&str> = object.split('/').collect();
         let known = match steps[..] {
-            [name::HEADER | name::PLAN | name::FACTS | name::DIGEST | name::END] => {
-                Object::Description
-            }
+            [
+                name::HEADER | name::PLAN | name::FACTS | name::DIGEST | name::END | name::COMPLETE,
+            ] => Object::Description,
             [name::CATALOG | name::SCHEMA | name::STATISTICS | name::SECRETS] => Object::Draft,
             [name::PARTS, part, file] if is_part(part) && is_file(file) => Object::Rows,
             [name::MANIFEST, part, entry] if is_part(part) && is_number(entry) => Object::Entry,
@@ -146,6 +146,7 @@ mod tests {
             name::FACTS,
             name::DIGEST,
             name::END,
+            name::COMPLETE,
         ] {
             assert_eq!(Object::named(name), Some(Object::Description), "{name}");
         }

@@ -66,15 +66,10 @@ impl SpoolSource {
             }
             if !self.may_come().await? {
                 let answer = ask(&self.spool).await?;
-                return answer.ok_or_else(|| self.lost(name));
+                return answer.ok_or_else(|| self.spool.missing(name));
             }
             tokio::time::sleep(POLL).await;
         }
-    }
-
-    /// The error of what is not there though the extraction is complete.
-    fn lost(&self, name: &str) -> Error {
-        self.spool.store.damaged(name, "it is missing")
     }
 
     /// Whether what is not there may still come. Fails if nobody extracts any more and the extraction
@@ -85,6 +80,9 @@ impl SpoolSource {
         }
         if self.spool.end().await?.is_some() {
             return Ok(false);
+        }
+        if self.spool.lost().await?.contains(&name::END) {
+            return Err(self.spool.was_lost(name::END));
         }
         if self.patient {
             return Ok(true);
@@ -128,7 +126,7 @@ impl Source for SpoolSource {
             None if self.may_come().await? => return Ok(Turn::Later),
             None => {
                 let entry = self.spool.sealed(part.id).await?;
-                entry.ok_or_else(|| self.lost(&name::entry(part.id, 0)))?
+                entry.ok_or_else(|| self.spool.missing(&name::entry(part.id, 0)))?
             }
         };
         Ok(match self.worker.claim(part.id).await? {

@@ -1,32 +1,26 @@
 //! One spool: its header, and what it says of the source.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt, TryStreamExt};
-use pghaul_stage::{Catalog, Error, Kind, Packed, PartId, Plan, Result, SequenceValue, Side};
+use pghaul_stage::{Catalog, Error, Kind, Packed, Plan, Result, SequenceValue, Side};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::manifest::{Entry, FileEncoding};
+use crate::manifest::FileEncoding;
 use crate::name;
 use crate::seal::{self, FORMAT, Key, Seal};
+use crate::sealed::Manifest;
 use crate::store::Store;
-
-/// How long a listing of the manifest is good for: what was sealed meanwhile is found a little
-/// later.
-const FRESH: Duration = Duration::from_millis(500);
 
 /// The header is read before the migration is known.
 const NO_MIGRATION: Uuid = Uuid::nil();
 
-/// Manifest entries read at the same time.
-const CONCURRENT: usize = 16;
+/// The objects that need not be there, so that nothing else shows that one was lost.
+const LOSABLE: [&str; 3] = [name::FACTS, name::DIGEST, name::END];
 
 /// What a spool is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,14 +53,7 @@ pub struct Spool {
     pub(crate) store: Store,
     pub(crate) seal: Seal,
     header: Header,
-    manifest: Mutex<Manifest>,
-}
-
-/// What is known of the manifest. Entries never change, so they are kept.
-#[derive(Debug, Default)]
-struct Manifest {
-    entries: HashMap<PartId, Arc<Entry>>,
-    listed: Option<Instant>,
+    pub(crate) manifest: Mutex<Manifest>,
 }
 
 /// The plan, and the hash of each object that was written before it, by which one that is missing
@@ -223,7 +210,7 @@ impl Spool {
             return Ok(None);
         };
         let content = self.get(name).await?;
-        let content = content.ok_or_else(|| self.store.damaged(name, "it is missing"))?;
+        let content = content.ok_or_else(|| self.missing(name))?;
         if seal::hash(&content) != *hash {
             return Err(self
                 .store
@@ -314,15 +301,80 @@ impl Spool {
         self.json(name::END).await
     }
 
-    /// Says that the extraction is complete.
+    /// Says that the extraction is complete, and then which objects there are without which it would
+    /// look as if they had never been.
     pub(crate) async fn put_end(&self, sequences: &[SequenceValue]) -> Result<()> {
         self.put_json(name::END, sequences).await?;
+        let mut there = Vec::new();
+        for name in LOSABLE {
+            if self.get(name).await?.is_some() {
+                there.push(name);
+            }
+        }
+        self.put_json(name::COMPLETE, &there).await?;
         Ok(())
     }
 
+    /// The objects that were there when the extraction was complete, and are not any more, though
+    /// nothing else refers to them.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store, and kind identity if the list of them is damaged.
+    pub(crate) async fn lost(&self) -> Result<Vec<&'static str>> {
+        let there: Option<Vec<String>> = self.json(name::COMPLETE).await?;
+        let mut lost = Vec::new();
+        for name in there.iter().flatten() {
+            let known = LOSABLE.into_iter().find(|known| known == name);
+            if let Some(known) = known
+                && self.store.read(known).await?.is_none()
+            {
+                lost.push(known);
+            }
+        }
+        Ok(lost)
+    }
+
+    /// An object that need not be there; one that was lost is an error.
+    async fn unless_lost(&self, name: &str) -> Result<Option<Bytes>> {
+        let content = self.get(name).await?;
+        if content.is_none() && self.lost().await?.contains(&name) {
+            return Err(self.was_lost(name));
+        }
+        Ok(content)
+    }
+
+    /// The error of one of the objects that [`Spool::lost`] finds.
+    pub(crate) fn was_lost(&self, name: &str) -> Error {
+        let lost = Error::new(Kind::Identity, "it is missing")
+            .at(Side::Link)
+            .on(self.store.subject(name));
+        lost.remedy(match name {
+            name::END => {
+                "while the source can be reached, `pghaul extract --resume` writes it again"
+            }
+            name::FACTS => {
+                "load with --skip-validation: it has what the checks before a load ask of the source"
+            }
+            _ => {
+                "the rows can be loaded; compare with `pghaul verify` where both servers can be \
+                 reached"
+            }
+        })
+    }
+
+    /// The error of an object that should be there.
+    pub(crate) fn missing(&self, name: &str) -> Error {
+        self.store.damaged(name, "it is missing")
+    }
+
     /// What was recorded of the source for a comparison, if anything was.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store, and kind identity if it is damaged or was lost.
     pub async fn digest(&self) -> Result<Option<Bytes>> {
-        self.get(name::DIGEST).await
+        self.unless_lost(name::DIGEST).await
     }
 
     /// Records something of the source for a comparison; an earlier record stays.
@@ -332,8 +384,12 @@ impl Spool {
     }
 
     /// What was found of the source before the extraction, if it was examined.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store, and kind identity if it is damaged or was lost.
     pub async fn facts(&self) -> Result<Option<Bytes>> {
-        self.get(name::FACTS).await
+        self.unless_lost(name::FACTS).await
     }
 
     /// Records what was found of the source; an earlier record stays.
@@ -364,84 +420,6 @@ impl Spool {
         let name = name::snapshot(Uuid::now_v7());
         self.put_json(&name, snapshot).await?;
         Ok(())
-    }
-
-    /// The sealed entry of a part of rows; `None` if it is not sealed.
-    pub(crate) async fn sealed(&self, part: PartId) -> Result<Option<Arc<Entry>>> {
-        if let Some(entry) = self.known(part) {
-            return Ok(Some(entry));
-        }
-        let name = name::entry(part, 0);
-        let Some(entry) = self.json::<Entry>(&name).await? else {
-            return Ok(None);
-        };
-        let subject = || self.store.subject(&name);
-        entry.check(part, 0).map_err(|error| error.on(subject()))?;
-        if !entry.last {
-            return Err(
-                Error::new(Kind::Identity, "a part of rows has several entries")
-                    .at(Side::Link)
-                    .on(subject()),
-            );
-        }
-        let entry = Arc::new(entry);
-        self.manifest().entries.insert(part, Arc::clone(&entry));
-        Ok(Some(entry))
-    }
-
-    /// All sealed parts of rows.
-    pub(crate) async fn all_sealed(&self) -> Result<Vec<Arc<Entry>>> {
-        let listed = self.store.list(name::MANIFEST).await?;
-        let mut parts: Vec<PartId> = listed
-            .iter()
-            .filter_map(|object| name::part_of(&object.name))
-            .collect();
-        parts.sort_unstable();
-        parts.dedup();
-        let entries = stream::iter(parts)
-            .map(|part| self.sealed(part))
-            .buffered(CONCURRENT)
-            .try_filter_map(|entry| std::future::ready(Ok(entry)));
-        let entries: Vec<_> = entries.try_collect().await?;
-        self.manifest().listed = Some(Instant::now());
-        Ok(entries)
-    }
-
-    /// As [`Spool::sealed`], but may be a moment behind: all parts share one listing.
-    pub(crate) async fn sealed_lately(&self, part: PartId) -> Result<Option<Arc<Entry>>> {
-        let fresh = {
-            let manifest = self.manifest();
-            if let Some(entry) = manifest.entries.get(&part) {
-                return Ok(Some(Arc::clone(entry)));
-            }
-            manifest.listed.is_some_and(|at| at.elapsed() < FRESH)
-        };
-        if !fresh {
-            // Set before, so that not every lane lists.
-            self.manifest().listed = Some(Instant::now());
-            self.all_sealed().await?;
-        }
-        Ok(self.known(part))
-    }
-
-    fn known(&self, part: PartId) -> Option<Arc<Entry>> {
-        self.manifest().entries.get(&part).map(Arc::clone)
-    }
-
-    fn manifest(&self) -> MutexGuard<'_, Manifest> {
-        self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Seals a part; `false` if it is sealed already, with other files.
-    pub(crate) async fn put_entry(&self, entry: &Entry) -> Result<bool> {
-        self.put_json(&name::entry(entry.part, entry.entry), entry)
-            .await
-    }
-
-    /// Forgets a sealed part, so that it can be extracted again.
-    pub async fn unseal(&self, part: PartId) -> Result<()> {
-        self.manifest().entries.remove(&part);
-        self.store.remove(&name::entry(part, 0)).await
     }
 
     /// The content of an object; `None` if there is none.

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Spooled, random_rows};
 use crate::faults::assert_says;
+use crate::support::Pghaul;
 
 /// Flips a bit in the middle of a file of some part of the table `noise`; says which part and file.
 fn flip(spooled: &Spooled, spool: &str) -> (Value, String) {
@@ -106,4 +107,46 @@ fn a_repair_that_was_broken_off_is_repeated() {
         .run()
         .expect(0);
     spooled.assert_converged("noise", "loaded");
+}
+
+/// What need not be there is missed all the same if it was there.
+#[test]
+fn an_object_that_was_lost_is_named() {
+    let spooled = Spooled::start();
+    random_rows(&spooled.source, "noise");
+    spooled.extract("noise", "spool", &[]).run().expect(0);
+    let check = |code| spooled.spool("check", "spool", &[]).run().expect(code);
+    let load = || spooled.load("loaded", "spool", &["--keep", "--resume"]);
+    let without = |name: &str, look: &dyn Fn()| {
+        let place = spooled.folder("spool").join(name);
+        let content = fs::read(&place).expect("it is there");
+        fs::remove_file(&place).expect("it can be removed");
+        let checked = check(1);
+        let missing = format!("{name} in the spool");
+        assert!(checked.stdout.contains(&missing), "{}", checked.stdout);
+        look();
+        fs::write(&place, content).expect("it can be written");
+        check(0);
+    };
+    without("facts", &|| {
+        let refused = load().run().expect(1);
+        assert_says(&refused, &["facts", "missing", "--skip-validation"]);
+        assert!(!spooled.has("loaded"));
+    });
+    without("end", &|| {
+        let refused = load().run().expect(1);
+        assert_says(&refused, &["end", "missing", "pghaul extract --resume"]);
+    });
+    load().run().expect(0);
+    spooled.assert_converged("noise", "loaded");
+    without("digest", &|| {
+        let url = spooled.url("spool");
+        let verify = Pghaul::new(&["verify", "--spool", &url]);
+        let refused = verify.target(&spooled.target.dsn("loaded")).run().expect(1);
+        assert_says(&refused, &["digest", "missing", "pghaul verify"]);
+    });
+    fs::remove_file(spooled.folder("spool").join("end")).expect("it is there");
+    let resumed = spooled.extract("noise", "spool", &["--resume"]);
+    resumed.run().expect(0);
+    check(0);
 }

@@ -17,9 +17,13 @@ pub(super) async fn run(look: &Look) -> Result<Outcome> {
         match form {
             Form::Json => print_json(&json!({
                 "event": "damage", "part": one.part, "subject": one.error.subject(),
-                "message": one.error.message(),
+                "message": one.error.message(), "remedy": one.error.hint(),
             })),
             Form::Text => say(&format!("damaged: {}", one.error)),
+        }
+        // What helps a part is told once, at the end.
+        if let (Form::Text, None, Some(remedy)) = (form, one.part, one.error.hint()) {
+            say(&format!("  {remedy}"));
         }
     }
     let complete = spool.end().await.ok().flatten().is_some();

@@ -48,7 +48,7 @@ async fn examine(repair: &Repair) -> Result<Option<(Arc<Spool>, BTreeSet<PartId>
                 )
                 .at(Side::Link)
                 .on(damage.error.subject().unwrap_or_default().to_owned())
-                .remedy("extract again, into an empty place"));
+                .remedy("see `pghaul spool check`; where that knows no help, extract again, into an empty place"));
             }
         }
     }

@@ -14,12 +14,12 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use pghaul_relay::{Cancel, Options, Pipeline, Retry, Summary};
 use pghaul_spool::{
-    Damage, FileEncoding, Key, Role, Spool, SpoolSource, SpoolTarget, Store, Storing, Worker,
+    Damage, FileEncoding, Key, Recorder, Role, Spool, SpoolSource, SpoolTarget, Store, Storing,
+    Worker,
 };
 use pghaul_stage::memory::{MemorySource, MemoryTarget};
 use pghaul_stage::{
-    Batches, Catalog, Column, Format, Mark, Packed, Part, Plan, Result, SequenceValue, Source,
-    Table, TableId, Type,
+    Catalog, Column, Packed, Result, SequenceValue, Source, SourceLayer, Table, TableId, Type,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -73,9 +73,9 @@ impl Database {
 }
 
 #[async_trait]
-impl Source for Database {
-    fn formats(&self) -> &[Format] {
-        self.0.formats()
+impl SourceLayer for Database {
+    fn inside(&self) -> &dyn Source {
+        &self.0
     }
 
     async fn catalog(&self) -> Result<Catalog> {
@@ -105,22 +105,6 @@ impl Source for Database {
         catalog.archive = Packed::new(b"PGDMP of the schema").unwrap();
         catalog.statistics = Packed::new(b"PGDMP of the statistics").unwrap();
         Ok(catalog)
-    }
-
-    async fn plan(&self) -> Result<Plan> {
-        self.0.plan().await
-    }
-
-    async fn read(&self, part: &Part, format: Format) -> Result<Batches> {
-        self.0.read(part, format).await
-    }
-
-    async fn confirm(&self, part: &Part, durable: Mark) -> Result<()> {
-        self.0.confirm(part, durable).await
-    }
-
-    async fn sequences(&self) -> Result<Vec<SequenceValue>> {
-        self.0.sequences().await
     }
 }
 
@@ -195,14 +179,18 @@ fn options() -> Options {
 pub(crate) fn extract(objects: Arc<dyn ObjectStore>, kind: Kind) -> Result<Summary> {
     let runtime = runtime();
     let spool = runtime.block_on(kind.spool(objects))?;
-    let worker = runtime.block_on(Worker::enter(spool, Role::Extract))?;
+    let worker = runtime.block_on(Worker::enter(Arc::clone(&spool), Role::Extract))?;
     let worker = Arc::new(worker);
-    let target = SpoolTarget::new(Arc::clone(&worker), Storing::default());
-    let summary = Pipeline::from(Arc::new(Database::new()))
-        .to(Arc::new(target), runtime.handle().clone())
-        .options(options())
-        .cancel(limited())
-        .run_as_planned();
+    let record: Recorder = Box::new(|| Box::pin(async { Ok(b"the checksums".to_vec()) }));
+    let target = SpoolTarget::new(Arc::clone(&worker), Storing::default()).record(record);
+    let facts = runtime.block_on(spool.put_facts(b"the facts"));
+    let summary = facts.and_then(|()| {
+        Pipeline::from(Arc::new(Database::new()))
+            .to(Arc::new(target), runtime.handle().clone())
+            .options(options())
+            .cancel(limited())
+            .run_as_planned()
+    });
     runtime.block_on(worker.leave());
     settle(&runtime);
     summary
