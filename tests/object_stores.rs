@@ -1,4 +1,5 @@
-//! Spools in object stores: S3 and Azure Blob Storage, as emulators speak them.
+//! Spools in object stores: S3 and Azure Blob Storage as emulators speak them, and Google Cloud
+//! Storage as far as its requests are those of S3.
 
 use std::fs;
 use std::path::Path;
@@ -23,6 +24,11 @@ fn a_spool_in_s3_from_extract_to_rm() {
 #[test]
 fn a_spool_in_azure_from_extract_to_rm() {
     from_extract_to_rm(Emulator::Azurite);
+}
+
+#[test]
+fn a_spool_in_google_cloud_storage_from_extract_to_rm() {
+    from_extract_to_rm(Emulator::Gcs);
 }
 
 /// Two extractors share the parts, and two loaders; whoever comes uninvited is refused.
@@ -52,7 +58,7 @@ fn from_extract_to_rm(emulator: Emulator) {
     let refused = source(&[]).wait().expect(2);
     assert!(refused.stderr.contains("already"), "{}", refused.stderr);
     slow.wait().expect(0);
-    if emulator == Emulator::Localbucket {
+    if emulator != Emulator::Azurite {
         assert!(holders(&store.data()) > 1, "the parts were not shared");
     }
 
@@ -80,6 +86,11 @@ fn a_store_in_s3_that_goes_away() {
 #[test]
 fn a_store_in_azure_that_goes_away() {
     a_store_that_goes_away(Emulator::Azurite);
+}
+
+#[test]
+fn a_store_in_google_cloud_storage_that_goes_away() {
+    a_store_that_goes_away(Emulator::Gcs);
 }
 
 /// Once together with the process that uses it, once alone; while it is filled, and emptied.
@@ -164,7 +175,7 @@ fn wrong_credentials_are_named_and_never_told() {
 fn a_bucket_that_is_not_there_is_named() {
     let pair = Pair::start();
     pair.source.create_db("d");
-    for emulator in [Emulator::Localbucket, Emulator::Azurite] {
+    for emulator in [Emulator::Localbucket, Emulator::Azurite, Emulator::Gcs] {
         let store = ObjectStore::start(emulator);
         let url = store.url("it").replace("spools", "elsewhere");
         let extract = store.pghaul_at(&["extract"], &url);

@@ -30,6 +30,10 @@ pub(crate) enum Emulator {
     Nanio,
     /// Azure Blob Storage. It checks signatures.
     Azurite,
+    /// Localbucket, with the condition by which Google Cloud Storage creates objects only if absent:
+    /// of the programs that act as that store, none has its XML API and honours the condition. It
+    /// takes any credentials.
+    Gcs,
 }
 
 /// A running object store with one bucket.
@@ -94,6 +98,7 @@ impl ObjectStore {
     pub(crate) fn url(&self, prefix: &str) -> String {
         match self.emulator {
             Emulator::Azurite => format!("az://{BUCKET}/{prefix}"),
+            Emulator::Gcs => format!("gs://{BUCKET}/{prefix}"),
             _ => format!("s3://{BUCKET}/{prefix}"),
         }
     }
@@ -113,6 +118,14 @@ impl ObjectStore {
                 .env("AZURITE_BLOB_STORAGE_URL", endpoint)
                 .env("AZURE_STORAGE_ACCOUNT_NAME", Self::ACCOUNT)
                 .env("AZURE_STORAGE_ACCOUNT_KEY", Self::SECRET),
+            Emulator::Gcs => Pghaul::new(&args).env("GOOGLE_ALLOW_HTTP", "true").env(
+                "GOOGLE_SERVICE_ACCOUNT_KEY",
+                serde_json::json!({
+                    "gcs_base_url": endpoint, "disable_oauth": true, "client_email": Self::ACCOUNT,
+                    "private_key_id": "1", "private_key": Self::SECRET,
+                })
+                .to_string(),
+            ),
             _ => Pghaul::new(&args)
                 .env("AWS_ENDPOINT", endpoint)
                 .env("AWS_ALLOW_HTTP", "true")
@@ -159,7 +172,7 @@ impl ObjectStore {
             .spawn()
             .expect("setpriv starts: it is in the package util-linux");
         let ready = match self.emulator {
-            Emulator::Localbucket => "serving",
+            Emulator::Localbucket | Emulator::Gcs => "serving",
             Emulator::Nanio => "running on",
             Emulator::Azurite => "successfully listens",
         };
@@ -187,9 +200,14 @@ impl ObjectStore {
         };
         let (data, port) = (self.data(), self.port.to_string());
         match self.emulator {
-            Emulator::Localbucket => command
+            Emulator::Localbucket | Emulator::Gcs => command
                 .env("PYTHONPATH", installed("s3"))
-                .args(["python3", "-m", "localbucket", "--host", host])
+                .arg("python3")
+                .args(match self.emulator {
+                    Emulator::Gcs => vec![support("gcs.py")],
+                    _ => vec!["-m".into(), "localbucket".into()],
+                })
+                .args(["--host", host])
                 .args(["--port", &port])
                 .arg(data),
             Emulator::Nanio => command
@@ -214,7 +232,7 @@ impl ObjectStore {
 
     /// Creates the container by a signed request.
     fn create_container(&self) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/support/container.js");
+        let script = support("container.js");
         let url = format!(
             "http://{}:{}/{}/{BUCKET}",
             self.address,
@@ -240,6 +258,13 @@ impl Drop for ObjectStore {
             drop(server.wait());
         }
     }
+}
+
+/// A script beside this file.
+fn support(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/support")
+        .join(name)
 }
 
 /// The folder of a store that `scripts/stores` has installed.
