@@ -1,44 +1,62 @@
 //! `pghaul verify` and `pghaul cleanup`, end to end.
 
-use crate::support::{Output, Pair, Pghaul, fixture};
+use crate::support::way::Haul;
+use crate::support::{Output, Pair, Pghaul, Way, both_ways, fixture};
 
-/// A migrated pgbench database on both sides.
-fn migrated() -> Pair {
-    let pair = Pair::start();
+/// A migrated pgbench database on both sides, and how it was migrated.
+fn migrated(way: Way) -> (Pair, Haul) {
+    let mut pair = Pair::start();
     fixture::pgbench(&pair.source, "d", 1);
     pair.source.psql(
         "d",
         "SELECT lo_from_bytea(4711, 'content'); CREATE SEQUENCE numbers",
     );
-    pair.pghaul("d", &["migrate"]).run().expect(0);
-    pair
+    let mut haul = way.of("d");
+    haul.run(&mut pair, &[]).expect(0);
+    (pair, haul)
 }
 
-#[test]
-fn each_planted_difference_is_named_and_ends_with_three() {
-    let pair = migrated();
-    pair.pghaul("d", &["verify"]).run().expect(0);
+both_ways!(each_planted_difference_is_named_and_ends_with_three);
+/// Over a spool, the target is compared with what was extracted, without the source.
+fn each_planted_difference_is_named_and_ends_with_three(way: Way) {
+    let (mut pair, haul) = migrated(way);
+    if way == Way::Spool {
+        pair.source.stop();
+    }
+    let verify = || match way {
+        Way::Channel => pair.pghaul("d", &["verify"]).run(),
+        Way::Spool => haul.spooling(&pair, "verify", &[]).run(),
+    };
+    verify().expect(0);
     let plants = [
         (
             "UPDATE pgbench_accounts SET abalance = 1 WHERE aid = 77777",
-            "77777",
+            ("77777", "pgbench_accounts"),
         ),
-        ("DELETE FROM pgbench_accounts WHERE aid = 500", "500"),
+        (
+            "DELETE FROM pgbench_accounts WHERE aid = 500",
+            ("500", "pgbench_accounts"),
+        ),
         (
             "INSERT INTO pgbench_history (tid) VALUES (1)",
-            "pgbench_history",
+            ("pgbench_history", "pgbench_history"),
         ),
-        ("SELECT setval('numbers', 42)", "numbers"),
-        ("SELECT lo_put(4711, 0, 'C')", "4711"),
-        ("DROP TABLE pgbench_history", "pgbench_history"),
+        ("SELECT setval('numbers', 42)", ("numbers", "numbers")),
+        ("SELECT lo_put(4711, 0, 'C')", ("4711", "large objects")),
+        (
+            "DROP TABLE pgbench_history",
+            ("pgbench_history", "pgbench_history"),
+        ),
         (
             "ALTER TABLE pgbench_accounts DROP CONSTRAINT pgbench_accounts_bid_fkey",
-            "bid_fkey",
+            ("bid_fkey", "bid_fkey"),
         ),
     ];
-    for (change, name) in plants {
+    for (change, (row, table)) in plants {
+        // A digest has sums, and no rows.
+        let name = if way == Way::Channel { row } else { table };
         pair.target.psql("d", change);
-        let output = pair.pghaul("d", &["verify"]).run().expect(3);
+        let output = verify().expect(3);
         let line = output
             .stdout
             .lines()
@@ -50,7 +68,7 @@ fn each_planted_difference_is_named_and_ends_with_three() {
 
 #[test]
 fn cleanup_lists_then_removes_then_finds_nothing() {
-    let pair = migrated();
+    let (pair, _) = migrated(Way::Channel);
     let listed = pair.pghaul("d", &["cleanup", "--dry-run"]).run().expect(0);
     assert!(
         listed.stdout.contains("would remove target: schema pghaul"),
@@ -73,7 +91,7 @@ fn cleanup_lists_then_removes_then_finds_nothing() {
 
 #[test]
 fn an_unfinished_migration_is_only_removed_by_force() {
-    let pair = migrated();
+    let (pair, _) = migrated(Way::Channel);
     pair.target.psql(
         "d",
         "UPDATE pghaul.migration SET state = 'prepared', finished_at = NULL",
@@ -163,7 +181,7 @@ fn against(pair: &Pair, file: &tempfile::NamedTempFile, flags: &[&str]) -> Outpu
 
 #[test]
 fn what_was_recorded_of_a_stopped_source_finds_each_planted_difference() {
-    let mut pair = migrated();
+    let mut pair = migrated(Way::Channel).0;
     pair.source.psql(
         "d",
         "SELECT lo_create(4712); CREATE INDEX i ON pgbench_accounts (abalance)",
@@ -245,7 +263,7 @@ fn what_was_recorded_of_a_stopped_source_finds_each_planted_difference() {
 
 #[test]
 fn a_digest_that_is_none_or_of_something_else_is_refused() {
-    let pair = migrated();
+    let (pair, _) = migrated(Way::Channel);
     let file = recorded(&pair, &["--table", "pgbench_t*"]);
     let whole = std::fs::read(file.path()).expect("a file");
     against(&pair, &file, &[]).expect(0);

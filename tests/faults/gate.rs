@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::wait_until;
 use crate::support::pghaul::Running;
-use crate::support::{Cluster, Pair, fixture};
+use crate::support::proxy::{Fault, Proxy};
+use crate::support::way::Haul;
+use crate::support::{Cluster, Output, Pair, Way, fixture};
 
 /// In the middle of copying the table `gate.big`.
 pub(super) const COPY: &str = "copy";
@@ -71,4 +73,55 @@ pub(super) fn wait_mid_copy(run: &mut Running, target: &Cluster, db: &str) {
             .try_psql(db, count)
             .is_ok_and(|rows| rows == "100000")
     });
+}
+
+/// The half of a migration that reads the source, standing still when the accounts are copied,
+/// `gate.big` is being copied and the others are not begun.
+pub(super) struct Held {
+    haul: Haul,
+    pub(super) run: Running,
+    gate: Option<Gate>,
+    proxy: Proxy,
+    /// The source without the proxy.
+    direct: String,
+}
+
+impl Held {
+    /// Starts it on a database with gates, by one lane. The target alone has gates, so where there is
+    /// none, its COPY is held.
+    #[track_caller]
+    pub(super) fn start(way: Way, pair: &Pair, db: &str) -> Self {
+        let proxy = Proxy::start(&pair.source);
+        let mut haul = way.of(db).source(&proxy.dsn(&pair.source, db));
+        let gate = (way == Way::Channel).then(|| Gate::close(pair, COPY));
+        if way == Way::Spool {
+            proxy.arm_after(1, "COPY ", Fault::Hold);
+        }
+        let mut run = haul.start_reading(pair, &["--jobs", "1"]);
+        match way {
+            Way::Channel => wait_mid_copy(&mut run, &pair.target, db),
+            Way::Spool => wait_until(&mut run, "its second COPY was held", |_| {
+                proxy.struck() == 1
+            }),
+        }
+        Self {
+            haul,
+            run,
+            gate,
+            proxy,
+            direct: pair.source.dsn(db),
+        }
+    }
+
+    /// Waits until it ends; what comes next reaches the source without the proxy.
+    pub(super) fn end(self) -> (Haul, Output) {
+        let output = self.run.wait();
+        (self.haul.source(&self.direct), output)
+    }
+
+    /// Lets it go on.
+    pub(super) fn release(&mut self) {
+        drop(self.gate.take());
+        self.proxy.release();
+    }
 }

@@ -1,19 +1,17 @@
 //! TRUNCATE and rewrites on the source while it is copied: a snapshot does not protect against
 //! them, locks do.
 
-use super::gate::{self, Gate};
+use super::gate::{self, Held};
 use super::{assert_converged, wait_until};
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::{Pair, Pghaul};
+use crate::support::{Pair, Way, both_ways};
 
-#[test]
-fn truncate_and_cluster_during_copy() {
-    let pair = Pair::start();
+both_ways!(truncate_and_cluster_during_copy);
+fn truncate_and_cluster_during_copy(way: Way) {
+    let mut pair = Pair::start();
     let db = "locked";
     gate::database(&pair, db);
-    let closed = Gate::close(&pair, gate::COPY);
-    let mut run = pair.pghaul(db, &["migrate", "--jobs", "1"]).spawn();
-    gate::wait_mid_copy(&mut run, &pair.target, db);
+    let mut held = Held::start(way, &pair, db);
 
     // Copied already, being copied, not begun yet: none of them lets go of its rows.
     for statement in [
@@ -29,61 +27,58 @@ fn truncate_and_cluster_during_copy() {
     }
 
     // One that waits goes through after the copy.
-    let cluster = std::thread::scope(|scope| {
+    let ((mut haul, output), cluster) = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| pair.source.try_psql(db, "CLUSTER gate.big"));
-        wait_until(&mut run, "CLUSTER waits for its lock", |_| {
+        wait_until(&mut held.run, "CLUSTER waits for its lock", |_| {
             waits_for_lock(&pair, db)
         });
-        closed.open();
-        run.wait().expect(0);
-        waiting.join().expect("psql is run")
+        held.release();
+        let ended = held.end();
+        (ended, waiting.join().expect("psql is run"))
     });
+    haul.finish_reading(&mut pair, output).expect(0);
     cluster.expect("CLUSTER goes through in the end");
     assert_converged(&pair, db);
 }
 
+both_ways!(waiting_ddl_does_not_hang_the_copy);
 /// A statement in the queue for a table that is not read yet keeps its readers out, and itself
 /// waits for the copy to end. The operator is told which one it is.
-#[test]
-fn waiting_ddl_does_not_hang_the_copy() {
-    let pair = Pair::start();
+fn waiting_ddl_does_not_hang_the_copy(way: Way) {
+    let mut pair = Pair::start();
     let db = "queued";
     gate::database(&pair, db);
-    let closed = Gate::close(&pair, gate::COPY);
-    let mut run = pair.pghaul(db, &["migrate", "--jobs", "1"]).spawn();
-    gate::wait_mid_copy(&mut run, &pair.target, db);
-    let (output, vacuum) = std::thread::scope(|scope| {
+    let mut held = Held::start(way, &pair, db);
+    let ((mut haul, output), vacuum) = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| pair.source.try_psql(db, "VACUUM FULL gate.indexed"));
-        wait_until(&mut run, "VACUUM FULL waits for its lock", |_| {
+        wait_until(&mut held.run, "VACUUM FULL waits for its lock", |_| {
             waits_for_lock(&pair, db)
         });
-        closed.open();
+        held.release();
         let advice = "keeps readers out";
-        wait_until(&mut run, "the operator was told", |run| {
+        wait_until(&mut held.run, "the operator was told", |run| {
             run.stderr().contains(advice)
         });
         let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
             WHERE query = 'VACUUM FULL gate.indexed'";
         assert_eq!(pair.source.psql(db, cancel), "t");
-        (run.wait(), waiting.join().expect("psql is run"))
+        (held.end(), waiting.join().expect("psql is run"))
     });
-    output.expect(0);
+    haul.finish_reading(&mut pair, output).expect(0);
     vacuum.expect_err("VACUUM FULL was cancelled");
     assert_converged(&pair, db);
 }
 
+both_ways!(truncate_between_snapshot_and_lock_is_noticed);
 /// The trap between the snapshot and the lock: the snapshot still promises rows that are gone.
-#[test]
-fn truncate_between_snapshot_and_lock_is_noticed() {
-    let pair = Pair::start();
+fn truncate_between_snapshot_and_lock_is_noticed(way: Way) {
+    let mut pair = Pair::start();
     let db = "between";
     gate::database(&pair, db);
     let proxy = Proxy::start(&pair.source);
     proxy.arm("LOCK TABLE", Fault::Hold);
-    let mut run = Pghaul::new(&["migrate"])
-        .source(&proxy.dsn(&pair.source, db))
-        .target(&pair.target.dsn(db))
-        .spawn();
+    let mut haul = way.of(db).source(&proxy.dsn(&pair.source, db));
+    let mut run = haul.start_reading(&pair, &[]);
     wait_until(&mut run, "the holder asked for its locks", |_| {
         proxy.struck() == 1
     });
@@ -92,24 +87,22 @@ fn truncate_between_snapshot_and_lock_is_noticed() {
         .psql(db, "UPDATE pgbench_tellers SET tbalance = tid");
     pair.source.psql(db, "CLUSTER pgbench_accounts");
     proxy.release();
-    run.wait().expect(0);
+    haul.finish_reading(&mut pair, run.wait()).expect(0);
     assert_converged(&pair, db);
 }
 
+both_ways!(truncate_of_a_late_table_is_noticed);
 /// A table that appears while the others are locked is in the snapshot, but not locked in time.
-#[test]
-fn truncate_of_a_late_table_is_noticed() {
-    let pair = Pair::start();
+fn truncate_of_a_late_table_is_noticed(way: Way) {
+    let mut pair = Pair::start();
     let db = "late";
     gate::database(&pair, db);
     let proxy = Proxy::start(&pair.source);
     for _ in 0..2 {
         proxy.arm("LOCK TABLE", Fault::Hold);
     }
-    let mut run = Pghaul::new(&["migrate"])
-        .source(&proxy.dsn(&pair.source, db))
-        .target(&pair.target.dsn(db))
-        .spawn();
+    let mut haul = way.of(db).source(&proxy.dsn(&pair.source, db));
+    let mut run = haul.start_reading(&pair, &[]);
     wait_until(&mut run, "the holder asked for its locks", |_| {
         proxy.struck() == 1
     });
@@ -122,7 +115,7 @@ fn truncate_of_a_late_table_is_noticed() {
     pair.source.psql(db, "TRUNCATE gate.late");
     pair.source.psql(db, "INSERT INTO gate.late VALUES (7)");
     proxy.release();
-    run.wait().expect(0);
+    haul.finish_reading(&mut pair, run.wait()).expect(0);
     assert_converged(&pair, db);
 }
 

@@ -1,11 +1,11 @@
 //! What the source's role may not see must not be missing silently.
 
 use super::{assert_converged, assert_says};
-use crate::support::{Pair, Pghaul};
+use crate::support::{Pair, Way, both_ways};
 
-#[test]
-fn rls_never_hides_rows() {
-    let pair = Pair::start();
+both_ways!(rls_never_hides_rows);
+fn rls_never_hides_rows(way: Way) {
+    let mut pair = Pair::start();
     let db = "policies";
     pair.source.create_db(db);
     pair.source.psql(
@@ -20,11 +20,7 @@ fn rls_never_hides_rows() {
          GRANT SELECT ON open, guarded TO reader",
     );
     let reader = pair.source.dsn(db).replace("postgres@", "reader@");
-    let migrate = |args: &[&str]| {
-        Pghaul::new(args)
-            .source(&reader)
-            .target(&pair.target.dsn(db))
-    };
+    let mut haul = way.of(db).source(&reader);
     let seen = "SELECT set_config('role', 'reader', false); SELECT count(*) FROM guarded";
     assert_eq!(
         pair.source.psql(db, seen),
@@ -32,7 +28,7 @@ fn rls_never_hides_rows() {
         "rows the role sees"
     );
 
-    let refused = migrate(&["migrate"]).run();
+    let refused = haul.run(&mut pair, &[]);
     assert!(matches!(refused.code, 1 | 2), "{refused:?}");
     assert_says(&refused, &["source", "public.guarded", "bypassrls"]);
     if pair.target.databases().iter().any(|name| name == db) {
@@ -43,14 +39,14 @@ fn rls_never_hides_rows() {
     }
 
     pair.source.psql(db, "ALTER ROLE reader BYPASSRLS");
-    migrate(&["migrate", "--overwrite"]).run().expect(0);
+    haul.run(&mut pair, &["--overwrite"]).expect(0);
     assert_converged(&pair, db);
 }
 
+both_ways!(forced_rls_never_hides_rows_from_the_owner);
 /// The owner is subject to a forced policy too.
-#[test]
-fn forced_rls_never_hides_rows_from_the_owner() {
-    let pair = Pair::start();
+fn forced_rls_never_hides_rows_from_the_owner(way: Way) {
+    let mut pair = Pair::start();
     let db = "forced";
     pair.source.create_db(db);
     pair.source.psql(
@@ -63,10 +59,7 @@ fn forced_rls_never_hides_rows_from_the_owner() {
          CREATE POLICY few ON guarded USING (id < 4)",
     );
     let holder = pair.source.dsn(db).replace("postgres@", "holder@");
-    let refused = Pghaul::new(&["migrate"])
-        .source(&holder)
-        .target(&pair.target.dsn(db))
-        .run();
+    let refused = way.of(db).source(&holder).run(&mut pair, &[]);
     assert!(matches!(refused.code, 1 | 2), "{refused:?}");
     assert_says(&refused, &["source", "public.guarded", "bypassrls"]);
 }

@@ -1,8 +1,9 @@
 //! The snapshot is lost: what is durable is kept only if it still agrees with the source.
 
-use super::gate::{self, Gate};
+use super::gate::{self, Held};
 use super::{assert_converged, assert_says};
-use crate::support::Pair;
+use crate::support::way::Haul;
+use crate::support::{Pair, Way, both_ways};
 
 /// The session that keeps the snapshot is the one that has locked most tables.
 const END_HOLDER: &str = "
@@ -13,23 +14,22 @@ GROUP BY pid ORDER BY count(*) DESC LIMIT 1";
 
 /// Migrates until the accounts are durable, `gate.big` half done and the rest not begun; then
 /// the holder's session ends. What was being read is finished, nothing else is begun.
-fn interrupted(pair: &Pair, db: &str) {
+fn interrupted(way: Way, pair: &Pair, db: &str) -> Haul {
     gate::database(pair, db);
-    let closed = Gate::close(pair, gate::COPY);
-    let mut run = pair.pghaul(db, &["migrate", "--jobs", "1"]).spawn();
-    gate::wait_mid_copy(&mut run, &pair.target, db);
+    let mut held = Held::start(way, pair, db);
     assert_eq!(pair.source.psql(db, END_HOLDER), "t");
-    closed.open();
-    let output = run.wait().expect(1);
-    assert_says(&output, &["snapshot", "--resume"]);
+    held.release();
+    let (haul, output) = held.end();
+    assert_says(&output.expect(1), &["snapshot", "--resume"]);
+    haul
 }
 
-#[test]
-fn snapshot_holder_killed() {
-    let pair = Pair::start();
+both_ways!(snapshot_holder_killed);
+fn snapshot_holder_killed(way: Way) {
+    let mut pair = Pair::start();
     let db = "unchanged";
-    interrupted(&pair, db);
-    pair.pghaul(db, &["migrate", "--resume"]).run().expect(0);
+    let mut haul = interrupted(way, &pair, db);
+    haul.run(&mut pair, &["--resume"]).expect(0);
     assert_converged(&pair, db);
 }
 
@@ -38,7 +38,7 @@ fn snapshot_holder_killed() {
 fn snapshot_holder_killed_on_an_old_source() {
     let pair = Pair::of_versions(11, 18);
     let db = "old";
-    interrupted(&pair, db);
+    drop(interrupted(Way::Channel, &pair, db));
     let changed = "UPDATE pgbench_accounts SET abalance = 7 WHERE aid = 77777";
     pair.source.psql(db, changed);
     let refused = pair.pghaul(db, &["migrate", "--resume"]).run();
@@ -52,26 +52,27 @@ fn snapshot_holder_killed_on_an_old_source() {
     assert_converged(&pair, db);
 }
 
-#[test]
-fn changes_in_unfinished_tables_do_not_matter_to_a_new_snapshot() {
-    let pair = Pair::start();
+both_ways!(changes_in_unfinished_tables_do_not_matter_to_a_new_snapshot);
+fn changes_in_unfinished_tables_do_not_matter_to_a_new_snapshot(way: Way) {
+    let mut pair = Pair::start();
     let db = "unfinished";
-    interrupted(&pair, db);
+    let mut haul = interrupted(way, &pair, db);
     pair.source.psql(
         db,
         "UPDATE gate.\"Odd \"\"name\"\"\" SET \"when\" = 'infinity';
          DELETE FROM gate.indexed WHERE id < 50;
          REFRESH MATERIALIZED VIEW gate.seen",
     );
-    pair.pghaul(db, &["migrate", "--resume"]).run().expect(0);
+    haul.run(&mut pair, &["--resume"]).expect(0);
     assert_converged(&pair, db);
 }
 
+both_ways!(changes_in_finished_tables_are_refused_by_name);
 /// Changes of every kind in a finished table are noticed, also those that leave no new row
-/// behind and those that move all rows.
-#[test]
-fn changes_in_finished_tables_are_refused_by_name() {
-    let pair = Pair::start();
+/// behind and those that move all rows. What is in a spool cannot be copied anew, so that another
+/// one is begun.
+fn changes_in_finished_tables_are_refused_by_name(way: Way) {
+    let mut pair = Pair::start();
     let changes = [
         (
             "updated",
@@ -90,34 +91,40 @@ fn changes_in_finished_tables_are_refused_by_name() {
         ),
     ];
     for (db, change) in changes {
-        interrupted(&pair, db);
+        let mut haul = interrupted(way, &pair, db);
         for statement in change.split(';') {
             pair.source.psql(db, statement);
         }
-        let refused = pair.pghaul(db, &["migrate", "--resume"]).run().expect(1);
-        assert_says(&refused, &["pgbench_accounts", "--allow-new-snapshot"]);
-        let allowed = ["migrate", "--resume", "--allow-new-snapshot"];
-        let output = pair.pghaul(db, &allowed).run().expect(0);
-        assert_says(&output, &["pgbench_accounts"]);
+        let refused = haul.run(&mut pair, &["--resume"]).expect(1);
+        match way {
+            Way::Channel => {
+                assert_says(&refused, &["pgbench_accounts", "--allow-new-snapshot"]);
+                let allowed = ["--resume", "--allow-new-snapshot"];
+                let output = haul.run(&mut pair, &allowed).expect(0);
+                assert_says(&output, &["pgbench_accounts"]);
+            }
+            Way::Spool => {
+                assert_says(&refused, &["pgbench_accounts", "empty place"]);
+                haul.run(&mut pair, &[]).expect(0);
+            }
+        }
         assert_converged(&pair, db);
     }
 }
 
+both_ways!(source_dies_in_copy);
 /// The source's server dies as in a power cut: the snapshot goes with it, and so do the rows of
 /// its unlogged tables.
-#[test]
-fn source_dies_in_copy() {
+fn source_dies_in_copy(way: Way) {
     let mut pair = Pair::start();
     let db = "reborn";
     gate::database(&pair, db);
-    let closed = Gate::close(&pair, gate::COPY);
-    let mut run = pair.pghaul(db, &["migrate", "--jobs", "1"]).spawn();
-    gate::wait_mid_copy(&mut run, &pair.target, db);
+    let mut held = Held::start(way, &pair, db);
     pair.source.stop_immediate();
     pair.source.start_again();
-    closed.open();
-    let output = run.wait().expect(1);
-    assert_says(&output, &["source", "snapshot", "--resume"]);
-    pair.pghaul(db, &["migrate", "--resume"]).run().expect(0);
+    held.release();
+    let (mut haul, output) = held.end();
+    assert_says(&output.expect(1), &["source", "snapshot", "--resume"]);
+    haul.run(&mut pair, &["--resume"]).expect(0);
     assert_converged(&pair, db);
 }

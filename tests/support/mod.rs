@@ -3,6 +3,7 @@
 //! A test starts a [`Pair`] of clusters, fills the source from a fixture, runs [`Pghaul`] and
 //! asks the [`oracle`] whether both databases are the same. Most do it in both [`Way`]s. Everything here is blocking and
 //! speaks to PostgreSQL through its own programs, so that it shares no code with what it tests.
+//! `server.rs` is for the tests of crates, which take it in by its path.
 
 pub(crate) mod cluster;
 pub(crate) mod fixture;

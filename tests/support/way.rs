@@ -243,6 +243,32 @@ impl Haul {
         self.spooling(pair, "load", &args).spawn()
     }
 
+    /// Starts it again beside, or after, what was started before: over a spool the second half, which
+    /// alone works on the target.
+    pub(crate) fn start_again(&mut self, pair: &mut Pair, flags: &[&str]) -> Running {
+        match self.way {
+            Way::Channel => self.call(pair, "migrate", flags).spawn(),
+            Way::Spool => self.start_load(pair, flags),
+        }
+    }
+
+    /// Starts the half that reads the source.
+    pub(crate) fn start_reading(&mut self, pair: &Pair, flags: &[&str]) -> Running {
+        match self.way {
+            Way::Channel => self.call(pair, "migrate", flags).spawn(),
+            Way::Spool => self.start_extract(pair, flags),
+        }
+    }
+
+    /// Over a spool, loads what [`Haul::start_reading`] has extracted if it ended so.
+    pub(crate) fn finish_reading(&mut self, pair: &mut Pair, output: Output) -> Output {
+        if self.way == Way::Channel || output.code != 0 {
+            return output;
+        }
+        let loading = self.start_load(pair, &[]);
+        self.finish(pair, loading)
+    }
+
     /// Waits until what was started ends.
     pub(crate) fn finish(&self, pair: &mut Pair, running: Running) -> Output {
         let output = running.wait();
