@@ -29,12 +29,9 @@ fn stale_loader_is_fenced(way: Way) {
     assert_converged(&pair, db);
 }
 
-/// The first one wakes up while the second one is at work, which then must not be disturbed. Over a
-/// spool, the first one then waits for the part that the second one has claimed, so it does not end
-/// while the gate is closed.
-#[test]
-fn stale_loader_cannot_disturb_its_successor() {
-    let way = Way::Channel;
+both_ways!(stale_loader_cannot_disturb_its_successor);
+/// The first one wakes up while the second one is at work, which then must not be disturbed.
+fn stale_loader_cannot_disturb_its_successor(way: Way) {
     let mut pair = Pair::start();
     let db = "succeeded";
     gate::database(&pair, db);

@@ -276,9 +276,13 @@ impl Ledger {
         Ok(found)
     }
 
-    /// The parts that are durable.
+    /// The parts that are durable. Fails once another run has taken over: a run that only waits for
+    /// parts of others would not learn of it in any other way.
     pub(crate) async fn durable(&self) -> Result<BTreeMap<PartId, Durable>> {
-        durable(&self.session().await?, self.migration).await
+        let client = self.session().await?;
+        let held = client.batch_execute(&self.fence_sql()).await;
+        held.map_err(|error| fenced(failed(error)))?;
+        durable(&client, self.migration).await
     }
 
     /// The statement that opens a part's record. It waits while another session holds it,
