@@ -13,6 +13,7 @@ mod large_rows;
 mod managed;
 mod many_tables;
 mod migrate;
+mod migration;
 mod networks;
 mod object_stores;
 mod objects;

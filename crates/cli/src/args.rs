@@ -9,6 +9,7 @@ use crate::admission::Admission;
 use crate::copying::{Copying, Reading, Writing};
 use crate::selection::{Leaving, Selecting};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use secrecy::SecretString;
 
 pub(crate) use extract::{Extract, SpoolEncoding};
 pub(crate) use load::Load;
@@ -63,6 +64,9 @@ pub(crate) enum Command {
     /// Measure how fast source, link and target are, and find the slowest of them
     #[command(subcommand, after_help = CONNECTIONS)]
     Bench(crate::bench::Bench),
+    /// Create, list, show, update and delete migrations at a runtime server
+    #[command(subcommand)]
+    Migration(crate::migration::Command),
 }
 
 /// Where to connect.
@@ -81,6 +85,10 @@ pub(crate) struct SourceDsn {
     /// Connection string of the source, without a password [default: PGHAUL_SOURCE]
     #[arg(long, value_name = "DSN")]
     pub(crate) source: Option<String>,
+
+    /// The one of a command that another command made; it may hold a password, and counts more
+    #[arg(skip)]
+    pub(crate) known: Option<SecretString>,
 }
 
 /// Where to write.
@@ -89,6 +97,10 @@ pub(crate) struct TargetDsn {
     /// Connection string of the target, without a password [default: PGHAUL_TARGET]
     #[arg(long, value_name = "DSN")]
     pub(crate) target: Option<String>,
+
+    /// The one of a command that another command made; it may hold a password, and counts more
+    #[arg(skip)]
+    pub(crate) known: Option<SecretString>,
 }
 
 /// Which databases, if not the one that the connection strings name.

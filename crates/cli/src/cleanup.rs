@@ -109,7 +109,8 @@ async fn several(
 fn show(leftover: &Leftover, args: &Cleanup, database: Option<&str>) {
     if args.output.output == Form::Json {
         let object = json!({
-            "event": "leftover", "leftover": leftover, "dry_run": args.dry_run,
+            "event": "leftover", "leftover": leftover, "description": leftover.to_string(),
+            "dry_run": args.dry_run,
         });
         output::print_json(&output::of_database(object, database));
     } else {

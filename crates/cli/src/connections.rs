@@ -4,32 +4,53 @@ use std::env;
 
 use pghaul_stage::{Error, Result, Side};
 use pghaul_wire::Conninfo;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::args::{Connections, SourceDsn, TargetDsn};
 
 impl SourceDsn {
     /// Parses the connection string.
     pub(crate) fn conninfo(&self) -> Result<Conninfo> {
-        resolve(Side::Source, self.source.as_deref())
+        match &self.known {
+            Some(known) => parse(Side::Source, known.expose_secret()),
+            None => resolve(Side::Source, self.source.as_deref()),
+        }
     }
 
     fn is_given(&self) -> bool {
-        given(Side::Source, self.source.as_deref()).is_some()
+        self.known.is_some() || given(Side::Source, self.source.as_deref()).is_some()
     }
 }
 
 impl TargetDsn {
     /// Parses the connection string.
     pub(crate) fn conninfo(&self) -> Result<Conninfo> {
-        resolve(Side::Target, self.target.as_deref())
+        match &self.known {
+            Some(known) => parse(Side::Target, known.expose_secret()),
+            None => resolve(Side::Target, self.target.as_deref()),
+        }
     }
 
     fn is_given(&self) -> bool {
-        given(Side::Target, self.target.as_deref()).is_some()
+        self.known.is_some() || given(Side::Target, self.target.as_deref()).is_some()
     }
 }
 
 impl Connections {
+    /// Connections to what these strings, which may hold passwords, name.
+    pub(crate) fn known(source: SecretString, target: SecretString) -> Self {
+        Self {
+            source: SourceDsn {
+                source: None,
+                known: Some(source),
+            },
+            target: TargetDsn {
+                target: None,
+                known: Some(target),
+            },
+        }
+    }
+
     /// Parses the source's connection string.
     pub(crate) fn source(&self) -> Result<Conninfo> {
         self.source.conninfo()
@@ -76,7 +97,11 @@ fn resolve(side: Side, flag: Option<&str>) -> Result<Conninfo> {
         Error::input(format!("no {side} is given"))
             .remedy(format!("set {variable} or --{side} to a connection string such as postgres://user@host/database"))
     })?;
-    Conninfo::parse(&text).map_err(|error| error.at(side))
+    parse(side, &text)
+}
+
+fn parse(side: Side, text: &str) -> Result<Conninfo> {
+    Conninfo::parse(text).map_err(|error| error.at(side))
 }
 
 #[cfg(test)]

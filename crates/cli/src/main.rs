@@ -13,6 +13,7 @@ mod existing;
 mod extract;
 mod load;
 mod migrate;
+mod migration;
 mod output;
 mod report;
 mod runbook;
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
         Command::Validate(args) => (args.output.output, with_runtime(|| validate::run(args))),
         Command::Verify(args) => (args.output.output, with_runtime(|| verify::run(args))),
         Command::Cleanup(args) => (args.output.output, with_runtime(|| cleanup::run(args))),
+        Command::Migration(command) => (command.output(), with_runtime(|| migration::run(command))),
         Command::Bench(bench) => (bench.output(), with_runtime(|| bench::run(bench))),
     };
     match result {

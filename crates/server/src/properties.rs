@@ -2,7 +2,7 @@
 //!
 //! The file says in the service's words what a [`Job`] says in ours. Every key that the service
 //! documents is honoured, or refused with the reason; any other key is refused by name. What the
-//! keys are, and what becomes of each, is in [`keys`] and in `docs/properties.md`.
+//! keys are, and what becomes of each, is in `properties/keys.rs` and in `docs/properties.md`.
 
 mod keys;
 mod pairs;

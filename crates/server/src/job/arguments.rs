@@ -36,7 +36,7 @@ impl Job {
         // One argument for both, so that no value can be taken for a flag.
         let mut value = |name: &str, value: &str| all.push(format!("--{name}={value}"));
         for name in &self.databases {
-            value("databases", &format!("\"{}\"", name.replace('"', "\"\"")));
+            value("databases", &quoted(name));
         }
         let selection = &self.selection;
         for (name, patterns) in [
@@ -68,6 +68,11 @@ impl Job {
         }
         all
     }
+}
+
+/// A name as lists of databases have it, where a comma would end it.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 #[cfg(test)]

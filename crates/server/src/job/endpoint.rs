@@ -174,8 +174,11 @@ impl Endpoint {
         if let Some(password) = &self.password {
             add("password", password.expose());
         }
-        if let Some(file) = authorities {
-            add("sslrootcert", &file.to_string_lossy());
+        match authorities {
+            Some(file) => add("sslrootcert", &file.to_string_lossy()),
+            // To libpq, this is no file but what the host trusts.
+            None if self.ssl_mode == SslMode::VerifyFull => add("sslrootcert", "system"),
+            None => {}
         }
         text.into()
     }
