@@ -2,7 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder,
 };
 use parquet::file::metadata::ColumnChunkMetaData;
 use pghaul_codec::Encoder;
@@ -18,7 +19,7 @@ use crate::seal::Seal;
 use crate::slice_writer::{COPY, ROWS};
 use crate::thrift;
 
-/// The most that a row group may say to be without compression. Ours stand for 8 MiB of rows, or for
+/// The most that a row group may say to be without compression. Ours stand for 4 MiB of rows, or for
 /// one row of at most 32 MiB.
 const LARGEST_GROUP: u64 = 512 << 20;
 
@@ -29,8 +30,11 @@ const SPREAD: u64 = 16;
 /// What a row group may have beside its rows: what says of each of many columns how to read it.
 const OVERHEAD: u64 = 4 << 20;
 
-/// COPY bytes that are made at a time, about.
+/// COPY bytes that become rows at a time, about.
 const PIECE: u64 = 256 << 10;
+
+/// COPY bytes that are given at a time, about.
+const GIVEN: u64 = 1 << 20;
 
 /// A piece of COPY rows, and how many rows end in it.
 pub(crate) type Piece = (Bytes, u64);
@@ -41,6 +45,9 @@ pub(crate) struct FileReader {
     parquet: Bytes,
     metadata: ArrowReaderMetadata,
     encoder: Option<Encoder>,
+    /// The row group that is being read.
+    group: Option<ParquetRecordBatchReader>,
+    /// The row group that comes next.
     next: usize,
     rows: u64,
     bytes: u64,
@@ -97,6 +104,7 @@ impl FileReader {
             parquet,
             metadata,
             encoder,
+            group: None,
             next: 0,
             rows: 0,
             bytes: 0,
@@ -104,43 +112,12 @@ impl FileReader {
         })
     }
 
-    /// The rows of the next row group; `None` after the last one, when everything was what the
-    /// manifest says.
+    /// The next rows; `None` after the last ones, when everything was what the manifest says.
     pub(crate) fn next(&mut self) -> Result<Option<Vec<Piece>>> {
-        if self.next >= self.metadata.metadata().num_row_groups() {
-            let content = format!("{:032x}", self.content.clone().finish_128());
-            let file = &self.file;
-            return if (self.rows, self.bytes) != (file.rows, file.bytes) {
-                Err(damaged(
-                    file,
-                    "its rows are not as many as the manifest says",
-                ))
-            } else if content != file.content {
-                Err(damaged(
-                    file,
-                    "its rows are not the ones that were extracted",
-                ))
-            } else {
-                Ok(None)
-            };
-        }
-        let row = self.file.bytes / self.file.rows.max(1);
-        let size = usize::try_from((PIECE / row.max(1)).clamp(1, 64 << 10)).unwrap_or(1);
-        let broken = |error| damaged(&self.file, "it cannot be read").because(error);
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
-            self.parquet.clone(),
-            self.metadata.clone(),
-        );
-        let reader = builder
-            .with_row_groups(vec![self.next])
-            .with_batch_size(size)
-            .build()
-            .map_err(broken)?;
-        self.next += 1;
         let mut pieces = Vec::new();
-        for batch in reader {
-            let batch =
-                batch.map_err(|error| damaged(&self.file, "it cannot be read").because(error))?;
+        let most = self.bytes.saturating_add(GIVEN);
+        while self.bytes < most {
+            let Some(batch) = self.batch()? else { break };
             let from = pieces.len();
             match &self.encoder {
                 Some(encoder) => {
@@ -150,7 +127,7 @@ impl FileReader {
                         .map_err(|error| error.on(self.file.name.clone()))?;
                     pieces.push((rows.freeze(), batch.num_rows() as u64));
                 }
-                None => copied(&self.file, &batch, &mut pieces)?,
+                None => shared(&self.file, &batch, &mut pieces)?,
             }
             for (piece, rows) in pieces.get(from..).unwrap_or_default() {
                 self.rows = self.rows.saturating_add(*rows);
@@ -164,7 +141,70 @@ impl FileReader {
                 ));
             }
         }
+        if pieces.is_empty() {
+            self.demand_all()?;
+            return Ok(None);
+        }
         Ok(Some(pieces))
+    }
+
+    /// Fails unless all that was read is what the manifest says.
+    fn demand_all(&self) -> Result<()> {
+        let file = &self.file;
+        if (self.rows, self.bytes) != (file.rows, file.bytes) {
+            return Err(damaged(
+                file,
+                "its rows are not as many as the manifest says",
+            ));
+        }
+        if format!("{:032x}", self.content.clone().finish_128()) != file.content {
+            return Err(damaged(
+                file,
+                "its rows are not the ones that were extracted",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Some rows as they are stored; `None` after the last ones.
+    fn batch(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(group) = &mut self.group {
+                if let Some(batch) = group.next() {
+                    return batch.map(Some).map_err(|cause| self.unreadable(cause));
+                }
+                self.group = None;
+            }
+            if self.next >= self.metadata.metadata().num_row_groups() {
+                return Ok(None);
+            }
+            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
+                self.parquet.clone(),
+                self.metadata.clone(),
+            );
+            let group = builder
+                .with_row_groups(vec![self.next])
+                .with_batch_size(self.at_a_time())
+                .build();
+            self.group = Some(group.map_err(|cause| self.unreadable(cause))?);
+            self.next += 1;
+        }
+    }
+
+    fn unreadable(&self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        damaged(&self.file, "it cannot be read").because(cause)
+    }
+
+    /// Rows of the file that are read at a time.
+    fn at_a_time(&self) -> usize {
+        match self.file.encoding {
+            FileEncoding::Typed => {
+                let row = self.file.bytes / self.file.rows.max(1);
+                usize::try_from((PIECE / row.max(1)).clamp(1, 64 << 10)).unwrap_or(1)
+            }
+            // Each holds a piece.
+            FileEncoding::Copy => 1,
+        }
     }
 }
 
@@ -178,8 +218,8 @@ fn pages<'a>(column: &ColumnChunkMetaData, parquet: &'a [u8]) -> Option<&'a [u8]
     parquet.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
 }
 
-/// The pieces of a file that holds COPY's own bytes.
-fn copied(file: &File, batch: &RecordBatch, pieces: &mut Vec<Piece>) -> Result<()> {
+/// The pieces of a file that holds COPY's own bytes, which share the memory of the batch.
+fn shared(file: &File, batch: &RecordBatch, pieces: &mut Vec<Piece>) -> Result<()> {
     let column = |name| batch.column_by_name(name);
     let columns = column(COPY)
         .and_then(|copy| copy.as_binary_opt::<i32>())
@@ -193,8 +233,9 @@ fn copied(file: &File, batch: &RecordBatch, pieces: &mut Vec<Piece>) -> Result<(
     if copy.null_count() + rows.null_count() > 0 {
         return Err(damaged(file, "it has gaps"));
     }
+    let bytes = Bytes::from_owner(copy.values().clone());
     for (piece, rows) in copy.iter().zip(rows.iter()) {
-        let piece = Bytes::copy_from_slice(piece.unwrap_or_default());
+        let piece = bytes.slice_ref(piece.unwrap_or_default());
         pieces.push((piece, u64::from(rows.unwrap_or_default())));
     }
     Ok(())

@@ -8,8 +8,8 @@
 use std::collections::{HashMap, HashSet};
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::DataType;
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::{DataType, Schema};
 use parquet::basic::Encoding;
 use parquet::file::properties::WriterPropertiesBuilder;
 use parquet::schema::types::ColumnPath;
@@ -18,17 +18,17 @@ use parquet::schema::types::ColumnPath;
 /// hardly more values than this.
 const SAMPLE: usize = 16 << 10;
 
-/// Chooses for a file that begins with these rows.
-pub(crate) fn choose(
+/// Chooses for a file whose columns begin with these values.
+pub(crate) fn choose<'a>(
     mut properties: WriterPropertiesBuilder,
-    first: &RecordBatch,
+    schema: &Schema,
+    columns: impl Iterator<Item = &'a ArrayRef>,
 ) -> WriterPropertiesBuilder {
-    let schema = first.schema_ref();
     let mut times = HashMap::new();
     for field in schema.fields() {
         *times.entry(field.name()).or_insert(0_usize) += 1;
     }
-    for (field, column) in schema.fields().iter().zip(first.columns()) {
+    for (field, column) in schema.fields().iter().zip(columns) {
         // The writer tells columns apart by name only, and names need not be unique.
         if times.get(field.name()) != Some(&1) {
             continue;
@@ -195,7 +195,12 @@ mod tests {
             .collect();
         let arrays = columns.iter().map(|(_, values, _)| Arc::clone(values));
         let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays.collect()).unwrap();
-        let properties = choose(WriterProperties::builder(), &batch).build();
+        let properties = choose(
+            WriterProperties::builder(),
+            batch.schema_ref(),
+            batch.columns().iter(),
+        )
+        .build();
         let mut writer =
             ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
         writer.write(&batch).unwrap();

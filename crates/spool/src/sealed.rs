@@ -1,6 +1,6 @@
 //! Which parts of a spool are sealed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,10 +19,12 @@ const FRESH: Duration = Duration::from_millis(500);
 /// Manifest entries read at the same time.
 const CONCURRENT: usize = 16;
 
-/// What is known of the manifest. Entries never change, so they are kept.
+/// What is known of the manifest. Entries never change, so they are kept while they are needed.
 #[derive(Debug, Default)]
 pub(crate) struct Manifest {
     entries: HashMap<PartId, Arc<Entry>>,
+    /// The parts that were sealed when it was listed.
+    sealed: HashSet<PartId>,
     listed: Option<Instant>,
 }
 
@@ -32,6 +34,14 @@ impl Spool {
         if let Some(entry) = self.known(part) {
             return Ok(Some(entry));
         }
+        let entry = self.read_entry(part).await?;
+        if let Some(entry) = &entry {
+            self.manifest().entries.insert(part, Arc::clone(entry));
+        }
+        Ok(entry)
+    }
+
+    async fn read_entry(&self, part: PartId) -> Result<Option<Arc<Entry>>> {
         let name = name::entry(part, 0);
         let Some(entry) = self.json::<Entry>(&name).await? else {
             return Ok(None);
@@ -45,27 +55,18 @@ impl Spool {
                     .on(subject()),
             );
         }
-        let entry = Arc::new(entry);
-        self.manifest().entries.insert(part, Arc::clone(&entry));
-        Ok(Some(entry))
+        Ok(Some(Arc::new(entry)))
     }
 
-    /// All sealed parts of rows.
+    /// All sealed parts of rows. Their entries are not kept.
     pub(crate) async fn all_sealed(&self) -> Result<Vec<Arc<Entry>>> {
-        let listed = self.store.list(name::MANIFEST).await?;
-        let mut parts: Vec<PartId> = listed
-            .iter()
-            .filter_map(|object| name::part_of(&object.name))
-            .collect();
+        let mut parts: Vec<PartId> = self.list_sealed().await?.into_iter().collect();
         parts.sort_unstable();
-        parts.dedup();
         let entries = stream::iter(parts)
-            .map(|part| self.sealed(part))
+            .map(|part| self.read_entry(part))
             .buffered(CONCURRENT)
             .try_filter_map(|entry| std::future::ready(Ok(entry)));
-        let entries: Vec<_> = entries.try_collect().await?;
-        self.manifest().listed = Some(Instant::now());
-        Ok(entries)
+        entries.try_collect().await
     }
 
     /// As [`Spool::sealed`], but may be a moment behind: all parts share one listing.
@@ -80,9 +81,24 @@ impl Spool {
         if !fresh {
             // Set before, so that not every lane lists.
             self.manifest().listed = Some(Instant::now());
-            self.all_sealed().await?;
+            let sealed = self.list_sealed().await?;
+            self.manifest().sealed = sealed;
         }
-        Ok(self.known(part))
+        if !self.manifest().sealed.contains(&part) {
+            return Ok(None);
+        }
+        self.sealed(part).await
+    }
+
+    async fn list_sealed(&self) -> Result<HashSet<PartId>> {
+        let listed = self.store.list(name::MANIFEST).await?;
+        let parts = listed.iter().map(|object| name::part_of(&object.name));
+        Ok(parts.flatten().collect())
+    }
+
+    /// Lets go of what is known of a sealed part.
+    pub(crate) fn forget(&self, part: PartId) {
+        self.manifest().entries.remove(&part);
     }
 
     fn known(&self, part: PartId) -> Option<Arc<Entry>> {
@@ -101,7 +117,7 @@ impl Spool {
 
     /// Forgets a sealed part, so that it can be extracted again.
     pub async fn unseal(&self, part: PartId) -> Result<()> {
-        self.manifest().entries.remove(&part);
+        self.forget(part);
         self.store.remove(&name::entry(part, 0)).await
     }
 }

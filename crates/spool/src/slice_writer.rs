@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow_array::{BinaryArray, RecordBatch, UInt32Array};
+use arrow_array::{ArrayRef, BinaryArray, UInt32Array};
+use arrow_buffer::{Buffer, OffsetBuffer};
 use arrow_schema::{DataType, Field as ArrowField, Schema, SchemaRef};
 use bytes::{Bytes, BytesMut};
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
 use pghaul_codec::{Decoder, Field};
 use pghaul_stage::{Encoding, Error, Kind, Result, Side};
 use twox_hash::XxHash3_128;
@@ -17,9 +20,9 @@ use crate::manifest::{FileEncoding, HEADER, SliceSeal, Stream, TRAILER};
 use crate::row_count::RowCount;
 
 /// COPY bytes of a row group: what is in memory as rows and as columns at once.
-pub(crate) const GROUP: usize = 8 << 20;
+pub(crate) const GROUP: usize = 4 << 20;
 
-/// Compressed bytes of a file, about: what is in memory until it is stored.
+/// Compressed bytes of a file, about, at most: what is in memory until it is stored.
 const FILE: usize = 8 << 20;
 
 /// Bytes of a piece of COPY's own, about.
@@ -75,17 +78,22 @@ struct Pieces {
 
 /// A file being written.
 struct OpenFile {
-    writer: ArrowWriter<Vec<u8>>,
+    writer: SerializedFileWriter<Vec<u8>>,
+    columns: ArrowRowGroupWriterFactory,
     schema: SchemaRef,
     encoding: FileEncoding,
     rows: u64,
     bytes: u64,
+    /// Compressed bytes of the largest row group.
+    largest: usize,
     content: XxHash3_128,
 }
 
 /// Rows that go into a file together.
 struct Group {
-    batch: RecordBatch,
+    schema: SchemaRef,
+    /// Each column, in arrays that follow one another.
+    columns: Vec<Vec<ArrayRef>>,
     encoding: FileEncoding,
     rows: u64,
     raw: Vec<Bytes>,
@@ -115,19 +123,21 @@ impl SliceWriter {
         }
     }
 
-    /// Takes a piece in which so many rows end, as those who read them counted.
+    /// Takes pieces, each with the rows that end in it, as those who read them counted.
     pub(crate) fn push(
         &mut self,
-        piece: &Bytes,
-        rows: u64,
+        pieces: Vec<(Bytes, u64)>,
         finished: &mut Vec<Finished>,
     ) -> Result<()> {
-        self.sealed.rows += rows;
-        self.sealed.bytes += piece.len() as u64;
-        match self.stream.encoding {
-            Encoding::Text => self.rows(piece.clone(), finished),
-            Encoding::Binary => self.binary(piece.clone(), finished),
+        for (piece, rows) in pieces {
+            self.sealed.rows += rows;
+            self.sealed.bytes += piece.len() as u64;
+            match self.stream.encoding {
+                Encoding::Text => self.rows(piece, finished)?,
+                Encoding::Binary => self.binary(piece, finished)?,
+            }
         }
+        Ok(())
     }
 
     /// Ends the slice: everything must have come, and the rows must be as many as were counted.
@@ -213,20 +223,23 @@ impl SliceWriter {
     /// Writes the rows that wait as one row group.
     fn group(&mut self, finished: &mut Vec<Finished>) -> Result<()> {
         let group = match &mut self.rows {
-            Rows::Typed(decoder) => decoder.take()?.map(|taken| Group {
-                rows: taken.batch.num_rows() as u64,
-                batch: taken.batch,
-                encoding: FileEncoding::Typed,
-                raw: vec![taken.raw],
+            Rows::Typed(decoder) => decoder.take()?.map(|taken| {
+                let rows = taken.batch.num_rows() as u64;
+                let (schema, columns, _) = taken.batch.into_parts();
+                Group {
+                    schema,
+                    columns: columns.into_iter().map(|column| vec![column]).collect(),
+                    encoding: FileEncoding::Typed,
+                    rows,
+                    raw: vec![taken.raw],
+                }
             }),
             Rows::Copy(pieces) => pieces.take()?,
         };
         let Some(group) = group else {
             return Ok(());
         };
-        let fits = |file: &OpenFile| {
-            file.encoding == group.encoding && file.schema == group.batch.schema()
-        };
+        let fits = |file: &OpenFile| file.encoding == group.encoding && file.schema == group.schema;
         if self.file.as_ref().is_some_and(|file| !fits(file)) {
             self.close(finished)?;
         }
@@ -234,9 +247,9 @@ impl SliceWriter {
             Some(file) => file,
             none => none.insert(OpenFile::new(&group, self.level)?),
         };
-        file.write(&group)?;
         self.written += group.rows;
-        if file.writer.bytes_written() >= FILE {
+        file.write(group)?;
+        if file.is_full() {
             self.close(finished)?;
         }
         Ok(())
@@ -286,22 +299,41 @@ impl Pieces {
         }
         self.bytes = 0;
         let waiting = std::mem::take(&mut self.waiting);
-        let copy = BinaryArray::from_iter_values(waiting.iter().map(|(piece, _)| piece));
-        let rows = UInt32Array::from_iter_values(waiting.iter().map(|(_, rows)| *rows));
-        let total = waiting.iter().map(|(_, rows)| u64::from(*rows)).sum();
         let schema = Schema::new(vec![
             ArrowField::new(COPY, DataType::Binary, false),
             ArrowField::new(ROWS, DataType::UInt32, false),
         ]);
-        let columns: Vec<arrow_array::ArrayRef> = vec![Arc::new(copy), Arc::new(rows)];
-        let batch = RecordBatch::try_new(Arc::new(schema), columns).map_err(unwritable)?;
+        let rows = UInt32Array::from_iter_values(waiting.iter().map(|(_, rows)| *rows));
+        let copy: Result<Vec<ArrayRef>> = waiting.iter().map(|(piece, _)| value(piece)).collect();
         Ok(Some(Group {
-            batch,
+            schema: Arc::new(schema),
+            columns: vec![copy?, vec![Arc::new(rows)]],
             encoding: FileEncoding::Copy,
-            rows: total,
+            rows: waiting.iter().map(|(_, rows)| u64::from(*rows)).sum(),
             raw: waiting.into_iter().map(|(piece, _)| piece).collect(),
         }))
     }
+}
+
+impl Group {
+    /// Bytes that a file with these rows needs, as a rule, even if they cannot be compressed. One of
+    /// many rows that can is no larger.
+    fn room(&self) -> usize {
+        let bytes: usize = self.raw.iter().map(Bytes::len).sum();
+        bytes + bytes / 16 + (4 << 10)
+    }
+
+    /// The first array of each column.
+    fn firsts(&self) -> impl Iterator<Item = &ArrayRef> {
+        self.columns.iter().filter_map(|arrays| arrays.first())
+    }
+}
+
+/// An array of this one value, which is shared and not copied.
+fn value(piece: &Bytes) -> Result<ArrayRef> {
+    let ends = OffsetBuffer::from_lengths([piece.len()]);
+    let array = BinaryArray::try_new(ends, Buffer::from(piece.clone()), None);
+    Ok(Arc::new(array.map_err(unwritable)?))
 }
 
 impl OpenFile {
@@ -313,39 +345,66 @@ impl OpenFile {
             // Row groups are cut by us, by bytes.
             .set_max_row_group_row_count(None);
         let properties = match group.encoding {
-            FileEncoding::Typed => layout::choose(properties, &group.batch)
+            FileEncoding::Typed => layout::choose(properties, &group.schema, group.firsts())
                 .set_statistics_enabled(EnabledStatistics::Chunk)
                 .set_statistics_truncate_length(Some(64)),
             FileEncoding::Copy => properties
                 .set_dictionary_enabled(false)
                 .set_statistics_enabled(EnabledStatistics::None),
         };
-        let schema = group.batch.schema();
         let writer = ArrowWriter::try_new(
-            Vec::with_capacity(FILE),
-            Arc::clone(&schema),
+            Vec::with_capacity(group.room()),
+            Arc::clone(&group.schema),
             Some(properties.build()),
         );
+        let opened = writer.and_then(ArrowWriter::into_serialized_writer);
+        let (writer, columns) = opened.map_err(unwritable)?;
         Ok(Self {
-            writer: writer.map_err(unwritable)?,
-            schema,
+            writer,
+            columns,
+            schema: Arc::clone(&group.schema),
             encoding: group.encoding,
             rows: 0,
             bytes: 0,
+            largest: 0,
             content: XxHash3_128::new(),
         })
     }
 
-    fn write(&mut self, group: &Group) -> Result<()> {
+    /// Whether another row group as large as the largest so far would be too much.
+    fn is_full(&self) -> bool {
+        self.writer.bytes_written() + self.largest > FILE
+    }
+
+    /// Writes a row group, and lets go of each column before the next one is encoded and
+    /// compressed.
+    fn write(&mut self, group: Group) -> Result<()> {
         self.rows += group.rows;
-        for raw in &group.raw {
+        for raw in group.raw {
             self.bytes += raw.len() as u64;
-            self.content.write(raw);
+            self.content.write(&raw);
         }
-        let written = self.writer.write(&group.batch);
-        written
-            .and_then(|()| self.writer.flush())
-            .map_err(unwritable)
+        let before = self.writer.bytes_written();
+        let number = self.writer.flushed_row_groups().len();
+        let leaves = self.columns.create_column_writers(number);
+        let mut leaves = leaves.map_err(unwritable)?.into_iter();
+        let mut rows = self.writer.next_row_group().map_err(unwritable)?;
+        for (field, arrays) in self.schema.fields().iter().zip(group.columns) {
+            // A column is flat or a list, so it is one leaf.
+            let mut writer = leaves
+                .next()
+                .ok_or_else(|| unwritable("a column too many"))?;
+            for array in arrays {
+                for leaf in compute_leaves(field, &array).map_err(unwritable)? {
+                    writer.write(&leaf).map_err(unwritable)?;
+                }
+            }
+            let column = writer.close().map_err(unwritable)?;
+            column.append_to_row_group(&mut rows).map_err(unwritable)?;
+        }
+        rows.close().map_err(unwritable)?;
+        self.largest = self.largest.max(self.writer.bytes_written() - before);
+        Ok(())
     }
 
     fn finish(self) -> Result<Finished> {

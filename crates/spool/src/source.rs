@@ -168,6 +168,7 @@ impl Source for SpoolSource {
                 self.spool.store.remove(&file.name).await?;
             }
         }
+        self.spool.forget(part.id);
         Ok(())
     }
 
@@ -247,11 +248,11 @@ impl Reading {
         }
     }
 
-    /// The rows of the file's next row group; `None` after the last one.
+    /// The file's next rows; `None` after the last ones.
     async fn pieces(&mut self) -> Result<Option<Vec<Piece>>> {
         let reader = match self.reader.take() {
             Some(reader) => reader,
-            None => self.open().await?,
+            None => open(&self.spool, &self.entry, self.file).await?,
         };
         let work = tokio::task::spawn_blocking(move || {
             let mut reader = reader;
@@ -265,36 +266,6 @@ impl Reading {
         Ok(pieces)
     }
 
-    async fn open(&self) -> Result<FileReader> {
-        let Some(file) = self.entry.files.get(self.file).cloned() else {
-            return Err(Error::new(Kind::Protocol, "there is no such file").at(Side::Link));
-        };
-        let stored = match self.spool.store.read(&file.name).await? {
-            Some(stored) => stored,
-            None => return Err(self.gone(&file.name).await?),
-        };
-        let spool = Arc::clone(&self.spool);
-        let opening =
-            tokio::task::spawn_blocking(move || FileReader::open(&file, stored, &spool.seal));
-        joined(opening.await)
-    }
-
-    /// The error of a file that is not there.
-    async fn gone(&self, name: &str) -> Result<Error> {
-        let store = &self.spool.store;
-        let loaded = store.read(&name::loaded(self.entry.part)).await?;
-        if loaded.is_none() {
-            return Ok(store.damaged(name, "it is missing"));
-        }
-        // Another process has loaded the part, or did so long ago into another target.
-        Ok(
-            Error::new(Kind::Fenced, "it was removed when the part had been loaded")
-                .at(Side::Link)
-                .on(store.subject(name))
-                .remedy("to load a spool more than once, extract again, and load with --keep"),
-        )
-    }
-
     fn batch(&mut self, piece: Bytes, rows: u64) -> Batch {
         self.mark += piece.len() as u64;
         Batch {
@@ -304,4 +275,34 @@ impl Reading {
             mark: Mark(self.mark),
         }
     }
+}
+
+/// Opens the file of this number of a part.
+async fn open(spool: &Arc<Spool>, entry: &Entry, number: usize) -> Result<FileReader> {
+    let Some(file) = entry.files.get(number).cloned() else {
+        return Err(Error::new(Kind::Protocol, "there is no such file").at(Side::Link));
+    };
+    let stored = match spool.store.read(&file.name).await? {
+        Some(stored) => stored,
+        None => return Err(gone(spool, entry, &file.name).await?),
+    };
+    let spool = Arc::clone(spool);
+    let opening = tokio::task::spawn_blocking(move || FileReader::open(&file, stored, &spool.seal));
+    joined(opening.await)
+}
+
+/// The error of a file that is not there.
+async fn gone(spool: &Spool, entry: &Entry, name: &str) -> Result<Error> {
+    let store = &spool.store;
+    let loaded = store.read(&name::loaded(entry.part)).await?;
+    if loaded.is_none() {
+        return Ok(store.damaged(name, "it is missing"));
+    }
+    // Another process has loaded the part, or did so long ago into another target.
+    Ok(
+        Error::new(Kind::Fenced, "it was removed when the part had been loaded")
+            .at(Side::Link)
+            .on(store.subject(name))
+            .remedy("to load a spool more than once, extract again, and load with --keep"),
+    )
 }

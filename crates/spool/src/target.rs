@@ -24,6 +24,10 @@ use crate::space::Space;
 use crate::spool::Spool;
 use crate::worker::Worker;
 
+/// Bytes of rows that become columns together, about. To hand work to another thread and to wait for
+/// it costs as much as to work on a few kilobytes.
+const AT_ONCE: usize = 1 << 20;
+
 /// How an extraction is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Storing {
@@ -201,6 +205,7 @@ impl Target for SpoolTarget {
             utf8: described.utf8,
             level: self.storing.level,
             slice: None,
+            waiting: Vec::new(),
             slices: Vec::new(),
             files: Vec::new(),
             mark: Mark::default(),
@@ -241,6 +246,8 @@ struct PartWriter {
     level: i32,
     /// The slice whose rows come now; the ones before are in `slices`.
     slice: Option<SliceWriter>,
+    /// Pieces of it that came since it was last given some, with the rows that end in each.
+    waiting: Vec<(Bytes, u64)>,
     slices: Vec<SliceSeal>,
     files: Vec<File>,
     mark: Mark,
@@ -257,13 +264,19 @@ impl PartWriter {
         };
         self.advance(at).await?;
         self.mark = batch.mark;
+        self.waiting.push((piece, batch.rows));
+        let waiting: usize = self.waiting.iter().map(|(piece, _)| piece.len()).sum();
+        if waiting < AT_ONCE {
+            return Ok(());
+        }
         let Some(mut slice) = self.slice.take() else {
             return Ok(());
         };
         // Columns and compression take milliseconds, which an executor does not have.
+        let waiting = std::mem::take(&mut self.waiting);
         let work = tokio::task::spawn_blocking(move || {
             let mut finished = Vec::new();
-            slice.push(&piece, batch.rows, &mut finished)?;
+            slice.push(waiting, &mut finished)?;
             Ok((slice, finished))
         });
         let (slice, finished) = joined(work.await)?;
@@ -291,12 +304,14 @@ impl PartWriter {
     }
 
     async fn end_slice(&mut self) -> Result<()> {
-        let Some(slice) = self.slice.take() else {
+        let Some(mut slice) = self.slice.take() else {
             self.slices.push(SliceSeal::default());
             return Ok(());
         };
+        let waiting = std::mem::take(&mut self.waiting);
         let work = tokio::task::spawn_blocking(move || {
             let mut finished = Vec::new();
+            slice.push(waiting, &mut finished)?;
             let sealed = slice.end(&mut finished)?;
             Ok((sealed, finished))
         });
