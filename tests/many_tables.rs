@@ -19,7 +19,7 @@ const BASE: u64 = 24 << 20;
 const PER_TABLE: u64 = 5 << 10;
 
 /// And what rows take that are on the way into columns of a file, or out of them.
-const COLUMNS: u64 = 24 << 20;
+const COLUMNS: u64 = 16 << 20;
 
 /// Migrates this many tables; returns the commits on the target.
 fn migrate(way: Way, tables: u32) -> i64 {

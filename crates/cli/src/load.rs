@@ -7,7 +7,9 @@ use pghaul_extract::SourceFacts;
 use pghaul_load::{Cluster, PgTarget, Saved, State, VerifyOptions, inspect};
 use pghaul_relay::{Cancel, Progress};
 use pghaul_spool::{Role, Spool, SpoolSource, Worker};
-use pghaul_stage::{Catalog, Error, Event, Kind, Observer, Plan, Result, Selection, Side, Source};
+use pghaul_stage::{
+    Catalog, Error, Event, Kind, Observer, Plan, Result, Selection, Sharing, Side, Source,
+};
 use pghaul_wire::Conninfo;
 use tokio::runtime::Handle;
 
@@ -141,7 +143,8 @@ impl Loading<'_> {
 
     /// Makes the target ready; `None` if everything was loaded already.
     async fn begin(&self, source: &SpoolSource, spool: &Spool) -> Result<Option<Prepared>> {
-        let (mut catalog, plan) = (source.catalog().await?, source.plan().await?);
+        let (mut catalog, mut plan) = (source.catalog().await?, source.plan().await?);
+        Sharing::within(&mut catalog, &mut plan);
         self.args.fits(&catalog.selection)?;
         catalog.selection = self.args.selection(catalog.selection);
         catalog.tablespace_map = self.args.tablespace_map.iter().cloned().collect();

@@ -259,12 +259,17 @@ impl Spool {
         for role in &mut stored.roles {
             role.password_withheld = !secrets && role.password.is_some();
         }
-        let mut objects: Vec<(&str, Bytes)> = vec![
-            (name::CATALOG, json(&stored)?.into()),
-            (name::SCHEMA, catalog.archive.unpack()?),
-        ];
+        let mut objects = BTreeMap::new();
+        // One after the other, because each may be large.
+        let mut put = async |name: &str, content: Bytes| {
+            self.put_anew(name, &content).await?;
+            objects.insert(name.to_owned(), seal::hash(&content));
+            Ok::<(), Error>(())
+        };
+        put(name::CATALOG, json(&stored)?.into()).await?;
+        put(name::SCHEMA, catalog.archive.unpack()?).await?;
         if !catalog.statistics.is_empty() {
-            objects.push((name::STATISTICS, catalog.statistics.unpack()?));
+            put(name::STATISTICS, catalog.statistics.unpack()?).await?;
         }
         if secrets {
             let passwords = catalog.roles.iter().filter_map(|role| {
@@ -272,17 +277,9 @@ impl Spool {
                 Some((role.name.clone(), password.expose_secret().to_owned()))
             });
             let passwords = passwords.collect();
-            objects.push((name::SECRETS, json(&Secrets { passwords })?.into()));
+            put(name::SECRETS, json(&Secrets { passwords })?.into()).await?;
         }
-        let mut hashes = BTreeMap::new();
-        for (name, content) in &objects {
-            self.put_anew(name, content).await?;
-            hashes.insert((*name).to_owned(), seal::hash(content));
-        }
-        let planned = Planned {
-            plan,
-            objects: hashes,
-        };
+        let planned = Planned { plan, objects };
         match self.put_json(name::PLAN, &planned).await? {
             true => Ok(()),
             false => Err(self.other_plan()),

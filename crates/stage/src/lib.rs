@@ -51,6 +51,7 @@ mod part;
 mod row;
 mod rows;
 mod selection;
+mod sharing;
 mod source;
 mod table;
 mod target;
@@ -79,6 +80,7 @@ pub use part::{Encoding, Mark, Part, PartId, Plan, Range, Shape, Slice, Turn, Wo
 pub use row::Row;
 pub use rows::{CopyItem, Rows};
 pub use selection::{Content, Home, LeftOut, Needed, Selection};
+pub use sharing::Sharing;
 pub use source::{Batches, Source};
 pub use table::{QualifiedName, TableId};
 pub use target::{Target, Writer};

@@ -1,10 +1,9 @@
 //! Tables that hold rows, their columns and sizes.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
 use std::sync::Arc;
 
-use pghaul_stage::{Column, Result, Table, TableId};
+use pghaul_stage::{Column, Result, Sharing, Table, TableId};
 use pghaul_wire::{Chosen, Client};
 
 use crate::session::{each, field, row, size};
@@ -138,8 +137,8 @@ pub(crate) async fn read(
             return Ok(());
         }
         columns.moved.push(Column {
-            name: shared.name(field(row, 1)?),
-            type_name: shared.name(field(row, 2)?),
+            name: shared.sharing.name(field(row, 1)?),
+            type_name: shared.sharing.name(field(row, 2)?),
         });
         columns.types.push(field(row, 3)?);
         Ok(())
@@ -167,7 +166,7 @@ impl Columns {
         let Some(at) = self.table else { return };
         if let (Some(table), Some(facts)) = (tables.get_mut(at), facts.get_mut(at)) {
             let table = Arc::make_mut(table);
-            table.columns = shared.columns(&self.moved);
+            table.columns = shared.sharing.columns(&self.moved);
             table.generated = self.generated;
             facts.types = shared.types(&self.types);
         }
@@ -177,35 +176,19 @@ impl Columns {
 /// What many tables have alike, of which there is one copy.
 #[derive(Default)]
 struct Shared {
-    names: HashSet<Arc<str>>,
+    sharing: Sharing,
     types: HashSet<Arc<[u32]>>,
-    columns: HashSet<Arc<[Column]>>,
 }
 
 impl Shared {
-    fn name(&mut self, name: &str) -> Arc<str> {
-        one_of(&mut self.names, name)
-    }
-
-    fn columns(&mut self, columns: &[Column]) -> Arc<[Column]> {
-        one_of(&mut self.columns, columns)
-    }
-
     fn types(&mut self, types: &[u32]) -> Arc<[u32]> {
-        one_of(&mut self.types, types)
+        if let Some(known) = self.types.get(types) {
+            return Arc::clone(known);
+        }
+        let types: Arc<[u32]> = types.into();
+        self.types.insert(Arc::clone(&types));
+        types
     }
-}
-
-fn one_of<T: ?Sized + Eq + Hash>(known: &mut HashSet<Arc<T>>, value: &T) -> Arc<T>
-where
-    for<'a> Arc<T>: From<&'a T>,
-{
-    if let Some(known) = known.get(value) {
-        return Arc::clone(known);
-    }
-    let value = Arc::from(value);
-    known.insert(Arc::clone(&value));
-    value
 }
 
 /// The condition of a clause as an extension gives it: `WHERE …`, or nothing for all rows.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pghaul_stage::{Catalog, Error, Kind, Mark, Packed, PartId, Plan, Result, Side};
+use pghaul_stage::{Catalog, Error, Kind, Mark, Packed, PartId, Plan, Result, Sharing, Side};
 use pghaul_wire::Client;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -67,7 +67,8 @@ impl Saved {
         let Some(row) = row else { return Ok(None) };
         let migration: Uuid = row.get::<_, String>(0).parse().map_err(unreadable)?;
         let mut catalog: Catalog = serde_json::from_str(row.get(3)).map_err(unreadable)?;
-        let plan: Plan = serde_json::from_str(row.get(2)).map_err(unreadable)?;
+        let mut plan: Plan = serde_json::from_str(row.get(2)).map_err(unreadable)?;
+        Sharing::within(&mut catalog, &mut plan);
         let (epoch, complete) = (row.get(1), row.get(4));
         let (tool_version, created_at) = (row.get(5), row.get(6));
         // The largest values are not in memory together.
