@@ -1,12 +1,12 @@
 //! Turns loaded tables into jobs: indexes, then constraints, then statistics, then foreign keys.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pghaul_stage::{Omission, Step, TableId};
 
 use crate::admission::Admission;
-use crate::agenda::{Agenda, ForeignKey, IndexWork, TableWork};
+use crate::agenda::{Agenda, ForeignKey, IndexWork, Marked, TableWork};
 use crate::analyze::{self, Scope};
 use crate::archive::{Archive, Entry};
 use crate::entry::{Unit, Using};
@@ -54,10 +54,10 @@ pub(crate) type Work = Box<dyn FnOnce() -> Vec<Unit> + Send>;
 pub(crate) struct Build {
     /// With their order.
     pub(crate) schedule: Schedule<Work>,
-    /// The job after which a table's indexes and constraints stand.
-    loaded: HashMap<TableId, JobId>,
-    /// Foreign keys that have a job, by entry.
-    connected: HashSet<usize>,
+    /// The job after which a table's indexes and constraints stand, by the table's place.
+    loaded: Vec<Option<JobId>>,
+    /// Foreign keys that have a job.
+    connected: Marked,
 }
 
 impl Ground {
@@ -101,7 +101,7 @@ impl Ground {
         let mut units: Vec<Unit> = indexes
             .filter_map(|index| self.whole(table, index))
             .collect();
-        units.extend(self.units(&work.statistics));
+        units.extend(self.units(work.statistics));
         units.extend(self.statistics(table));
         units
     }
@@ -192,41 +192,56 @@ impl Build {
         ground: &Arc<Ground>,
         tables: impl IntoIterator<Item = &'a TableId>,
     ) {
-        let mut fresh: Vec<(&TableId, &TableWork)> = tables
+        let mut fresh: Vec<TableWork<'_>> = tables
             .into_iter()
-            .filter(|table| !self.loaded.contains_key(*table))
-            .filter_map(|table| ground.agenda.tables.find(table))
+            .filter_map(|table| ground.agenda.tables.get(table))
+            .filter(|work| self.job(work.place).is_none())
             .collect();
-        fresh.sort_unstable_by_key(|(table, _)| *table);
-        fresh.dedup_by_key(|(table, _)| *table);
-        let candidates: BTreeSet<usize> = fresh
+        fresh.sort_unstable_by_key(|work| work.place);
+        fresh.dedup_by_key(|work| work.place);
+        let candidates: BTreeSet<u32> = fresh
             .iter()
-            .flat_map(|(_, work)| work.foreign_keys.iter().copied())
+            .flat_map(|work| work.foreign_keys.iter().copied())
             .collect();
         let (small, large): (Vec<_>, Vec<_>) =
-            fresh.into_iter().partition(|(_, work)| work.bytes < SMALL);
+            fresh.into_iter().partition(|work| work.bytes < SMALL);
         for group in small.chunks(GROUP) {
             self.group(ground, group);
         }
-        for (table, work) in large {
-            self.table(ground, table, work);
+        for work in large {
+            self.table(ground, work);
         }
-        let ready: Vec<&Arc<ForeignKey>> = candidates
+        let ready: Vec<usize> = candidates
             .into_iter()
-            .filter_map(|at| ground.agenda.foreign_keys.get(at))
-            .filter(|key| self.is_ready(key))
+            .map(|at| at as usize)
+            .filter(|at| self.is_ready(ground, *at))
             .collect();
-        self.connect(ground, ready);
+        self.connect(ground, &ready);
+    }
+
+    /// The job after which the indexes and constraints of the table at this place stand, if it has
+    /// one.
+    fn job(&self, place: usize) -> Option<JobId> {
+        self.loaded.get(place).copied().flatten()
+    }
+
+    fn set_job(&mut self, place: usize, job: JobId) {
+        if self.loaded.len() <= place {
+            self.loaded.resize(place + 1, None);
+        }
+        if let Some(known) = self.loaded.get_mut(place) {
+            *known = Some(job);
+        }
     }
 
     /// Everything of several small tables in one job.
-    fn group(&mut self, ground: &Arc<Ground>, tables: &[(&TableId, &TableWork)]) {
+    fn group(&mut self, ground: &Arc<Ground>, tables: &[TableWork<'_>]) {
         let mut terms = Terms {
             rank: Rank::Build,
             ..Terms::default()
         };
-        for (table, work) in tables {
-            terms.takes.push((*table).clone());
+        for work in tables {
+            terms.takes.push(work.table.clone());
             terms.size += work.bytes;
         }
         let (ground, names) = (Arc::clone(ground), terms.takes.clone());
@@ -235,16 +250,17 @@ impl Build {
             ground.pending(all)
         };
         let job = self.schedule.add(Box::new(work), terms, &[]);
-        for (table, _) in tables {
-            self.loaded.insert((*table).clone(), job);
+        for work in tables {
+            self.set_job(work.place, job);
         }
     }
 
     /// The indexes of a large table side by side, then what needs them.
-    fn table(&mut self, ground: &Arc<Ground>, table: &TableId, work: &TableWork) {
+    fn table(&mut self, ground: &Arc<Ground>, work: TableWork<'_>) {
+        let table = work.table;
         let alone = || vec![table.clone()];
         let (mut jobs, mut finish) = (Vec::new(), Vec::new());
-        for index in &work.indexes {
+        for index in work.indexes {
             let size = index.index.bytes;
             let build = Terms {
                 rank: Rank::Build,
@@ -276,7 +292,7 @@ impl Build {
                 jobs.push(self.schedule.add(Box::new(|| units), terms, &[]));
             }
         }
-        finish.extend(ground.units(&work.statistics));
+        finish.extend(ground.units(work.statistics));
         let terms = Terms {
             rank: Rank::Finish,
             takes: alone(),
@@ -284,7 +300,7 @@ impl Build {
         };
         let finish = ground.pending(finish);
         let finished = self.schedule.add(Box::new(|| finish), terms, &jobs);
-        self.loaded.insert(table.clone(), finished);
+        self.set_job(work.place, finished);
         if let Some(unit) = ground.statistics(table) {
             self.analyze(ground, table, unit, work.bytes, &[finished]);
         }
@@ -292,49 +308,53 @@ impl Build {
 
     /// Whether a foreign key has no job yet, and its tables all have their indexes or a job that
     /// makes them.
-    fn is_ready(&self, key: &ForeignKey) -> bool {
-        !self.connected.contains(&key.entry)
-            && key
-                .tables
+    fn is_ready(&self, ground: &Ground, key: usize) -> bool {
+        let tables = |key: &ForeignKey| {
+            key.tables
                 .iter()
-                .all(|table| self.loaded.contains_key(table))
+                .all(|table| self.loading(ground, table).is_some())
+        };
+        !self.connected.has(key) && ground.agenda.foreign_keys.get(key).is_some_and(tables)
+    }
+
+    /// The job after which a table's indexes and constraints stand, if it has one.
+    fn loading(&self, ground: &Ground, table: &TableId) -> Option<JobId> {
+        self.job(ground.agenda.tables.place(table)?)
     }
 
     /// Adds the jobs of foreign keys that have none; those between small tables share one.
-    pub(crate) fn connect<'a>(
-        &mut self,
-        ground: &Arc<Ground>,
-        keys: impl IntoIterator<Item = &'a Arc<ForeignKey>>,
-    ) {
+    pub(crate) fn connect(&mut self, ground: &Arc<Ground>, keys: &[usize]) {
         let size = |key: &ForeignKey| -> u64 {
-            let tables = key
-                .tables
-                .iter()
-                .filter_map(|table| ground.agenda.tables.get(table));
+            let tables = key.tables.iter();
+            let tables = tables.filter_map(|table| ground.agenda.tables.get(table));
             tables.map(|work| work.bytes).sum()
         };
-        let fresh = keys
-            .into_iter()
-            .filter(|key| self.connected.insert(key.entry))
-            .map(Arc::clone);
-        let (small, large): (Vec<Arc<ForeignKey>>, Vec<_>) =
-            fresh.partition(|key| size(key) < SMALL);
+        let keys = keys.iter().filter(|at| !self.connected.has(**at));
+        let keys = keys.filter_map(|at| Some((*at, ground.agenda.foreign_keys.get(*at)?)));
+        let (small, large): (Vec<(usize, &ForeignKey)>, Vec<_>) =
+            keys.partition(|(_, key)| size(key) < SMALL);
         for group in small.chunks(GROUP).chain(large.chunks(1)) {
-            let tables: BTreeSet<&TableId> = group.iter().flat_map(|key| &key.tables).collect();
+            let tables = group.iter().flat_map(|(_, key)| &key.tables);
+            let tables: BTreeSet<&TableId> = tables.collect();
             let after: Vec<JobId> = tables
                 .iter()
-                .filter_map(|table| self.loaded.get(*table).copied())
+                .filter_map(|table| self.loading(ground, table))
                 .collect();
             let terms = Terms {
                 rank: Rank::Check,
-                size: group.iter().map(|key| size(key)).sum(),
+                size: group.iter().map(|(_, key)| size(key)).sum(),
                 shares: Vec::new(),
                 takes: tables.into_iter().cloned().collect(),
             };
-            let (ground, group) = (Arc::clone(ground), group.to_vec());
+            let positions: Vec<usize> = group.iter().map(|(at, _)| *at).collect();
+            for at in &positions {
+                self.connected.mark(*at);
+            }
+            let ground = Arc::clone(ground);
             let work = move || {
-                let units = group.iter().filter_map(|key| ground.foreign_key(key));
-                ground.pending(units)
+                let keys = positions.iter();
+                let keys = keys.filter_map(|at| ground.agenda.foreign_keys.get(*at));
+                ground.pending(keys.filter_map(|key| ground.foreign_key(key)))
             };
             self.schedule.add(Box::new(work), terms, &after);
         }
