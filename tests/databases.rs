@@ -136,7 +136,9 @@ fn all_databases_with_their_owners_and_settings_and_the_roles_once() {
     assert!(migrated.iter().all(|(_, state)| state == "migrated"));
 
     let events = events(&output);
-    let named = |event: &Value| event["database"].is_string() || event["event"] == "databases";
+    let of_all =
+        |event: &Value| event["event"] == "databases" || event["event"] == "databases_chosen";
+    let named = |event: &Value| event["database"].is_string() || of_all(event);
     assert!(events.iter().all(named), "{}", output.stdout);
     let of = |event: &str| events.iter().filter(|one| one["event"] == event).count();
     assert_eq!((of("summary"), of("comparison")), (5, 5));

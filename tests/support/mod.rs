@@ -13,6 +13,8 @@ pub(crate) mod oracle;
 pub(crate) mod pg;
 pub(crate) mod pghaul;
 pub(crate) mod proxy;
+pub(crate) mod run_dir;
+pub(crate) mod runtime_server;
 pub(crate) mod tls;
 pub(crate) mod way;
 

@@ -61,12 +61,52 @@ pub(crate) enum Command {
     /// Remove what pghaul created on both sides
     #[command(after_help = CONNECTIONS)]
     Cleanup(Cleanup),
+    /// Be a runtime server: take migrations through an API, queue them, run and watch them
+    Serve(crate::serve::Serve),
     /// Measure how fast source, link and target are, and find the slowest of them
     #[command(subcommand, after_help = CONNECTIONS)]
     Bench(crate::bench::Bench),
     /// Create, list, show, update and delete migrations at a runtime server
     #[command(subcommand)]
     Migration(crate::migration::Command),
+}
+
+impl Command {
+    /// The directory in which it is watched and controlled.
+    pub(crate) fn run_dir(&self) -> Option<&std::path::Path> {
+        match self {
+            Command::Migrate(args) => args.supervised.run_dir.as_deref(),
+            Command::Validate(args) => args.supervised.run_dir.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Prints JSON from now on, whatever the user said.
+    pub(crate) fn print_json(&mut self) {
+        match self {
+            Command::Migrate(args) => args.output.output = Form::Json,
+            Command::Validate(args) => args.output.output = Form::Json,
+            _ => {}
+        }
+    }
+
+    /// What the user typed for it, of those that can have a run directory.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Command::Validate(_) => "validate",
+            _ => "migrate",
+        }
+    }
+}
+
+/// How another process follows this one.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Run by another program")]
+pub(crate) struct Supervised {
+    /// Write events, progress and log into this directory and take commands there; what an earlier
+    /// process had begun in it is gone on with
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run_dir: Option<std::path::PathBuf>,
 }
 
 /// Where to connect.
@@ -197,6 +237,9 @@ pub(crate) struct Migrate {
         conflicts_with = "data_only"
     )]
     pub(crate) tablespace_map: Vec<(String, String)>,
+
+    #[command(flatten)]
+    pub(crate) supervised: Supervised,
 }
 
 /// `pghaul validate`.
@@ -249,6 +292,9 @@ pub(crate) struct Validate {
     /// Write the findings to this file, as a page
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<std::path::PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) supervised: Supervised,
 }
 
 /// `pghaul verify`.

@@ -65,7 +65,7 @@ async fn several(
             }
             None => {
                 let choice = args.databases.choose(info, side).await?;
-                choice.tell(&Screen::open(args.output.output));
+                choice.tell(&Screen::open(args.output.output), args.output.output);
                 chosen.insert(choice.names).clone()
             }
         };

@@ -88,16 +88,25 @@ impl Copying {
         jobs(self.jobs)
     }
 
-    /// What copies the parts of a source to a target, over a link of the speed that is allowed.
+    /// How fast to copy, until told otherwise.
+    pub(crate) fn pace(&self) -> Pace {
+        self.rate_limit.map_or_else(Pace::unlimited, Pace::new)
+    }
+
+    /// What copies the parts of a source to a target, at a pace that others may share.
     pub(crate) fn runner(
         &self,
         source: Arc<dyn Source>,
         target: Arc<dyn Target>,
         handle: &Handle,
+        pace: Pace,
     ) -> Result<Runner> {
         let jobs = NonZeroUsize::new(self.jobs()).ok_or_else(|| Error::input("no jobs"))?;
         Ok(Pipeline::from(source)
-            .link(link(jobs, self.rate_limit))
+            .link(Link::Paced {
+                bytes: LINK.min(QUEUES / jobs),
+                pace,
+            })
             .to(target, handle.clone())
             .options(Options {
                 jobs,
@@ -150,18 +159,6 @@ impl Writing {
 pub(crate) fn jobs(given: Option<u16>) -> usize {
     let processors = || std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
     given.map_or_else(|| processors().clamp(2, 8), usize::from)
-}
-
-/// What joins reading and writing in each of so many lanes.
-fn link(jobs: NonZeroUsize, rate: Option<NonZeroU64>) -> Link {
-    let bytes = LINK.min(QUEUES / jobs);
-    match rate {
-        Some(rate) => Link::Paced {
-            bytes,
-            pace: Pace::new(rate),
-        },
-        None => Link::Channel { bytes },
-    }
 }
 
 /// Ends a run's sessions on one side. All work is done by then, so a failure is only told.

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use pghaul_extract::Listed;
 use pghaul_stage::{Error, Result, Side};
 use pghaul_wire::Conninfo;
+use serde_json::json;
 
-use crate::args::Databases;
-use crate::output::{Screen, note};
+use crate::args::{Databases, Form};
+use crate::output::{Screen, note, print_json};
 
 /// Databases that managed services keep for themselves.
 const RESERVED: [&str; 5] = [
@@ -93,8 +94,11 @@ impl Databases {
 }
 
 impl Chosen {
-    /// Says what is skipped, and why.
-    pub(crate) fn tell(&self, screen: &Screen) {
+    /// Says what is skipped, and why; to programs also what is chosen.
+    pub(crate) fn tell(&self, screen: &Screen, form: Form) {
+        if form == Form::Json {
+            print_json(&json!({ "event": "databases_chosen", "databases": self.names }));
+        }
         for (name, reason) in &self.skipped {
             let message = format!("skipped, because {reason}");
             note(&*screen.observer_of(name), &message);

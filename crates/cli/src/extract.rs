@@ -334,7 +334,7 @@ impl Extraction<'_> {
         }
         let (source, copying) = (Arc::clone(&opened.source), &self.args.copying);
         copying
-            .runner(source as _, Arc::new(spool), handle)?
+            .runner(source as _, Arc::new(spool), handle, copying.pace())?
             .observer(Arc::clone(&self.observer))
             .cancel(cancel.clone())
             .run(&opened.catalog, &opened.plan)

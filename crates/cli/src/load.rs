@@ -89,7 +89,12 @@ impl Loading<'_> {
         };
         let copying = &self.args.copying;
         let copied = copying
-            .runner(source as _, Arc::clone(&begun.target) as _, handle)?
+            .runner(
+                source as _,
+                Arc::clone(&begun.target) as _,
+                handle,
+                copying.pace(),
+            )?
             .observer(Arc::clone(&self.observer))
             .cancel(cancel.clone())
             .run(&begun.catalog, &begun.plan);

@@ -16,9 +16,11 @@ mod migrate;
 mod migration;
 mod output;
 mod report;
+mod run_dir;
 mod runbook;
 mod running;
 mod selection;
+mod serve;
 mod signal;
 mod spool;
 mod start;
@@ -35,6 +37,7 @@ use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Cli, Command, Form};
+use crate::run_dir::RunDir;
 
 /// How a command ended, besides failing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +64,7 @@ impl Outcome {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             drop(error.print());
@@ -69,30 +72,52 @@ fn main() -> ExitCode {
         }
     };
     start_logging(cli.verbose);
+    let run_dir = match cli.command.run_dir().map(RunDir::open).transpose() {
+        Ok(run_dir) => run_dir,
+        Err(error) => return fail(&error, Form::Text),
+    };
+    if run_dir.is_some() {
+        cli.command.print_json();
+    }
+    let run_dir = run_dir.as_ref();
     let (form, result) = match &cli.command {
-        Command::Migrate(args) => (args.output.output, with_runtime(|| migrate::run(args))),
+        Command::Migrate(args) => (
+            args.output.output,
+            with_runtime(|| migrate::run(args, run_dir)),
+        ),
         Command::Extract(args) => (args.output.output, with_runtime(|| extract::run(args))),
         Command::Load(args) => (args.output.output, with_runtime(|| load::run(args))),
         Command::Spool(command) => (command.output(), with_runtime(|| spool::run(command))),
-        Command::Validate(args) => (args.output.output, with_runtime(|| validate::run(args))),
+        Command::Validate(args) => (
+            args.output.output,
+            with_runtime(|| validate::run(args, run_dir)),
+        ),
         Command::Verify(args) => (args.output.output, with_runtime(|| verify::run(args))),
         Command::Cleanup(args) => (args.output.output, with_runtime(|| cleanup::run(args))),
         Command::Migration(command) => (command.output(), with_runtime(|| migration::run(command))),
+        Command::Serve(args) => (Form::Text, with_runtime(|| serve::run(args))),
         Command::Bench(bench) => (bench.output(), with_runtime(|| bench::run(bench))),
     };
-    match result {
+    let code = match &result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Differs) => ExitCode::from(3),
         Ok(Outcome::Invalid | Outcome::Failed) => ExitCode::FAILURE,
-        Err(error) => {
-            report(&error, form, None);
-            ExitCode::from(match error.kind() {
-                Kind::Input => 2,
-                Kind::Mismatch => 3,
-                _ => 1,
-            })
-        }
+        Err(error) => fail(error, form),
+    };
+    if let Some(run_dir) = run_dir {
+        run_dir.end(cli.command.name(), &result);
     }
+    code
+}
+
+/// Reports the error that ends the command.
+fn fail(error: &Error, form: Form) -> ExitCode {
+    report(error, form, None);
+    ExitCode::from(match error.kind() {
+        Kind::Input => 2,
+        Kind::Mismatch => 3,
+        _ => 1,
+    })
 }
 
 /// Runs a command on a plain thread next to the shared runtime. Only such threads may block.
@@ -113,13 +138,13 @@ fn with_runtime(command: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
 fn start_logging(verbose: u8) {
     let default = match verbose {
         0 => {
-            "pghaul=warn,pghaul_wire=warn,pghaul_extract=warn,pghaul_relay=warn,pghaul_load=warn,pghaul_spool=warn"
+            "pghaul=warn,pghaul_server=info,pghaul_wire=warn,pghaul_extract=warn,pghaul_relay=warn,pghaul_load=warn,pghaul_spool=warn"
         }
         1 => {
-            "warn,pghaul=info,pghaul_wire=info,pghaul_extract=info,pghaul_relay=info,pghaul_load=info,pghaul_spool=info"
+            "warn,pghaul=info,pghaul_server=info,pghaul_wire=info,pghaul_extract=info,pghaul_relay=info,pghaul_load=info,pghaul_spool=info"
         }
         _ => {
-            "info,pghaul=debug,pghaul_wire=debug,pghaul_extract=debug,pghaul_relay=debug,pghaul_load=debug,pghaul_spool=debug"
+            "info,pghaul=debug,pghaul_server=debug,pghaul_wire=debug,pghaul_extract=debug,pghaul_relay=debug,pghaul_load=debug,pghaul_spool=debug"
         }
     };
     let filter = EnvFilter::try_from_env("PGHAUL_LOG").unwrap_or_else(|_| EnvFilter::new(default));
@@ -129,14 +154,17 @@ fn start_logging(verbose: u8) {
         .init();
 }
 
+/// What led to an error, outermost first.
+fn causes(error: &Error) -> Vec<String> {
+    let first = std::error::Error::source(error);
+    std::iter::successors(first, |cause| cause.source())
+        .map(ToString::to_string)
+        .collect()
+}
+
 /// Says what went wrong, why, and what to do; `database` names where, if there are several.
 fn report(error: &Error, form: Form, database: Option<&str>) {
-    let mut causes = Vec::new();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        causes.push(inner.to_string());
-        cause = inner.source();
-    }
+    let causes = causes(error);
     if form == Form::Json {
         let object = json!({
             "event": "error",

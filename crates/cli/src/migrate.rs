@@ -7,19 +7,21 @@ use std::sync::Arc;
 
 use pghaul_extract::PgSource;
 use pghaul_load::{Cluster, VerifyOptions};
-use pghaul_relay::{Cancel, Lanes, Progress};
+use pghaul_relay::{Cancel, Lanes, Pace, Progress};
 use pghaul_stage::{Catalog, Kind, Observer, Result, Selection, Side, Source};
 use pghaul_wire::Conninfo;
+use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
-use crate::args::Migrate;
+use crate::args::{Form, Migrate};
 use crate::copying::farewell;
 use crate::destination::Prepared;
-use crate::output::note;
+use crate::output::{note, print_json};
+use crate::run_dir::RunDir;
 use crate::runbook::Origin;
 use crate::running::Running;
-use crate::{Outcome, verify};
+use crate::{Outcome, report, verify};
 
 /// Both ends of a migration, ready to run.
 pub(crate) struct Ends {
@@ -41,6 +43,10 @@ pub(crate) struct Request<'a> {
     pub(crate) source: Conninfo,
     pub(crate) target: Conninfo,
     pub(crate) jobs: usize,
+    /// Whether to go on with what the target holds, and to drop it first.
+    pub(crate) resume: bool,
+    pub(crate) overwrite: bool,
+    pub(crate) allow_new_snapshot: bool,
     /// What the flags select; a migration that is resumed has one of its own.
     pub(crate) selection: Selection,
     pub(crate) observer: Arc<dyn Observer>,
@@ -62,17 +68,20 @@ pub(crate) struct Shared {
     pub(crate) cluster: Arc<Cluster>,
     /// The turn at comparing, which uses as many connections as copying.
     pub(crate) comparing: Arc<Mutex<()>>,
+    /// How fast all of them together may copy.
+    pub(crate) pace: Pace,
     /// How many databases are open at a time.
     pub(crate) databases: usize,
 }
 
 impl Shared {
     /// For the only database.
-    fn of_one() -> Self {
+    fn of_one(pace: Pace) -> Self {
         Self {
             lanes: None,
             cluster: Arc::new(Cluster::of_one()),
             comparing: Arc::default(),
+            pace,
             databases: 1,
         }
     }
@@ -107,29 +116,45 @@ impl Finished {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &Migrate) -> Result<Outcome> {
+pub(crate) fn run(args: &Migrate, run_dir: Option<&RunDir>) -> Result<Outcome> {
     if args.databases.are_several() {
-        return several::run(args);
+        return several::run(args, run_dir);
     }
     let running = Running::begin(
         args.output.output,
         args.writing.report.as_deref(),
         args.copying.trace.as_deref(),
     )?;
+    let (source, pace) = (args.connections.source()?, args.copying.pace());
+    let begun = run_dir.is_some_and(|run| run.had_begun(source.dbname()));
     let request = Request {
         args,
-        source: args.connections.source()?,
+        source,
         target: args.connections.target()?,
         jobs: args.copying.jobs(),
+        resume: args.resume || begun,
+        overwrite: args.overwrite && !begun,
+        allow_new_snapshot: args.allow_new_snapshot || begun,
         selection: args.leaving.apply(args.selecting.selection()),
         observer: Arc::clone(&running.observer),
-        shared: Shared::of_one(),
+        shared: Shared::of_one(pace.clone()),
         database: None,
         validated: false,
         progress: Arc::clone(&running.progress),
     };
-    let finished = request.migrate(&Handle::current(), &running.cancel)?;
-    let Some(finished) = finished else {
+    run_dir.map_or(Ok(()), |run| run.listen(&running.cancel, &pace))?;
+    let progress = Arc::clone(&running.progress);
+    let watched = run_dir.map(|run| run.watch(request.source.dbname(), progress));
+    let finished = request.migrate(&Handle::current(), &running.cancel);
+    drop(watched);
+    let Some(finished) = finished? else {
+        if let Some(run_dir) = run_dir
+            && let Some(comparison) =
+                request.compare_at_last(run_dir, &Handle::current(), &running.cancel)?
+        {
+            report::print_comparison(args.output.output, &comparison, None);
+            return Ok(Outcome::of(&comparison));
+        }
         request.note("the migration is already complete; `pghaul verify` compares both sides");
         return Ok(Outcome::Done);
     };
@@ -187,11 +212,52 @@ impl Request<'_> {
         note(&*self.observer, message);
     }
 
+    /// Tells that the target is this migration's from now on, so that whoever runs this again can
+    /// go on with it.
+    pub(crate) fn begun(&self) {
+        if self.args.output.output == Form::Json {
+            let database = self.database.unwrap_or(self.source.dbname());
+            print_json(&json!({ "event": "begun", "database": database }));
+        }
+    }
+
+    /// Compares both ends of a migration that an earlier process had completed, and not compared;
+    /// `None` if that was not asked for, or is done.
+    pub(crate) fn compare_at_last(
+        &self,
+        run_dir: &RunDir,
+        handle: &Handle,
+        cancel: &Cancel,
+    ) -> Result<Option<pghaul_load::Report>> {
+        let database = self.database.unwrap_or(self.source.dbname());
+        if !self.args.verify || run_dir.had_compared(database) {
+            return Ok(None);
+        }
+        let options = VerifyOptions {
+            jobs: self.jobs,
+            selection: self.selection.clone(),
+            ..VerifyOptions::default()
+        };
+        handle
+            .block_on(cancel.until(self.compare(options)))
+            .map(Some)
+    }
+
+    async fn compare(&self, options: VerifyOptions) -> Result<pghaul_load::Report> {
+        let _turn = self.shared.comparing.lock().await;
+        verify::compare(self, options).await
+    }
+
     fn carry_out(&self, ends: &mut Ends, handle: &Handle, cancel: &Cancel) -> Result<Done> {
         let to = &ends.to;
         let copying = &self.args.copying;
         let mut runner = copying
-            .runner(ends.source.stage(), Arc::clone(&to.target) as _, handle)?
+            .runner(
+                ends.source.stage(),
+                Arc::clone(&to.target) as _,
+                handle,
+                self.shared.pace.clone(),
+            )?
             .observer(Arc::clone(&self.observer))
             .cancel(cancel.clone());
         if let Some(lanes) = &self.shared.lanes {
@@ -214,11 +280,7 @@ impl Request<'_> {
             selection: ends.to.catalog.selection.clone(),
             ..VerifyOptions::default()
         };
-        let comparison = async {
-            let _turn = self.shared.comparing.lock().await;
-            verify::compare(self, options).await
-        };
-        let comparison = handle.block_on(cancel.until(comparison))?;
+        let comparison = handle.block_on(cancel.until(self.compare(options)))?;
         Ok(Done {
             summary,
             carried,

@@ -20,9 +20,7 @@ impl Request<'_> {
         self.destination().judge(&state)?;
         self.validate(&state).await?;
         match state {
-            State::Migration(saved) if self.args.resume => {
-                self.resume(*saved, &source, version).await
-            }
+            State::Migration(saved) if self.resume => self.resume(*saved, &source, version).await,
             state => {
                 let database = self.destination().plan(&state);
                 self.begin(version, database).await.map(Some)
@@ -58,7 +56,7 @@ impl Request<'_> {
 
     /// Checks both ends, unless the user said not to, or it was done when the migration began.
     async fn validate(&self, state: &State) -> Result<()> {
-        let resumes = self.args.resume && matches!(state, State::Migration(_));
+        let resumes = self.resume && matches!(state, State::Migration(_));
         if self.args.copying.skip_validation || self.validated || resumes {
             return Ok(());
         }
@@ -71,7 +69,7 @@ impl Request<'_> {
                 _ => self.jobs,
             },
             index_jobs: self.load_config().index_jobs,
-            overwrite: self.args.overwrite,
+            overwrite: self.overwrite,
             tablespace_map: &self.args.tablespace_map,
             database: self.database,
             databases: self.shared.databases,
@@ -85,7 +83,7 @@ impl Request<'_> {
     }
 
     async fn begin(&self, target_version: u32, database: Database) -> Result<Ends> {
-        if self.args.resume {
+        if self.resume {
             self.note("the target holds no migration to resume; starting from the beginning");
         }
         let source = self.open_source(target_version, &self.selection).await?;
@@ -99,6 +97,7 @@ impl Request<'_> {
             existing::check(&self.target, &source, &catalog, &plan).await?;
         }
         let target = destination.make(&catalog, database).await?;
+        self.begun();
         Ok(Ends {
             source: Rows::Open(source),
             to: Prepared {
@@ -216,7 +215,7 @@ impl Request<'_> {
                  --data-only --truncate",
             ));
         }
-        if !rows.is_empty() && !self.args.allow_new_snapshot {
+        if !rows.is_empty() && !self.allow_new_snapshot {
             return Err(changed(
                 "the snapshot is gone, and the source has changed since in what was copied",
                 &rows,
@@ -265,8 +264,8 @@ impl Request<'_> {
         Destination {
             target: &self.target,
             selection: &self.selection,
-            overwrite: self.args.overwrite,
-            resume: self.args.resume,
+            overwrite: self.overwrite,
+            resume: self.resume,
             strict: self.args.writing.strict,
             config: self.load_config(),
             cluster: &self.shared.cluster,

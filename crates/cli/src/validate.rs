@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use pghaul_extract::SourceFacts;
 use pghaul_load::Intent;
-use pghaul_relay::Cancel;
+use pghaul_relay::{Cancel, Pace};
 use pghaul_stage::{Check, Error, Finding, Kind, Result, Selection, Side, Verdict};
 use pghaul_wire::Conninfo;
 use pghaul_wire::checkup::Sessions;
@@ -23,6 +23,7 @@ use crate::copying::jobs;
 use crate::databases::label;
 use crate::migrate::at_a_time;
 use crate::output::Screen;
+use crate::run_dir::RunDir;
 use crate::{Outcome, signal};
 
 /// Sessions on the source for each database besides one for each job: the holder of the snapshot, the reader of
@@ -67,10 +68,12 @@ pub(crate) struct Findings {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &Validate) -> Result<Outcome> {
+pub(crate) fn run(args: &Validate, run_dir: Option<&RunDir>) -> Result<Outcome> {
     let (source, target) = (args.connections.source()?, args.connections.target()?);
     let cancel = Cancel::new();
     signal::cancel_on_interrupt(cancel.clone());
+    // Checks copy nothing, so there is no pace to keep.
+    run_dir.map_or(Ok(()), |dir| dir.listen(&cancel, &Pace::unlimited()))?;
     let handle = Handle::current();
     let form = args.output.output;
     let jobs = jobs(args.jobs);
@@ -92,6 +95,7 @@ pub(crate) fn run(args: &Validate) -> Result<Outcome> {
     let mut outcome = Outcome::Done;
     let mut page = args.html.as_deref().map(html::Page::create).transpose()?;
     let mut check = |scope: Scope<'_>| -> Result<()> {
+        show::begin(form, scope.database);
         let found = handle.block_on(cancel.until(scope.check_all()))?;
         show::all(form, &found, scope.database);
         page.iter_mut()
@@ -107,7 +111,7 @@ pub(crate) fn run(args: &Validate) -> Result<Outcome> {
     }
     let choice = args.databases.choose(&source, Side::Source);
     let chosen = handle.block_on(cancel.until(choice))?;
-    chosen.tell(&Screen::open(form));
+    chosen.tell(&Screen::open(form), form);
     let databases = at_a_time(jobs).min(chosen.names.len());
     for name in &chosen.names {
         let (source, target) = (source.with_dbname(name), target.with_dbname(name));

@@ -76,7 +76,7 @@ fn several(
     let screen = Screen::open(form);
     let choice = args.databases.choose(source, Side::Source);
     let chosen = handle.block_on(cancel.until(choice))?;
-    chosen.tell(&screen);
+    chosen.tell(&screen, form);
     let mut ends = Vec::new();
     for name in &chosen.names {
         let (source, target) = (source.with_dbname(name), target.with_dbname(name));

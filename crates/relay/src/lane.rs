@@ -16,7 +16,7 @@ impl Run {
             return true;
         }
         contain(|| self.part(part)).unwrap_or_else(|error| {
-            self.fail(error.on(part.to_string()));
+            self.fail(part, error.on(part.to_string()));
             true
         })
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pghaul_stage::{Encoding, Event, Observer, Omission, Part, PartId, Step, TableId};
 use serde::Serialize;
 
-use crate::summary::seconds;
+use crate::summary::{seconds, some_seconds};
 
 /// An [`Observer`] that keeps totals per part, table and step.
 ///
@@ -36,6 +36,7 @@ pub struct Snapshot {
     /// How much of the plan is copied, from 0 to 1, by the plan's estimates.
     pub fraction: f64,
     /// How long the copying will still take at the rate so far; `None` before there is one.
+    #[serde(serialize_with = "some_seconds")]
     pub remaining: Option<Duration>,
     /// Attempts that failed and were repeated.
     pub retries: u64,
@@ -88,8 +89,16 @@ pub struct TableReport {
     pub table: Option<TableId>,
     /// In how many parts, alone or with other tables.
     pub parts: u64,
+    /// How many of them are durable, those of earlier runs included.
+    pub parts_done: u64,
     /// How many of them an earlier run had made durable; their rows are not in `rows`.
     pub parts_skipped: u64,
+    /// How many of them failed, which ends the run.
+    pub parts_failed: u64,
+    /// Rows the plan expects, an estimate; of tables that share a part, an equal share of its.
+    pub rows_expected: u64,
+    /// Bytes on the source's disk, an estimate, as `rows_expected`.
+    pub bytes_expected: u64,
     /// Rows copied by this run.
     pub rows: u64,
     /// Payload bytes copied by this run.
@@ -264,6 +273,7 @@ impl Observer for Progress {
                 part, rows, bytes, ..
             } => state.finish(part, *rows, *bytes, now),
             Event::PartElsewhere { part } => state.skip(part),
+            Event::PartFailed { part, .. } => state.fail(part),
             Event::StepStarted {
                 step,
                 subject,
@@ -309,11 +319,15 @@ impl State {
             if skipped {
                 self.weight_skipped += weight(part);
             }
+            let share = part.slices().len().max(1) as u64;
             for (table, encoding) in subjects(part) {
                 let report = self.table(table);
                 report.encoding = encoding;
                 report.parts += 1;
                 report.parts_skipped += u64::from(skipped);
+                report.parts_done += u64::from(skipped);
+                report.rows_expected += part.rows / share;
+                report.bytes_expected += part.bytes / share;
             }
         }
     }
@@ -323,7 +337,15 @@ impl State {
         self.parts_skipped += 1;
         self.weight_skipped += weight(part);
         for (table, _) in subjects(part) {
-            self.table(table).parts_skipped += 1;
+            let report = self.table(table);
+            report.parts_skipped += 1;
+            report.parts_done += 1;
+        }
+    }
+
+    fn fail(&mut self, part: &Part) {
+        for (table, _) in subjects(part) {
+            self.table(table).parts_failed += 1;
         }
     }
 
@@ -349,6 +371,9 @@ impl State {
         self.bytes += bytes;
         self.parts_done += 1;
         self.weight_done += weight(part);
+        for (table, _) in subjects(part) {
+            self.table(table).parts_done += 1;
+        }
         let mut slices = BTreeMap::new();
         let mut form = None;
         if let Some(mut running) = self.running.remove(&part.id) {

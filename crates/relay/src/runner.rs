@@ -304,9 +304,13 @@ impl Run {
 
     /// Records the first failure and stops all lanes. Errors after that, or after the operator
     /// asked to stop, are consequences.
-    pub(crate) fn fail(&self, error: Error) {
+    pub(crate) fn fail(&self, part: &Part, error: Error) {
         let mut failure = self.lock(&self.failure);
         if !self.stop.is_cancelled() {
+            self.observe(&Event::PartFailed {
+                part,
+                error: &error,
+            });
             *failure = Some(error);
         }
         self.stop.cancel();

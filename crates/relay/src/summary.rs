@@ -69,3 +69,12 @@ pub(crate) fn seconds<S: Serializer>(
 ) -> std::result::Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_secs_f64())
 }
+
+pub(crate) fn some_seconds<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    duration
+        .map(|time| time.as_secs_f64())
+        .serialize(serializer)
+}

@@ -19,7 +19,7 @@ use chrono::{DateTime, Utc};
 
 words! {
     /// Whether the source may be written to meanwhile.
-    Mode {
+    pub Mode {
         /// Nothing writes to the source, or what is written after the start does not matter.
         Offline = "offline",
         /// Changes are carried over until a cutover. Not possible yet.
@@ -29,7 +29,7 @@ words! {
 
 words! {
     /// How far to go.
-    Extent {
+    pub Extent {
         /// Check both ends and change nothing.
         Validate = "validate",
         /// Migrate without checks.
@@ -41,7 +41,7 @@ words! {
 
 words! {
     /// Who connects to the databases.
-    Topology {
+    pub Topology {
         /// This server connects to both.
         Server = "server",
         /// An agent at each side connects to its database and to this server.

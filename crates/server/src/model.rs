@@ -19,7 +19,7 @@ use chrono::{DateTime, Utc};
 
 words! {
     /// As [`Mode`], in the service's spelling.
-    MigrationMode {
+    pub MigrationMode {
         /// Nothing writes to the source meanwhile.
         Offline = "Offline",
         /// Changes are carried over until a cutover.
@@ -29,7 +29,7 @@ words! {
 
 words! {
     /// As [`Extent`], in the service's spelling.
-    MigrationOption {
+    pub MigrationOption {
         /// Check only.
         Validate = "Validate",
         /// Migrate without checks.
@@ -41,7 +41,7 @@ words! {
 
 words! {
     /// Where a migration is.
-    State {
+    pub State {
         /// It waits, runs or is paused.
         InProgress = "InProgress",
         /// It waits for somebody.
@@ -71,7 +71,7 @@ impl State {
 
 words! {
     /// What it does there.
-    SubState {
+    pub SubState {
         /// It waits for its turn, connects, prepares.
         PerformingPreRequisiteSteps = "PerformingPreRequisiteSteps",
         /// Checks are made.
@@ -102,7 +102,7 @@ words! {
 
 words! {
     /// Where a database of a migration is.
-    DbState {
+    pub DbState {
         /// It waits or is under way.
         InProgress = "InProgress",
         /// It waits for its cutover.
@@ -120,7 +120,7 @@ words! {
 
 words! {
     /// Where a table of a database is.
-    TableState {
+    pub TableState {
         /// Nothing of it is copied yet.
         Queued = "queued",
         /// Some of it is copied.

@@ -8,19 +8,19 @@ pub(crate) fn plain(word: &str) -> String {
 
 /// Makes an enum of words. It is written as the word given, and read in any spelling of it.
 macro_rules! words {
-    ($(#[doc = $doc:literal])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
+    ($(#[doc = $doc:literal])* $vis:vis $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[doc = $doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
-        pub enum $name {
+        $vis enum $name {
             $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)*
         }
 
         impl $name {
             /// Every value, in the order of their definition.
-            pub const ALL: &[$name] = &[$($name::$variant),*];
+            $vis const ALL: &[$name] = &[$($name::$variant),*];
 
             /// The word, in its usual spelling.
-            pub fn word(self) -> &'static str {
+            $vis fn word(self) -> &'static str {
                 match self {
                     $($name::$variant => $word,)*
                 }

@@ -84,6 +84,14 @@ pub enum Event<'a> {
         /// From first attempt to commit.
         elapsed: Duration,
     },
+    /// A part failed for good, which ends the run. What is told of other parts after that is a
+    /// consequence, and not told.
+    PartFailed {
+        /// Which one.
+        part: &'a Part,
+        /// Why.
+        error: &'a crate::Error,
+    },
     /// A part is durable, and another process made it so.
     PartElsewhere {
         /// Which one.

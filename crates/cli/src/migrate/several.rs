@@ -10,14 +10,15 @@ use pghaul_load::Cluster;
 use pghaul_relay::{Cancel, Fanout, Lanes, Progress};
 use pghaul_stage::{Error, Kind, Observer, Omission, Result, Scope, Side};
 use pghaul_wire::Conninfo;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use super::{Finished, Request, Shared, at_a_time};
 use crate::args::{Form, Migrate};
 use crate::databases::label;
-use crate::output::{Screen, bytes, count, duration, print_json, say};
+use crate::output::{Screen, bytes, count, duration, of_database, print_json, say};
 use crate::report::{self, Migration, ReportFile};
+use crate::run_dir::RunDir;
 use crate::runbook::Origin;
 use crate::trace::Trace;
 use crate::{Outcome, signal};
@@ -29,6 +30,7 @@ struct Run<'a> {
     target: Conninfo,
     jobs: usize,
     shared: Shared,
+    run_dir: Option<&'a RunDir>,
     screen: Screen,
     trace: Option<Trace>,
     file: Option<ReportFile>,
@@ -60,7 +62,7 @@ enum State {
 }
 
 /// Runs the command.
-pub(super) fn run(args: &Migrate) -> Result<Outcome> {
+pub(super) fn run(args: &Migrate, run_dir: Option<&RunDir>) -> Result<Outcome> {
     let began = Instant::now();
     let jobs = args.copying.jobs();
     let cancel = Cancel::new();
@@ -74,8 +76,10 @@ pub(super) fn run(args: &Migrate) -> Result<Outcome> {
             lanes: None,
             cluster: Arc::new(Cluster::of_several(args.writing.index_jobs(jobs))),
             comparing: Arc::default(),
+            pace: args.copying.pace(),
             databases: 1,
         },
+        run_dir,
         screen: Screen::open(args.output.output),
         file: args
             .writing
@@ -93,9 +97,10 @@ pub(super) fn run(args: &Migrate) -> Result<Outcome> {
         cancel,
         lacking: Mutex::default(),
     };
+    run_dir.map_or(Ok(()), |dir| dir.listen(&run.cancel, &run.shared.pace))?;
     let choice = args.databases.choose(&run.source, Side::Source);
     let chosen = run.handle.block_on(run.cancel.until(choice))?;
-    chosen.tell(&run.screen);
+    chosen.tell(&run.screen, args.output.output);
     run.shared.databases = at_a_time(jobs).min(chosen.names.len());
     run.check(&chosen.names)?;
 
@@ -198,7 +203,15 @@ impl Run<'_> {
             Arc::clone(&progress),
             true,
         );
+        if self.args.output.output == Form::Json {
+            let line = json!({ "event": "database_started" });
+            print_json(&of_database(line, Some(name)));
+        }
+        let watched = self
+            .run_dir
+            .map(|dir| dir.watch(name, Arc::clone(&progress)));
         let result = request.migrate(&self.handle, &self.cancel);
+        drop(watched);
         self.note_lacking(&progress);
         let copied = progress.snapshot();
         let (rows, bytes, elapsed) = (copied.rows, copied.bytes, began.elapsed());
@@ -229,7 +242,7 @@ impl Run<'_> {
             }
             Ok(None) => {
                 request.note("the migration is already complete; nothing of it is read");
-                State::Complete
+                self.compare_at_last(&request)
             }
             Err(error) if error.kind() == Kind::Cancelled => State::Stopped,
             Err(error) => {
@@ -238,6 +251,37 @@ impl Run<'_> {
             }
         };
         (row.state, row.rows, row.bytes, row.elapsed) = (state, rows, bytes, elapsed);
+        if self.args.output.output == Form::Json {
+            let mut line = row.line();
+            line["event"] = json!("database_ended");
+            print_json(&line);
+        }
+    }
+
+    /// Compares a database that an earlier process of this run had completed, if that is yet to be
+    /// done.
+    fn compare_at_last(&self, request: &Request<'_>) -> State {
+        let name = request.database.unwrap_or_default();
+        let compared = self.run_dir.map_or(Ok(None), |dir| {
+            request.compare_at_last(dir, &self.handle, &self.cancel)
+        });
+        match compared {
+            Ok(None) => State::Complete,
+            Ok(Some(comparison)) => {
+                let form = self.args.output.output;
+                self.screen
+                    .report(|| report::print_comparison(form, &comparison, Some(name)));
+                match Outcome::of(&comparison) {
+                    Outcome::Done => State::Migrated,
+                    _ => State::Differs,
+                }
+            }
+            Err(error) if error.kind() == Kind::Cancelled => State::Stopped,
+            Err(error) => {
+                self.tell(&error, name);
+                State::Failed
+            }
+        }
     }
 
     /// Takes note of what the server lacks: however this database ended, no other tells it.
@@ -257,8 +301,13 @@ impl Run<'_> {
         progress: Arc<Progress>,
         validated: bool,
     ) -> Request<'r> {
+        // What an earlier process of this run had begun is gone on with.
+        let begun = self.run_dir.is_some_and(|dir| dir.had_begun(name));
         Request {
             args: self.args,
+            resume: self.args.resume || begun,
+            overwrite: self.args.overwrite && !begun,
+            allow_new_snapshot: self.args.allow_new_snapshot || begun,
             source: self.source.with_dbname(name),
             target: self.target.with_dbname(name),
             jobs: self.jobs,
@@ -287,6 +336,14 @@ impl Row {
             bytes: 0,
             elapsed: Duration::ZERO,
         }
+    }
+
+    /// For programs.
+    fn line(&self) -> Value {
+        json!({
+            "database": self.name, "state": self.state.word(), "rows": self.rows,
+            "bytes": self.bytes, "seconds": self.elapsed.as_secs_f64(),
+        })
     }
 }
 
@@ -317,15 +374,7 @@ fn print(form: Form, rows: &[Row], lacking: &[Omission], elapsed: Duration) {
     let all = |of: fn(&Row) -> u64| rows.iter().map(of).sum::<u64>();
     let (total_rows, total_bytes) = (all(|row| row.rows), all(|row| row.bytes));
     if form == Form::Json {
-        let databases: Vec<_> = rows
-            .iter()
-            .map(|row| {
-                json!({
-                    "database": row.name, "state": row.state.word(), "rows": row.rows,
-                    "bytes": row.bytes, "seconds": row.elapsed.as_secs_f64(),
-                })
-            })
-            .collect();
+        let databases: Vec<_> = rows.iter().map(Row::line).collect();
         return print_json(&json!({
             "event": "databases", "databases": databases, "rows": total_rows,
             "bytes": total_bytes, "seconds": elapsed.as_secs_f64(), "omissions": lacking,

@@ -47,11 +47,11 @@ pub(super) fn run(args: &Create, job: &Job) -> Result<Outcome> {
     match cli.command {
         args::Command::Migrate(mut command) => {
             command.connections = connections;
-            migrate::run(&command)
+            migrate::run(&command, None)
         }
         args::Command::Validate(mut command) => {
             command.connections = connections;
-            validate::run(&command)
+            validate::run(&command, None)
         }
         _ => Err(Error::new(Kind::Permanent, "the job is another command")),
     }

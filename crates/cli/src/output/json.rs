@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use chrono::{SecondsFormat, Utc};
 use pghaul_stage::{Event, Observer, PartId};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -27,16 +28,44 @@ struct Running {
     said: Instant,
 }
 
-/// Prints one object as a line, without having all of it in memory: it may list every table. A
-/// reader that went away is no error.
+/// Prints one object as a line that begins with the time, without having all of it in memory: it
+/// may list every table. A reader that went away is no error.
 pub(crate) fn print(value: &impl Serialize) {
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = Stamped {
+        out: BufWriter::new(io::stdout().lock()),
+        stamped: false,
+    };
     let written = serde_json::to_writer(&mut out, value).map_err(io::Error::from);
     drop(
         written
             .and_then(|()| writeln!(out))
             .and_then(|()| out.flush()),
     );
+}
+
+/// Puts the time in front of the first key of an object.
+struct Stamped<W> {
+    out: W,
+    stamped: bool,
+}
+
+impl<W: Write> Write for Stamped<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match bytes.strip_prefix(b"{") {
+            Some(rest) if !self.stamped => {
+                self.stamped = true;
+                let now = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
+                write!(self.out, "{{\"time\":\"{now}\",")?;
+                self.out.write_all(rest)?;
+                Ok(bytes.len())
+            }
+            _ => self.out.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// An object that says which database it is about, where there are several.
@@ -112,6 +141,10 @@ impl JsonLines {
                     "rows": rows, "bytes": bytes, "seconds": elapsed.as_secs_f64(),
                 })
             }
+            Event::PartFailed { part, error } => json!({
+                "event": "part_failed", "part": part.id, "subject": part.to_string(),
+                "error": error.to_string(), "sqlstate": error.code(),
+            }),
             Event::PartElsewhere { part } => json!({
                 "event": "part_elsewhere", "part": part.id, "subject": part.to_string(),
             }),

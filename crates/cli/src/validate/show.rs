@@ -8,6 +8,14 @@ use crate::args::Form;
 use crate::databases::label;
 use crate::output::{duration, of_database, print_json, say};
 
+/// Tells programs that checks begin.
+pub(super) fn begin(form: Form, database: Option<&str>) {
+    if form == Form::Json {
+        let line = json!({ "event": "validation_started" });
+        print_json(&of_database(line, database));
+    }
+}
+
 /// Prints every finding, grouped by side, and the sum; `database` names it where it is one of
 /// several.
 pub(super) fn all(form: Form, found: &Findings, database: Option<&str>) {

@@ -11,7 +11,7 @@ use crate::words::words;
 
 words! {
     /// How much a connection insists on TLS, as libpq's `sslmode`.
-    SslMode {
+    pub SslMode {
         /// Never TLS.
         Disable = "disable",
         /// TLS if the server insists.
@@ -41,7 +41,7 @@ impl SslMode {
 words! {
     /// What runs the source, by the names of Azure's migration service. For those who read it:
     /// pghaul finds out by itself what a server can do.
-    SourceType {
+    pub SourceType {
         /// A server of one's own.
         OnPremises = "OnPremises",
         /// Amazon Web Services.

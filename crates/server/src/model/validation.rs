@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 
 words! {
     /// How checks ended; of several, the worst of them counts.
-    ValidationState {
+    pub ValidationState {
         /// Nothing is in the way.
         Succeeded = "Succeeded",
         /// The migration works, but something needs a look.

@@ -1,0 +1,166 @@
+//! What a migration told: page by page, or as it comes.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::{Stream, stream};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use std::io;
+use std::path::PathBuf;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Paging;
+use super::migrations::refused;
+use crate::app::App;
+use crate::problem::Problem;
+use crate::run::tail::{Page, page};
+
+/// How often a stream looks for more.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// Events of a stream that are read at a time.
+const BATCH: usize = 200;
+
+/// Some events.
+#[derive(Debug, Serialize, ToSchema)]
+struct EventPage {
+    /// Each with its `id`, its `time`, what `event` it is, and what belongs to that.
+    #[schema(value_type = Vec<Object>)]
+    value: Vec<Map<String, Value>>,
+    /// The identifier to go on with, if there are more already.
+    next: Option<u64>,
+}
+
+/// The routes.
+pub(crate) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(follow))
+}
+
+/// Read events, oldest first.
+#[utoipa::path(get, path = "/migrations/{name}/events", tag = "progress",
+    params(("name" = String, Path), Paging),
+    responses((status = 200, body = EventPage),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+async fn list(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    paging: Result<Query<Paging>, QueryRejection>,
+) -> Result<Json<EventPage>, Problem> {
+    let Query(paging) = paging.map_err(refused)?;
+    let (events, limit) = (super::find(&app, &name)?.run.events(), paging.limit()?);
+    let page = read(events, paging.after, limit).await?;
+    let next = page.more.then_some(page.next);
+    let value = page.events.into_iter().map(|(id, mut event)| {
+        event.insert("id".to_owned(), json!(id));
+        event
+    });
+    Ok(Json(EventPage {
+        value: value.collect(),
+        next,
+    }))
+}
+
+/// Follow the events as server-sent events. The stream ends with the migration.
+#[utoipa::path(get, path = "/migrations/{name}/events/stream", tag = "progress",
+    params(("name" = String, Path), Paging,
+        ("Last-Event-ID" = Option<u64>, Header, description = "Where to go on; wins over `after`")),
+    responses((status = 200, content_type = "text/event-stream", body = String),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+async fn follow(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    paging: Result<Query<Paging>, QueryRejection>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let Query(paging) = paging.map_err(refused)?;
+    let shown = super::find(&app, &name)?;
+    let after = match headers.get("last-event-id") {
+        Some(id) => id
+            .to_str()
+            .ok()
+            .and_then(|id| id.parse().ok())
+            .ok_or_else(|| {
+                Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    "Last-Event-ID is no identifier of an event",
+                )
+            })?,
+        None => paging.after,
+    };
+    // An identifier that is wrong is told now, while it still can be.
+    read(shown.run.events(), after, 1).await?;
+    let reader = Reader {
+        id: shown.migration.migration_id,
+        app,
+        name,
+        events: shown.run.events(),
+        after,
+        waiting: Vec::new().into_iter(),
+    };
+    let stream = stream::unfold(reader, Reader::next);
+    Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
+}
+
+/// Who follows the events of a migration.
+struct Reader {
+    app: App,
+    name: String,
+    id: uuid::Uuid,
+    events: PathBuf,
+    after: u64,
+    waiting: std::vec::IntoIter<(u64, Map<String, Value>)>,
+}
+
+impl Reader {
+    async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
+        loop {
+            if let Some((id, event)) = self.waiting.next() {
+                // A message without a name is one that every client hears.
+                let data = Value::Object(event).to_string();
+                let event = Event::default().id(id.to_string()).data(data);
+                return Some((Ok(event), self));
+            }
+            // Asked before the events are read, so that the last ones are among them.
+            let going = self.is_going();
+            let page = read(self.events.clone(), self.after, BATCH).await.ok()?;
+            self.after = page.next;
+            if page.events.is_empty() {
+                if !going {
+                    return None;
+                }
+                tokio::time::sleep(EVERY).await;
+            }
+            self.waiting = page.events.into_iter();
+        }
+    }
+
+    fn is_going(&self) -> bool {
+        let shown = self.app.desk().board.get(&self.name);
+        shown.is_some_and(|shown| {
+            let migration = &shown.migration;
+            migration.migration_id == self.id && migration.current_status.state.is_active()
+        })
+    }
+}
+
+async fn read(events: PathBuf, after: u64, limit: usize) -> Result<Page, Problem> {
+    super::blocking(move || {
+        page(&events, after, limit).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => {
+                Problem::new(StatusCode::BAD_REQUEST, format!("after: {error}"))
+            }
+            _ => error.into(),
+        })
+    })
+    .await
+}

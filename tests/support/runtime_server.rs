@@ -1,0 +1,267 @@
+//! `pghaul serve` under test, and a client of its API that shares no code with it.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::pghaul::Running;
+use super::run_dir::RunDir;
+use super::{Cluster, Pair, Pghaul};
+
+/// How long a migration may take to come to some point.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A server; killed when dropped.
+pub(crate) struct RuntimeServer {
+    folder: TempDir,
+    flags: Vec<String>,
+    running: Option<Running>,
+    address: String,
+}
+
+/// What the server answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The status.
+    pub(crate) status: u16,
+    /// The type of the body.
+    pub(crate) kind: String,
+    /// The body.
+    pub(crate) text: String,
+}
+
+impl Answer {
+    /// The body as JSON; null if it is none.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_default()
+    }
+
+    /// Fails unless the status is this one.
+    #[track_caller]
+    pub(crate) fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text);
+        self.json()
+    }
+}
+
+impl RuntimeServer {
+    /// Starts one with these flags, in a state of its own.
+    pub(crate) fn start(flags: &[&str]) -> Self {
+        let mut server = Self {
+            folder: tempfile::Builder::new()
+                .prefix("pghaul-state-")
+                .tempdir()
+                .expect("a folder"),
+            flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+            running: None,
+            address: String::new(),
+        };
+        server.start_again();
+        server
+    }
+
+    /// Starts it again on the same state.
+    pub(crate) fn start_again(&mut self) {
+        assert!(self.running.is_none(), "the server runs already");
+        let state = self
+            .state()
+            .to_str()
+            .expect("paths here are UTF-8")
+            .to_owned();
+        let mut args = vec!["serve", "--state", &state, "--listen", "127.0.0.1:0"];
+        args.extend(self.flags.iter().map(String::as_str));
+        let mut running = Pghaul::new(&args)
+            .env("PGHAUL_PG_BINDIR", super::pg::bindir())
+            .spawn();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let said = running.stdout();
+            let line = said
+                .lines()
+                .find_map(|line| line.strip_prefix("listening on http://"));
+            if let Some(address) = line.filter(|_| said.ends_with('\n')) {
+                self.address = address.to_owned();
+                self.running = Some(running);
+                return;
+            }
+            assert!(running.is_running(), "no server:\n{}", running.stderr());
+            assert!(
+                Instant::now() < deadline,
+                "no server:\n{}",
+                running.stderr()
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Sends it a signal and waits for its end; gives what it said.
+    pub(crate) fn end(&mut self, signal: &str) -> super::Output {
+        let running = self.running.take().expect("the server runs");
+        running.signal(signal);
+        running.wait()
+    }
+
+    /// Its state.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.path().join("s")
+    }
+
+    /// What it said so far.
+    pub(crate) fn said(&self) -> String {
+        let running = self.running.as_ref().expect("the server runs");
+        running.stdout() + &running.stderr()
+    }
+
+    /// The processes it started that still are its own.
+    pub(crate) fn children(&self) -> usize {
+        let pid = self.running.as_ref().expect("the server runs").pid();
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("its threads");
+        let of_task = |task: fs::DirEntry| {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            children.split_whitespace().count()
+        };
+        tasks.filter_map(Result::ok).map(of_task).sum()
+    }
+
+    /// The directory of a migration's processes.
+    pub(crate) fn run_dir(&self, name: &str) -> RunDir {
+        let migration = self.get(name);
+        let id = migration["migrationId"].as_str().expect("an identifier");
+        RunDir::at(&self.state().join("runs").join(id))
+    }
+
+    /// Sends a request with the administrator's token.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let token = fs::read_to_string(self.state().join("admin.token")).expect("a token");
+        let header = format!("Authorization: Bearer {}\r\n", token.trim());
+        self.send(
+            method,
+            path,
+            &header,
+            &body.map(Value::to_string).unwrap_or_default(),
+        )
+    }
+
+    /// Sends a request with these header lines.
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        let mut stream = TcpStream::connect(&self.address).expect("the server accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        )
+        .expect("it takes a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        let (head, text) = answer.split_once("\r\n\r\n").expect("a head");
+        let status = head.split(' ').nth(1).expect("a status");
+        let kind = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-type: "));
+        Answer {
+            status: status.parse().expect("a number"),
+            kind: kind.unwrap_or_default().to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    /// Creates a migration.
+    #[track_caller]
+    pub(crate) fn create(&self, name: &str, job: &Value) -> Value {
+        let path = format!("/api/v1/migrations/{name}");
+        self.ask("PUT", &path, Some(job)).expect(201)
+    }
+
+    /// A migration.
+    #[track_caller]
+    pub(crate) fn get(&self, name: &str) -> Value {
+        self.ask("GET", &format!("/api/v1/migrations/{name}"), None)
+            .expect(200)
+    }
+
+    /// Acts on a migration.
+    pub(crate) fn act(&self, name: &str, body: &Value) -> Answer {
+        self.ask("PATCH", &format!("/api/v1/migrations/{name}"), Some(body))
+    }
+
+    /// Waits until something holds of a migration, and gives it.
+    #[track_caller]
+    pub(crate) fn wait(&self, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let migration = self.get(name);
+            if holds(&migration) {
+                return migration;
+            }
+            let late = Instant::now() > deadline;
+            if late || !is_active(&migration) {
+                let log = self.ask("GET", &format!("/api/v1/migrations/{name}/logs"), None);
+                panic!(
+                    "waiting until {what}: {migration:#}\n{}\n{}",
+                    log.text,
+                    self.said()
+                );
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until a migration has ended in this state, and gives it.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, name: &str, state: &str) -> Value {
+        self.wait(name, state, |migration| {
+            migration["currentStatus"]["state"] == state
+        })
+    }
+}
+
+/// Whether a migration has not ended.
+pub(crate) fn is_active(migration: &Value) -> bool {
+    let state = &migration["currentStatus"]["state"];
+    state == "InProgress" || state == "WaitingForUserAction"
+}
+
+/// One end of a job: this cluster, over TCP.
+pub(crate) fn end(cluster: &Cluster) -> Value {
+    json!({
+        "host": "127.0.0.1", "port": cluster.port(), "user": "postgres",
+        "password": Cluster::PASSWORD,
+    })
+}
+
+/// A job for these databases.
+pub(crate) fn job(pair: &Pair, databases: &[&str], more: Value) -> Value {
+    let mut job = json!({
+        "source": end(&pair.source), "target": end(&pair.target), "databases": databases,
+    });
+    for (key, value) in more.as_object().expect("an object") {
+        job[key] = value.clone();
+    }
+    job
+}
+
+/// Every file below a directory, with its content.
+pub(crate) fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)
+        .expect("a directory")
+        .filter_map(Result::ok)
+    {
+        let path = entry.path();
+        if path.is_dir() {
+            files.extend(self::files(&path));
+        } else if let Ok(content) = fs::read(&path) {
+            files.push((path, content));
+        }
+    }
+    files
+}
