@@ -14,7 +14,7 @@ const TABLES: &str = "
 SELECT n.nspname || '.' || c.relname FROM pg_class AS c
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-ORDER BY 1 COLLATE \"C\"";
+ORDER BY (n.nspname || '.' || c.relname) COLLATE \"C\"";
 
 /// A run of `pghaul migrate` of these databases.
 fn migrate(pair: &Pair, folder: &TempDir, databases: &str, more: &[&str]) -> Pghaul {

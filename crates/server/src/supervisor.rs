@@ -115,10 +115,13 @@ impl Board {
         looked.elapsed()
     }
 
-    fn show(&self, shown: Arc<Shown>) {
+    /// Shows these from now on, all at once: who looks sees the queue as it was at one moment.
+    fn show(&self, all: impl IntoIterator<Item = Arc<Shown>>) {
         let migrations = self.migrations.write();
         let mut migrations = migrations.unwrap_or_else(PoisonError::into_inner);
-        migrations.insert(shown.migration.name.clone(), shown);
+        for shown in all {
+            migrations.insert(shown.migration.name.clone(), shown);
+        }
     }
 
     fn take_down(&self, name: &str) {
@@ -207,8 +210,8 @@ impl Supervisor {
             let run = self.run(&row.id);
             let (entry, view) = Entry::from_row(row, run, &self.setup.vault)?;
             match view {
-                Some(migration) => self.board.show(Arc::new(entry.shown(migration))),
-                None => self.board.show(Arc::new(entry.show(None))),
+                Some(migration) => self.board.show([Arc::new(entry.shown(migration))]),
+                None => self.board.show([Arc::new(entry.show(None))]),
             }
             self.entries.insert(entry.seq, entry);
         }
@@ -258,7 +261,7 @@ impl Supervisor {
         }
         let alive = self.entries.values().filter(|entry| entry.alive).count();
         let mut free = self.setup.max_running.saturating_sub(alive);
-        let mut waiting = 0;
+        let (mut waiting, mut changed) = (0, Vec::new());
         for entry in self.entries.values_mut().filter(active()) {
             let mut position = None;
             // A few steps follow from one another.
@@ -288,9 +291,10 @@ impl Supervisor {
             }
             let before = self.board.get(&entry.name);
             if before.is_none_or(|before| before.migration != shown.migration) {
-                self.board.show(Arc::new(shown));
+                changed.push(Arc::new(shown));
             }
         }
+        self.board.show(changed);
     }
 
     fn find(&mut self, name: &str) -> Result<&mut Entry, Problem> {
@@ -318,7 +322,7 @@ impl Supervisor {
         let (mut entry, row) = Entry::create(name, job, user, &self.setup)?;
         entry.seq = self.setup.store.wait(move |file| row.insert(file))?;
         let shown = Arc::new(entry.show(None));
-        self.board.show(Arc::clone(&shown));
+        self.board.show([Arc::clone(&shown)]);
         self.entries.insert(entry.seq, entry);
         Ok((true, shown))
     }
@@ -333,7 +337,7 @@ impl Supervisor {
             .and_then(|shown| shown.migration.queue_position);
         let entry = self.find(name)?;
         let shown = Arc::new(entry.show(position));
-        self.board.show(Arc::clone(&shown));
+        self.board.show([Arc::clone(&shown)]);
         Ok(shown)
     }
 
