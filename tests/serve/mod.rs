@@ -1,6 +1,9 @@
 //! The runtime server, through its API, with real processes and databases.
 
 mod api;
+mod hostile;
 mod queue;
 mod restart;
+mod roles;
 mod secret;
+mod transport;

@@ -84,7 +84,9 @@ impl RuntimeServer {
             let said = running.stdout();
             let line = said
                 .lines()
-                .find_map(|line| line.strip_prefix("listening on http://"));
+                .find_map(|line| line.strip_prefix("listening on "))
+                .and_then(|url| url.split_once("://"))
+                .map(|(_, address)| address);
             if let Some(address) = line.filter(|_| said.ends_with('\n')) {
                 self.address = address.to_owned();
                 self.running = Some(running);
@@ -105,6 +107,19 @@ impl RuntimeServer {
         let running = self.running.take().expect("the server runs");
         running.signal(signal);
         running.wait()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: &str) {
+        self.running
+            .as_ref()
+            .expect("the server runs")
+            .signal(signal);
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// Its state.

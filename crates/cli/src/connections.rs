@@ -2,9 +2,10 @@
 
 use std::env;
 
-use pghaul_stage::{Error, Result, Side};
-use pghaul_wire::Conninfo;
+use pghaul_stage::{Error, Kind, Result, Side};
+use pghaul_wire::{Conninfo, Reach};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::runtime::Handle;
 
 use crate::args::{Connections, SourceDsn, TargetDsn};
 
@@ -35,6 +36,10 @@ impl TargetDsn {
         self.known.is_some() || given(Side::Target, self.target.as_deref()).is_some()
     }
 }
+
+/// The variable by which the runtime server says where its processes may connect: patterns of
+/// [`Reach`] with commas between them. Set and empty, it is the least that holds for a server.
+const REACH: &str = "PGHAUL_ALLOW_HOST";
 
 impl Connections {
     /// Connections to what these strings, which may hold passwords, name.
@@ -101,7 +106,22 @@ fn resolve(side: Side, flag: Option<&str>) -> Result<Conninfo> {
 }
 
 fn parse(side: Side, text: &str) -> Result<Conninfo> {
-    Conninfo::parse(text).map_err(|error| error.at(side))
+    let info = Conninfo::parse(text).and_then(|info| match env::var(REACH) {
+        Err(env::VarError::NotPresent) => Ok(info),
+        patterns => pin(&info, &patterns.unwrap_or_default()),
+    });
+    info.map_err(|error| error.at(side))
+}
+
+/// The same servers at the addresses they have now, if all of these are allowed. Whoever connects
+/// later, pg_dump included, does not look a name up again.
+fn pin(info: &Conninfo, patterns: &str) -> Result<Conninfo> {
+    let patterns = patterns.split(',').filter(|pattern| !pattern.is_empty());
+    let reach = Reach::new(patterns)?;
+    let runtime = Handle::try_current().map_err(|error| {
+        Error::new(Kind::Permanent, "there is nobody to look up names").because(error)
+    })?;
+    runtime.block_on(reach.pin(info))
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! `pghaul serve`: the runtime server.
 
+use std::env;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
 use pghaul_relay::Cancel;
-use pghaul_server::Options;
+use pghaul_server::access::FirstAdmin;
+use pghaul_server::listen::TlsFiles;
+use pghaul_server::{Listening, Options};
 use pghaul_stage::Result;
 use tokio::runtime::Handle;
 
@@ -16,7 +19,7 @@ use crate::{Outcome, signal};
 /// `pghaul serve`.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Where to listen; only this host can connect
+    /// Where to listen; without TLS, only this host may connect
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8432")]
     listen: SocketAddr,
 
@@ -35,7 +38,35 @@ pub(crate) struct Serve {
     /// Let running migrations go on when the server is stopped; they do when it is killed
     #[arg(long)]
     detach_on_stop: bool,
+
+    /// The certificate, and those between it and its authority, in PEM; read again on SIGHUP
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// The certificate's key, in PEM, which only this user can read
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+
+    /// The authority of agents' certificates, in PEM; with it, agents must show one
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
+
+    /// Let other hosts connect without TLS: whoever listens on the network reads passwords
+    #[arg(long)]
+    insecure: bool,
+
+    /// A name by which this server may be called, besides its address; repeatable
+    #[arg(long, value_name = "NAME")]
+    allowed_host: Vec<String>,
+
+    /// Let migrations connect to these hosts alone: a network, an address, a name, *.suffix, or
+    /// the folder of a Unix socket; repeatable
+    #[arg(long, value_name = "PATTERN")]
+    allow_host: Vec<String>,
 }
+
+/// The variable with the first admin's password.
+const ADMIN_PASSWORD: &str = "PGHAUL_ADMIN_PASSWORD";
 
 /// Runs the command.
 pub(crate) fn run(args: &Serve) -> Result<Outcome> {
@@ -47,16 +78,35 @@ pub(crate) fn run(args: &Serve) -> Result<Outcome> {
         max_running: args.max_running.get(),
         key_file: args.key_file.clone(),
         detach_on_stop: args.detach_on_stop,
+        tls: args.tls(),
+        insecure: args.insecure,
+        allowed_hosts: args.allowed_host.clone(),
+        allow_host: args.allow_host.clone(),
+        admin_password: env::var(ADMIN_PASSWORD).ok().map(Into::into),
     };
-    let token = args.state.join("admin.token");
-    let listening = move |address| {
-        say(&format!("listening on http://{address}"));
-        say(&format!(
-            "the administrator's token is in {}",
-            token.display()
-        ));
+    let listening = |listening: Listening| {
+        let scheme = if listening.tls { "https" } else { "http" };
+        match listening.first {
+            FirstAdmin::ByFile(path) => eprintln!(
+                "the password of admin, which is a token as well, is in {}",
+                path.display()
+            ),
+            FirstAdmin::ByPassword => eprintln!("admin has the password of {ADMIN_PASSWORD}"),
+            FirstAdmin::Known => {}
+        }
+        say(&format!("listening on {scheme}://{}", listening.address));
     };
     let shutdown = async move { cancel.cancelled().await };
     Handle::current().block_on(pghaul_server::serve(options, shutdown, listening))?;
     Ok(Outcome::Done)
+}
+
+impl Serve {
+    fn tls(&self) -> Option<TlsFiles> {
+        Some(TlsFiles {
+            certificate: self.tls_cert.clone()?,
+            key: self.tls_key.clone()?,
+            client_authority: self.tls_client_ca.clone(),
+        })
+    }
 }

@@ -18,10 +18,6 @@ use crate::job::Fault;
 use crate::problem::Problem;
 use crate::supervisor::Shown;
 
-/// Who sends a request, as whoever let it pass noted.
-#[derive(Debug, Clone)]
-pub(crate) struct User(pub(crate) String);
-
 /// Reads a body. What is wrong with it is told by the key.
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(body);

@@ -3,34 +3,41 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use axum::extract::FromRef;
+use pghaul_wire::Reach;
+
+use crate::access::Access;
 use crate::store::Store;
 use crate::supervisor::Desk;
 
 /// The server, as its routes see it. Clones are the same one.
 #[derive(Debug, Clone)]
-pub struct App(Arc<Inner>);
+pub struct App(Arc<Parts>);
 
+/// What it is put together from.
 #[derive(Debug)]
-struct Inner {
-    desk: Desk,
-    store: Store,
-    state: PathBuf,
-    max_running: usize,
+pub(crate) struct Parts {
+    pub(crate) desk: Desk,
+    pub(crate) store: Store,
+    pub(crate) access: Access,
+    pub(crate) reach: Reach,
+    pub(crate) state: PathBuf,
+    pub(crate) max_running: usize,
 }
 
 impl App {
-    pub(crate) fn new(desk: Desk, store: Store, state: PathBuf, max_running: usize) -> Self {
-        Self(Arc::new(Inner {
-            desk,
-            store,
-            state,
-            max_running,
-        }))
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
     }
 
     /// Who takes on migrations, and shows them.
     pub(crate) fn desk(&self) -> &Desk {
         &self.0.desk
+    }
+
+    /// Which servers may be connected to.
+    pub fn reach(&self) -> &Reach {
+        &self.0.reach
     }
 
     /// What outlives the process.
@@ -46,5 +53,11 @@ impl App {
     /// Migrations that run at the same time.
     pub fn max_running(&self) -> usize {
         self.0.max_running
+    }
+}
+
+impl FromRef<App> for Access {
+    fn from_ref(app: &App) -> Self {
+        app.0.access.clone()
     }
 }

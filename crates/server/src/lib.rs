@@ -11,23 +11,26 @@
 //!   does next is decided by a pure function, in `machine`.
 //! * A migration's process can be killed, and so can the server: each finds what the other left in
 //!   the directory of the run.
+//! * [`access`] is the one layer that every request passes: who asks, and whether they may.
 //! * [`Store`] is the SQLite file in which everything is recorded that must outlive the process.
 
+pub mod access;
 mod api;
 mod app;
 pub mod dashboard;
 pub mod job;
+pub mod listen;
 mod machine;
 pub mod model;
 mod problem;
 pub mod properties;
+mod reach;
 mod router;
 mod run;
 mod serve;
 pub mod spool;
 mod store;
 mod supervisor;
-mod token;
 mod vault;
 mod words;
 
@@ -35,7 +38,7 @@ pub use app::App;
 pub use job::Job;
 pub use problem::Problem;
 pub use router::document;
-pub use serve::{Options, serve};
+pub use serve::{Listening, Options, serve};
 pub use store::Store;
 
 /// A moment, in UTC.

@@ -2,19 +2,19 @@
 
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware;
 use axum::routing::get;
+use pghaul_stage::Result;
 use std::future::{Ready, ready};
-use std::sync::Arc;
-use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::access::{self, Need, Role, Rules};
 use crate::api::{events, files, health, host, migrations, tables};
 use crate::app::App;
 use crate::dashboard;
 use crate::problem::Problem;
-use crate::token::{self, Token};
 
 /// What the OpenAPI document says besides the routes.
 #[derive(OpenApi)]
@@ -27,9 +27,28 @@ use crate::token::{self, Token};
         (name = "migrations", description = "What is migrated"),
         (name = "progress", description = "How it goes"),
         (name = "server", description = "The server itself"),
-    )
+        (name = "access", description = "Who may do what"),
+    ),
+    modifiers(&Schemes)
 )]
 struct Described;
+
+/// How to show who one is.
+struct Schemes;
+
+impl Modify for Schemes {
+    fn modify(&self, document: &mut Document) {
+        let components = document.components.get_or_insert_default();
+        let token = Http::new(HttpAuthScheme::Bearer);
+        let session = ApiKey::Cookie(ApiKeyValue::with_description(
+            "pghaul_session",
+            "From /login. Writes need the header X-CSRF-Token with what /session tells.",
+        ));
+        components.add_security_scheme("token", SecurityScheme::Http(token.clone()));
+        components.add_security_scheme("session", SecurityScheme::ApiKey(session));
+        components.add_security_scheme("agent", SecurityScheme::Http(token));
+    }
+}
 
 /// The routes of the API, below `/api/v1`, and their description.
 fn api() -> (Router<App>, Document) {
@@ -41,7 +60,8 @@ fn api() -> (Router<App>, Document) {
                 .merge(events::router())
                 .merge(tables::router())
                 .merge(files::router())
-                .merge(host::router()),
+                .merge(host::router())
+                .merge(access::routes()),
         )
         .split_for_parts()
 }
@@ -53,23 +73,33 @@ pub fn document() -> String {
     document.to_pretty_json().unwrap_or_default()
 }
 
-/// All routes. Without the token, there is the dashboard's page, which holds no data, and what tells
-/// of health.
-pub(crate) fn router(app: App, token: Arc<Token>) -> Router {
-    let (api, _) = api();
+/// All routes, behind the one layer that lets nobody pass who may not.
+///
+/// # Errors
+///
+/// If a route does not declare who may use it.
+pub(crate) fn router(app: App, access: access::Access) -> Result<Router> {
+    let (api, described) = api();
+    let viewer = Need::Role(Role::Viewer);
+    let rules = Rules::of(&described)?
+        .and(Method::GET, "/api/v1/openapi.json", viewer)
+        .and(Method::GET, "/metrics", viewer)
+        .and(Method::GET, "/healthz", Need::Health)
+        .and(Method::GET, "/readyz", Need::Health)
+        .and(Method::GET, "/", Need::Nothing)
+        .and(Method::GET, "/assets/{*name}", Need::Nothing);
     let document = document();
     let json = [("content-type", "application/json")];
     let document = get(move || ready((json, document)));
-    let guard = middleware::from_fn_with_state(token, token::require);
-    Router::new()
+    let routes = Router::new()
         .merge(api)
         .route("/api/v1/openapi.json", document)
-        .route_layer(guard)
         .merge(health::router())
         .merge(dashboard::routes())
         .fallback(nothing)
         .method_not_allowed_fallback(not_so)
-        .with_state(app)
+        .with_state(app);
+    Ok(access::guard(routes, rules, access))
 }
 
 fn nothing(uri: Uri) -> Ready<Problem> {
@@ -86,7 +116,16 @@ fn not_so(method: Method) -> Ready<Problem> {
 mod tests {
     use serde_json::Value;
 
-    use super::document;
+    use super::{Rules, api, document};
+
+    #[test]
+    fn every_route_says_who_may_use_it() {
+        let (_, mut described) = api();
+        assert!(Rules::of(&described).is_ok());
+        let host = described.paths.paths.get_mut("/api/v1/host");
+        host.unwrap().get.as_mut().unwrap().security = None;
+        assert!(Rules::of(&described).is_err());
+    }
 
     #[test]
     fn the_document_has_every_route_and_no_password_to_read() {

@@ -9,15 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pghaul_stage::{Error, Kind, Result};
-use tokio::net::TcpListener;
+use pghaul_wire::Reach;
+use secrecy::SecretString;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::app::App;
+use crate::access::{Access, FirstAdmin, Hosts, Settings};
+use crate::app::{App, Parts};
+use crate::listen::{Listener, Tls, TlsFiles};
 use crate::router::router;
 use crate::run::{Program, SOCKET};
 use crate::store::Store;
 use crate::supervisor::{self, Setup};
-use crate::token::Token;
 use crate::vault::Vault;
 
 /// Bytes of the longest path of a socket.
@@ -39,9 +42,30 @@ pub struct Options {
     pub key_file: Option<PathBuf>,
     /// Whether migrations go on when the server is stopped. They do when it is killed.
     pub detach_on_stop: bool,
+    /// The certificate; without it, only this host may connect.
+    pub tls: Option<TlsFiles>,
+    /// Whether others may connect without TLS.
+    pub insecure: bool,
+    /// Names by which this server may be called, besides its address and this host's own names.
+    pub allowed_hosts: Vec<String>,
+    /// The servers that may be connected to, as patterns of [`Reach`].
+    pub allow_host: Vec<String>,
+    /// The first admin's password, for a server that has no users yet.
+    pub admin_password: Option<SecretString>,
 }
 
-/// Serves until `shutdown` is ready. `listening` is told where, once it can be connected to.
+/// How a server can be reached that listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listening {
+    /// Where.
+    pub address: SocketAddr,
+    /// Whether by TLS.
+    pub tls: bool,
+    /// Who can log in, if nobody could before.
+    pub first: FirstAdmin,
+}
+
+/// Serves until `shutdown` is ready. `listening` is told how to connect, once that is possible.
 ///
 /// # Errors
 ///
@@ -49,68 +73,101 @@ pub struct Options {
 pub async fn serve(
     options: Options,
     shutdown: impl Future<Output = ()> + Send + 'static,
-    listening: impl FnOnce(SocketAddr) + Send,
+    listening: impl FnOnce(Listening) + Send,
 ) -> Result<()> {
-    if !options.listen.ip().is_loopback() {
-        return Err(
-            Error::input("only this host may connect as long as there is no TLS")
-                .on(options.listen.to_string())
-                .remedy("listen on 127.0.0.1 or ::1"),
-        );
-    }
-    let prepared = tokio::task::spawn_blocking({
-        let options = options.clone();
-        move || prepare(&options)
-    });
-    let failed = |error| Error::new(Kind::Permanent, "a thread ended").because(error);
-    let (lock, setup, token) = prepared.await.map_err(failed)??;
+    let tls = match options.tls.clone() {
+        Some(files) => Some(Arc::new(blocking(|| Tls::read(files)).await?)),
+        None => None,
+    };
+    let listener = Listener::bind(options.listen, tls.clone(), options.insecure).await?;
+    let address = listener.address().unwrap_or(options.listen);
+    let reach = Reach::new(&options.allow_host)?;
+    let hosts = Hosts::new(&options.allowed_hosts)?;
+    let preparing = options.clone();
+    let (lock, setup, first) = blocking(move || prepare(&preparing)).await?;
     let store = setup.store.clone();
-    let started = tokio::task::spawn_blocking(move || supervisor::start(setup));
-    let (desk, supervisor) = started.await.map_err(failed)??;
-    let listener = TcpListener::bind(options.listen).await.map_err(|error| {
-        Error::input("cannot listen")
-            .on(options.listen.to_string())
-            .because(error)
-            .remedy("name another address with --listen")
-    })?;
-    let app = App::new(desk.clone(), store, options.state, options.max_running);
-    let address = listener.local_addr().unwrap_or(options.listen);
-    listening(address);
+    let access = Access::new(
+        store.clone(),
+        &Settings {
+            hosts,
+            tls: tls.is_some(),
+            certified_agents: tls.as_ref().is_some_and(|tls| tls.certifies_agents()),
+            ..Settings::default()
+        },
+    )?;
+    let (desk, supervisor) = blocking(|| supervisor::start(setup)).await?;
+    let app = App::new(Parts {
+        desk: desk.clone(),
+        store,
+        access: access.clone(),
+        reach,
+        state: options.state,
+        max_running: options.max_running,
+    });
+    let routes = router(app, access)?;
+    listening(Listening {
+        address,
+        tls: tls.is_some(),
+        first,
+    });
+    if let Some(tls) = tls {
+        tokio::spawn(renew(tls));
+    }
 
     let (stop, stopping) = watch::channel(());
     let stopped = |mut stopping: watch::Receiver<()>| async move {
         // Whether it is told or dropped, it is time.
         let _told = stopping.changed().await.is_ok();
     };
-    let server = axum::serve(listener, router(app, Arc::new(token)))
-        .with_graceful_shutdown(stopped(stopping.clone()));
     tokio::spawn(async move {
         shutdown.await;
         drop(stop);
     });
     let late = async {
-        stopped(stopping).await;
+        stopped(stopping.clone()).await;
         tokio::time::sleep(FAREWELL).await;
     };
-    let served = tokio::select! {
-        served = server.into_future() => served,
+    tokio::select! {
+        () = listener.serve(routes, stopped(stopping.clone())) => {}
         // Streams of events last as long as their migrations.
-        () = late => Ok(()),
-    };
-    let ended = tokio::task::spawn_blocking(move || {
+        () = late => {}
+    }
+    let ended = blocking(move || {
         desk.stop();
-        supervisor.join()
+        Ok(supervisor.join())
     });
-    if ended.await.map_err(failed)?.is_err() {
+    if ended.await?.is_err() {
         return Err(Error::new(Kind::Permanent, "the supervisor panicked"));
     }
     drop(lock);
-    served.map_err(|error| Error::new(Kind::Permanent, "cannot serve").because(error))
+    Ok(())
+}
+
+/// Does something that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Error::new(Kind::Permanent, "a thread ended").because(error))?
+}
+
+/// Reads the certificate again whenever SIGHUP says that there is a new one.
+async fn renew(tls: Arc<Tls>) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        return tracing::warn!("cannot listen for SIGHUP; a new certificate needs a restart");
+    };
+    while hangup.recv().await.is_some() {
+        let tls = Arc::clone(&tls);
+        match blocking(move || tls.renew()).await {
+            Ok(()) => tracing::info!("the certificate was read again"),
+            Err(error) => tracing::error!(%error, "the certificate stays the old one"),
+        }
+    }
 }
 
 /// Takes the state, and opens what is in it. Whatever this process and those of migrations write
 /// from now on, only this user can read.
-fn prepare(options: &Options) -> Result<(File, Setup, Token)> {
+fn prepare(options: &Options) -> Result<(File, Setup, FirstAdmin)> {
     let _before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let state = &options.state;
     let failed = |error: io::Error| {
@@ -140,15 +197,18 @@ fn prepare(options: &Options) -> Result<(File, Setup, Token)> {
         // A key that got lost is not made anew over secrets that only the old one opens.
         None => Vault::open(&state.join("key"), new),
     }?;
+    let store = Store::open(&path)?;
+    let password = options.admin_password.as_ref();
+    let first = FirstAdmin::make(&store, password, &state.join("admin.token"))?;
     let setup = Setup {
-        store: Store::open(&path)?,
+        store,
         vault,
-        program: Program::this().map_err(failed)?,
+        program: Program::this(&options.allow_host).map_err(failed)?,
         runs,
         max_running: options.max_running,
         detach: options.detach_on_stop,
     };
-    Ok((lock, setup, Token::open(&state.join("admin.token"))?))
+    Ok((lock, setup, first))
 }
 
 /// Holds the state for as long as the file is open.

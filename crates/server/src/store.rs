@@ -11,7 +11,8 @@ use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
 /// How the file came to be what it is, step by step. Steps are added, and never changed.
-const SCHEMA: &[&str] = &["CREATE TABLE migration (
+const SCHEMA: &[&str] = &[
+    "CREATE TABLE migration (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
         id TEXT NOT NULL UNIQUE,
         name TEXT NOT NULL UNIQUE,
@@ -21,7 +22,9 @@ const SCHEMA: &[&str] = &["CREATE TABLE migration (
         created_by TEXT NOT NULL,
         status TEXT NOT NULL,
         view TEXT
-    ) STRICT;"];
+    ) STRICT;",
+    include_str!("access/schema.sql"),
+];
 
 /// Calls that may wait for the thread.
 const QUEUE: usize = 64;

@@ -172,6 +172,15 @@ impl Conninfo {
         self.with("options", options)
     }
 
+    /// The same, with the servers at these addresses.
+    #[must_use]
+    pub(crate) fn with_hosts(&self, hosts: Vec<Host>) -> Conninfo {
+        Conninfo {
+            hosts,
+            ..self.clone()
+        }
+    }
+
     fn with(&self, key: &str, value: String) -> Conninfo {
         let mut changed = self.clone();
         // A zero byte cannot travel in any parameter; the server would cut the value there.
@@ -182,7 +191,9 @@ impl Conninfo {
 
     /// Where the sessions go, in words and without secrets: `host:port/dbname user=name`.
     pub fn display(&self) -> String {
-        let hosts: Vec<_> = self.hosts.iter().map(Host::to_string).collect();
+        let mut hosts: Vec<_> = self.hosts.iter().map(Host::to_string).collect();
+        // A name that was looked up stands there once for each of its addresses.
+        hosts.dedup();
         format!("{}/{} user={}", hosts.join(","), self.dbname(), self.user())
     }
 

@@ -5,6 +5,7 @@
 //!   without a look at the rows, in constant memory.
 //! - [`Client`] is a tokio-postgres session opened by the same rules, for catalogs and DDL.
 //! - [`quote`], [`pattern`] and [`sqlstate`] are for everybody who builds SQL or judges an error.
+//! - [`Reach`] is which servers may be connected to at all.
 //! - [`Chosen`] is a selection of objects as one server understands it.
 
 mod auth;
@@ -21,7 +22,9 @@ mod copy_out;
 mod frames;
 mod lane;
 pub mod pattern;
+pub mod pem;
 pub mod quote;
+mod reach;
 mod server_error;
 mod session;
 mod session_attrs;
@@ -37,5 +40,6 @@ pub use conninfo::{Address, Conninfo, Environment, Host};
 pub use copy_in::{CopyIn, JOIN_BYTES};
 pub use copy_out::{CopyEvent, CopyOut};
 pub use lane::Lane;
+pub use reach::Reach;
 pub use server_error::server_error;
 pub use startup::Unconnected;

@@ -47,7 +47,8 @@ pub(crate) fn router() -> OpenApiRouter<App> {
 }
 
 /// Read events, oldest first.
-#[utoipa::path(get, path = "/migrations/{name}/events", tag = "progress",
+#[utoipa::path(get, path = "/migrations/{name}/events", operation_id = "listEvents",
+    security(("token" = ["viewer"]), ("session" = ["viewer"])), tag = "progress",
     params(("name" = String, Path), Paging),
     responses((status = 200, body = EventPage),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
@@ -71,7 +72,8 @@ async fn list(
 }
 
 /// Follow the events as server-sent events. The stream ends with the migration.
-#[utoipa::path(get, path = "/migrations/{name}/events/stream", tag = "progress",
+#[utoipa::path(get, path = "/migrations/{name}/events/stream", operation_id = "followEvents",
+    security(("token" = ["viewer"]), ("session" = ["viewer"])), tag = "progress",
     params(("name" = String, Path), Paging,
         ("Last-Event-ID" = Option<u64>, Header, description = "Where to go on; wins over `after`")),
     responses((status = 200, content_type = "text/event-stream", body = String),

@@ -51,7 +51,8 @@ pub(crate) fn router() -> OpenApiRouter<App> {
 }
 
 /// Show what the checks found.
-#[utoipa::path(get, path = "/migrations/{name}/validation", tag = "progress",
+#[utoipa::path(get, path = "/migrations/{name}/validation", operation_id = "getValidation",
+    security(("token" = ["viewer"]), ("session" = ["viewer"])), tag = "progress",
     params(("name" = String, Path)),
     responses((status = 200, body = ValidationDetails),
         (status = 404, body = Problem, content_type = "application/problem+json")))]
@@ -67,7 +68,8 @@ fn validation(
 }
 
 /// Read the report, as Markdown.
-#[utoipa::path(get, path = "/migrations/{name}/report", tag = "progress",
+#[utoipa::path(get, path = "/migrations/{name}/report", operation_id = "getReport",
+    security(("token" = ["viewer"]), ("session" = ["viewer"])), tag = "progress",
     params(("name" = String, Path)),
     responses((status = 200, content_type = "text/markdown", body = String),
         (status = 404, body = Problem, content_type = "application/problem+json")))]
@@ -87,7 +89,8 @@ async fn report(State(app): State<App>, Path(name): Path<String>) -> Result<Resp
 }
 
 /// Read the log of its processes.
-#[utoipa::path(get, path = "/migrations/{name}/logs", tag = "progress",
+#[utoipa::path(get, path = "/migrations/{name}/logs", operation_id = "getLog",
+    security(("token" = ["viewer"]), ("session" = ["viewer"])), tag = "progress",
     params(("name" = String, Path), From),
     responses((status = 200, body = LogPiece),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]

@@ -36,7 +36,8 @@ pub(crate) fn router() -> OpenApiRouter<App> {
 }
 
 /// Show what the host has to offer.
-#[utoipa::path(get, path = "/host", tag = "server", responses((status = 200, body = Host)))]
+#[utoipa::path(get, path = "/host", operation_id = "getHost",
+    security(("token" = ["viewer"]), ("session" = ["viewer"])), tag = "server", responses((status = 200, body = Host)))]
 async fn show(State(app): State<App>) -> Result<Json<Host>, Problem> {
     super::blocking(move || {
         let disk = rustix::fs::statvfs(app.state()).map_err(std::io::Error::from)?;

@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::User;
+use crate::access::{Caller, Deed};
 use crate::app::App;
 use crate::job::{Job, Topology};
 use crate::model::Migration;
@@ -107,8 +107,10 @@ pub(crate) fn router() -> OpenApiRouter<App> {
 }
 
 /// List migrations.
-#[utoipa::path(get, path = "/migrations", tag = "migrations", params(Listing),
-    responses((status = 200, body = MigrationList), (status = "4XX", body = Problem)))]
+#[utoipa::path(get, path = "/migrations", operation_id = "listMigrations",
+    security(("token" = ["viewer"]), ("session" = ["viewer"])), tag = "migrations", params(Listing),
+    responses((status = 200, body = MigrationList),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 fn list(
     State(app): State<App>,
     listing: Result<Query<Listing>, QueryRejection>,
@@ -125,14 +127,15 @@ fn list(
 }
 
 /// Create a migration. The same body again changes nothing.
-#[utoipa::path(put, path = "/migrations/{name}", tag = "migrations",
+#[utoipa::path(put, path = "/migrations/{name}", operation_id = "putMigration",
+    security(("token" = ["operator"]), ("session" = ["operator"])), tag = "migrations",
     params(("name" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")),
     request_body = Job,
     responses((status = 201, body = Migration), (status = 200, body = Migration),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 async fn create(
     State(app): State<App>,
-    Extension(User(user)): Extension<User>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     body: Bytes,
 ) -> Result<Response, Problem> {
@@ -145,10 +148,11 @@ async fn create(
         return Err(Problem::conflict("this server has no agents yet")
             .remedy("use topology server, and let this server connect to both ends"));
     }
+    app.check_reach(&job).await?;
     let request = |answer| Request::Create {
         name,
         job: Box::new(job),
-        user,
+        user: caller.name,
         answer,
     };
     let (new, shown) = app.desk().ask(request).await?;
@@ -161,7 +165,8 @@ async fn create(
 }
 
 /// Show a migration.
-#[utoipa::path(get, path = "/migrations/{name}", tag = "migrations", params(("name" = String, Path)),
+#[utoipa::path(get, path = "/migrations/{name}", operation_id = "getMigration",
+    security(("token" = ["viewer"]), ("session" = ["viewer"])), tag = "migrations", params(("name" = String, Path)),
     responses((status = 200, body = Migration),
         (status = 404, body = Problem, content_type = "application/problem+json")))]
 fn show(
@@ -173,7 +178,8 @@ fn show(
 }
 
 /// Act on a migration.
-#[utoipa::path(patch, path = "/migrations/{name}", tag = "migrations",
+#[utoipa::path(patch, path = "/migrations/{name}", operation_id = "updateMigration",
+    security(("token" = ["operator"]), ("session" = ["operator"])), tag = "migrations",
     params(("name" = String, Path)), request_body = Update,
     responses((status = 200, body = Migration),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
@@ -181,7 +187,7 @@ async fn update(
     State(app): State<App>,
     Path(name): Path<String>,
     body: Bytes,
-) -> Result<Json<Migration>, Problem> {
+) -> Result<(Extension<Deed>, Json<Migration>), Problem> {
     let update: Update = super::read(&body)?;
     let rate = update.bytes_per_second;
     let wrong = |detail: &str| Err(Problem::new(StatusCode::BAD_REQUEST, detail));
@@ -206,11 +212,18 @@ async fn update(
         answer,
     };
     let shown = app.desk().ask(request).await?;
-    Ok(Json(shown.migration.clone()))
+    let deed = match action {
+        Action::Cancel => "cancelMigration",
+        Action::Pause => "pauseMigration",
+        Action::Resume => "resumeMigration",
+        Action::Throttle(_) => "throttleMigration",
+    };
+    Ok((Extension(Deed::new(deed)), Json(shown.migration.clone())))
 }
 
 /// Forget a migration that has ended, with its events and logs. Nothing changes on the databases.
-#[utoipa::path(delete, path = "/migrations/{name}", tag = "migrations",
+#[utoipa::path(delete, path = "/migrations/{name}", operation_id = "deleteMigration",
+    security(("token" = ["admin"]), ("session" = ["admin"])), tag = "migrations",
     params(("name" = String, Path)),
     responses((status = 204), (status = "4XX", body = Problem,
         content_type = "application/problem+json")))]
@@ -221,7 +234,8 @@ async fn delete(State(app): State<App>, Path(name): Path<String>) -> Result<Stat
 }
 
 /// Ask whether a migration can have a name.
-#[utoipa::path(post, path = "/check-name-availability", tag = "migrations",
+#[utoipa::path(post, path = "/check-name-availability", operation_id = "checkNameAvailability",
+    security(("token" = ["viewer"]), ("session" = ["viewer"])), tag = "migrations",
     request_body = NameQuestion,
     responses((status = 200, body = NameAnswer),
         (status = 400, body = Problem, content_type = "application/problem+json")))]

@@ -47,7 +47,8 @@ pub(crate) fn router() -> OpenApiRouter<App> {
 }
 
 /// List the tables of a database, by name.
-#[utoipa::path(get, path = "/migrations/{name}/databases/{database}/tables", tag = "progress",
+#[utoipa::path(get, path = "/migrations/{name}/databases/{database}/tables", operation_id = "listTables",
+    security(("token" = ["viewer"]), ("session" = ["viewer"])), tag = "progress",
     params(("name" = String, Path), ("database" = String, Path), Which),
     responses((status = 200, body = TablePage),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]

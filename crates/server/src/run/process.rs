@@ -29,13 +29,20 @@ const KEPT: [&str; 7] = [
 
 /// The program that migrates: this one, as a rule.
 #[derive(Debug, Clone)]
-pub(crate) struct Program(PathBuf);
+pub(crate) struct Program {
+    path: PathBuf,
+    /// The hosts it may connect to, as patterns with commas between them.
+    allow_host: String,
+}
 
 impl Program {
     /// The program that runs now. It is opened by the name it had when it was started, so a newer
     /// one that took its place is used from then on.
-    pub(crate) fn this() -> io::Result<Self> {
-        std::env::current_exe().map(Self)
+    pub(crate) fn this(allow_host: &[String]) -> io::Result<Self> {
+        Ok(Self {
+            path: std::env::current_exe()?,
+            allow_host: allow_host.join(","),
+        })
     }
 
     /// Starts a process for a migration, in a process group of its own, so that what ends this
@@ -47,7 +54,7 @@ impl Program {
         command: machine::Command,
         rate: Option<u64>,
     ) -> io::Result<Child> {
-        let mut process = Command::new(&self.0);
+        let mut process = Command::new(&self.path);
         process.args(arguments(run, job, command, rate));
         process.env_clear();
         for name in KEPT {
@@ -56,6 +63,8 @@ impl Program {
             }
         }
         process.env("PGPASSFILE", "/dev/null");
+        // Set in any case: the process then connects nowhere but where a server may.
+        process.env("PGHAUL_ALLOW_HOST", &self.allow_host);
         for (variable, end) in [
             ("PGHAUL_SOURCE", &job.source),
             ("PGHAUL_TARGET", &job.target),
