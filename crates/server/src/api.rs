@@ -5,6 +5,7 @@ pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod host;
 pub(crate) mod migrations;
+pub(crate) mod samples;
 pub(crate) mod tables;
 
 use std::sync::Arc;
@@ -42,22 +43,14 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed"))?
 }
 
-/// Where a page begins, and how long it is.
+/// Where to begin.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Paging {
-    /// The identifier of the last event, or the place, that is known already.
+    /// The identifier of the last event that is known already.
     #[serde(default)]
     after: u64,
-    /// At most so many, 1 to 1000.
-    limit: Option<usize>,
-}
-
-impl Paging {
-    fn limit(&self) -> Result<usize, Problem> {
-        limit(self.limit)
-    }
 }
 
 /// How long a page is.

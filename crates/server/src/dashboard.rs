@@ -25,9 +25,9 @@ macro_rules! files {
 
 /// Names and contents.
 const FILES: &[(&str, &str)] = files! {
-    "agents.js" "announce.js" "api.js" "audit.js" "chart.js" "decommission.js" "dialog.js"
+    "access.js" "agents.js" "announce.js" "api.js" "audit.js" "chart.js" "decommission.js" "dialog.js"
     "dom.js" "form.js" "format.js" "icon.svg" "icons.js" "index.html" "live.js" "login.js"
-    "main.js" "migration.js" "migration/acts.js" "migration/events.js" "migration/job.js"
+    "main.js" "markdown.js" "migration.js" "migration/acts.js" "migration/events.js" "migration/job.js"
     "migration/logs.js" "migration/phases.js" "migration/progress.js" "migration/report.js"
     "migration/tables.js" "migration/validation.js" "migrations.js" "progress_bar.js"
     "router.js" "session.js" "shell.js" "sizing.js" "state.js" "style.css" "theme.js"

@@ -11,7 +11,7 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::access::{self, Need, Role, Rules};
-use crate::api::{events, files, health, host, migrations, tables};
+use crate::api::{events, files, health, host, migrations, samples, tables};
 use crate::app::App;
 use crate::dashboard;
 use crate::problem::Problem;
@@ -59,6 +59,7 @@ fn api() -> (Router<App>, Document) {
                 .merge(migrations::router())
                 .merge(events::router())
                 .merge(tables::router())
+                .merge(samples::router())
                 .merge(files::router())
                 .merge(host::router())
                 .merge(access::routes()),
@@ -143,6 +144,7 @@ mod tests {
                 "/api/v1/migrations/{name}/databases/{database}/tables",
                 &["get"],
             ),
+            ("/api/v1/migrations/{name}/samples", &["get"]),
             ("/api/v1/migrations/{name}/validation", &["get"]),
             ("/api/v1/migrations/{name}/report", &["get"]),
             ("/api/v1/migrations/{name}/logs", &["get"]),

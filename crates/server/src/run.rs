@@ -2,7 +2,9 @@
 //! lives, and how to tell it something. docs/run-dir.md describes it.
 
 pub(crate) mod fold;
+pub(crate) mod last;
 mod process;
+pub(crate) mod samples;
 pub(crate) mod tail;
 mod validation;
 

@@ -9,11 +9,11 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::{Stream, stream};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::io;
 use std::path::PathBuf;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -21,6 +21,7 @@ use super::Paging;
 use super::migrations::refused;
 use crate::app::App;
 use crate::problem::Problem;
+use crate::run::last::{Last, last};
 use crate::run::tail::{Page, page};
 
 /// How often a stream looks for more.
@@ -37,6 +38,27 @@ struct EventPage {
     value: Vec<Map<String, Value>>,
     /// The identifier to go on with, if there are more already.
     next: Option<u64>,
+    /// The identifier to go back with by `before`, if `tail` was given and there are older ones.
+    before: Option<u64>,
+}
+
+/// Which events.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    /// The identifier of the last event that is known already.
+    #[serde(default)]
+    after: u64,
+    /// At most so many, 1 to 1000.
+    limit: Option<usize>,
+    /// The last so many instead, 1 to 1000.
+    tail: Option<usize>,
+    /// With `tail`: of those before the event with this identifier.
+    before: Option<u64>,
+    /// Kinds of events to leave out, with commas between them.
+    #[serde(default)]
+    exclude: String,
 }
 
 /// The routes.
@@ -49,26 +71,68 @@ pub(crate) fn router() -> OpenApiRouter<App> {
 /// Read events, oldest first.
 #[utoipa::path(get, path = "/migrations/{name}/events", operation_id = "listEvents",
     security(("token" = ["viewer"]), ("session" = ["viewer"])), tag = "progress",
-    params(("name" = String, Path), Paging),
+    params(("name" = String, Path), Wanted),
     responses((status = 200, body = EventPage),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 async fn list(
     State(app): State<App>,
     Path(name): Path<String>,
-    paging: Result<Query<Paging>, QueryRejection>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<EventPage>, Problem> {
-    let Query(paging) = paging.map_err(refused)?;
-    let (events, limit) = (super::find(&app, &name)?.run.events(), paging.limit()?);
-    let page = read(events, paging.after, limit).await?;
-    let next = page.more.then_some(page.next);
-    let value = page.events.into_iter().map(|(id, mut event)| {
+    let Query(wanted) = wanted.map_err(refused)?;
+    let events = super::find(&app, &name)?.run.events();
+    let (tail, before, excluded) = (wanted.tail, wanted.before, wanted.exclude);
+    let fits = move |event: &Map<String, Value>| {
+        let kind = event
+            .get("event")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        excluded.split(',').all(|excluded| excluded != kind)
+    };
+    if tail.is_none() {
+        if before.is_some() {
+            let detail = "before belongs to tail";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
+        }
+        let page = read(events, wanted.after, super::limit(wanted.limit)?).await?;
+        let next = page.more.then_some(page.next);
+        let value = numbered(page.events.into_iter().filter(|(_, event)| fits(event)));
+        return Ok(Json(EventPage {
+            value,
+            next,
+            before,
+        }));
+    }
+    let limit = super::limit(tail)?;
+    let last = super::blocking(move || {
+        last(&events, before, limit, fits).map_err(|error| wrong("before", error))
+    });
+    let Last { events, before } = last.await?;
+    let value = numbered(events.into_iter());
+    Ok(Json(EventPage {
+        value,
+        next: None,
+        before,
+    }))
+}
+
+/// Events with their identifiers in them.
+fn numbered(events: impl Iterator<Item = (u64, Map<String, Value>)>) -> Vec<Map<String, Value>> {
+    let with = |(id, mut event): (u64, Map<String, Value>)| {
         event.insert("id".to_owned(), json!(id));
         event
-    });
-    Ok(Json(EventPage {
-        value: value.collect(),
-        next,
-    }))
+    };
+    events.map(with).collect()
+}
+
+/// What went wrong as events were read.
+fn wrong(key: &str, error: io::Error) -> Problem {
+    match error.kind() {
+        io::ErrorKind::InvalidInput => {
+            Problem::new(StatusCode::BAD_REQUEST, format!("{key}: {error}"))
+        }
+        _ => error.into(),
+    }
 }
 
 /// Follow the events as server-sent events. The stream ends with the migration.
@@ -126,9 +190,10 @@ struct Reader {
 impl Reader {
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
         loop {
-            if let Some((id, event)) = self.waiting.next() {
-                // A message without a name is one that every client hears.
+            if let Some((id, mut event)) = self.waiting.next() {
+                event.insert("id".to_owned(), json!(id));
                 let data = Value::Object(event).to_string();
+                // A message without a name is one that every client hears.
                 let event = Event::default().id(id.to_string()).data(data);
                 return Some((Ok(event), self));
             }
@@ -156,13 +221,6 @@ impl Reader {
 }
 
 async fn read(events: PathBuf, after: u64, limit: usize) -> Result<Page, Problem> {
-    super::blocking(move || {
-        page(&events, after, limit).map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidInput => {
-                Problem::new(StatusCode::BAD_REQUEST, format!("after: {error}"))
-            }
-            _ => error.into(),
-        })
-    })
-    .await
+    super::blocking(move || page(&events, after, limit).map_err(|error| wrong("after", error)))
+        .await
 }

@@ -14,7 +14,7 @@ use super::migrations::refused;
 use crate::app::App;
 use crate::model::{TableProgress, TableState};
 use crate::problem::Problem;
-use crate::run::fold::Fold;
+use crate::run::fold::{Fold, Tables, Wanted};
 use crate::run::tail::Tail;
 
 /// Some tables.
@@ -24,6 +24,8 @@ struct TablePage {
     value: Vec<TableProgress>,
     /// The name to go on with, if there are more.
     next: Option<String>,
+    /// How many fit, those of other pages included.
+    total: u64,
 }
 
 /// Which tables.
@@ -34,6 +36,9 @@ struct Which {
     /// Only those in this state.
     #[param(inline)]
     state: Option<TableState>,
+    /// Only those with this in their names, in upper or lower case.
+    #[serde(default)]
+    name: String,
     /// Only those whose names come after this one.
     #[serde(default)]
     after: String,
@@ -61,7 +66,13 @@ async fn list(
     let limit = super::limit(which.limit)?;
     let shown = super::find(&app, &name)?;
     super::blocking(move || {
-        let tables = |fold: &Fold| fold.tables(&database, which.state, &which.after, limit);
+        let wanted = Wanted {
+            state: which.state,
+            name: &which.name,
+            after: &which.after,
+            limit,
+        };
+        let tables = |fold: &Fold| fold.tables(&database, &wanted);
         let found = match &shown.fold {
             Some(fold) => tables(&fold.lock().unwrap_or_else(PoisonError::into_inner)),
             None => {
@@ -71,14 +82,14 @@ async fn list(
             }
         };
         let details = &shown.migration.current_status.current_sub_state_details;
-        let (value, more) = match found {
+        let Tables { value, more, total } = match found {
             Some(found) => found,
-            None if details.db_details.contains_key(&database) => (Vec::new(), false),
+            None if details.db_details.contains_key(&database) => Tables::default(),
             None => return Err(Problem::not_found("database", &database)),
         };
         let last = value.last().map(|table| table.table.clone());
         let next = last.filter(|_| more);
-        Ok(Json(TablePage { value, next }))
+        Ok(Json(TablePage { value, next, total }))
     })
     .await
 }

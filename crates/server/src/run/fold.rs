@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::samples::{Sample, Samples};
 use super::validation::Findings;
 use crate::Time;
 use crate::machine::{Command, Ended, Outcome, Seen};
@@ -25,6 +26,31 @@ pub(crate) struct Fold {
     told_rate: Option<u64>,
     databases: BTreeMap<String, Database>,
     findings: Findings,
+    samples: Samples,
+}
+
+/// Which tables of a database.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// Only those in this state.
+    pub(crate) state: Option<TableState>,
+    /// Only those with this in their names, in upper or lower case.
+    pub(crate) name: &'a str,
+    /// Only those whose names come after this one.
+    pub(crate) after: &'a str,
+    /// At most so many.
+    pub(crate) limit: usize,
+}
+
+/// Some tables of a database.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    /// They.
+    pub(crate) value: Vec<TableProgress>,
+    /// Whether there are more after them.
+    pub(crate) more: bool,
+    /// How many there are before, among and after them.
+    pub(crate) total: u64,
 }
 
 /// What was told of one database.
@@ -154,6 +180,9 @@ impl Fold {
                 if let Some(name) = text("database") {
                     let name = name.to_owned();
                     self.database(&name).add(kind, time, event);
+                    if kind == "progress" {
+                        self.sample(time);
+                    }
                 }
             }
         }
@@ -228,25 +257,54 @@ impl Fold {
         (!compared.is_empty() && compared.iter().all(|one| *one == Some(true))).then_some(true)
     }
 
-    /// Up to `limit` tables of a database whose names come after `after`, in the order of names;
-    /// `None` if there is no such database. Tells also whether there are more.
-    pub(crate) fn tables(
-        &self,
-        database: &str,
-        state: Option<TableState>,
-        after: &str,
-        limit: usize,
-    ) -> Option<(Vec<TableProgress>, bool)> {
-        use std::ops::Bound;
+    /// How far all databases together were, over time.
+    pub(crate) fn samples(&self) -> &[Sample] {
+        self.samples.all()
+    }
+
+    fn sample(&mut self, time: Time) {
+        let all = || self.databases.values();
+        let expected = |one: &Database| one.details.bytes_expected as f64;
+        let weight: f64 = all().map(expected).sum();
+        // As long as some have no plan, nobody knows what the others are a part of.
+        let known = all().all(|one| one.planned || one.has_ended()) && weight > 0.0;
+        let done: f64 = all().map(|one| one.details.fraction * expected(one)).sum();
+        let sample = Sample {
+            time,
+            rows: all().map(|one| one.details.rows).sum(),
+            bytes: all().map(|one| one.details.bytes).sum(),
+            fraction: if known { done / weight } else { 0.0 },
+        };
+        self.samples.add(sample);
+    }
+
+    /// The tables of a database that are wanted, in the order of names; `None` if there is no such
+    /// database.
+    pub(crate) fn tables(&self, database: &str, wanted: &Wanted<'_>) -> Option<Tables> {
         let database = self.databases.get(database)?;
-        let rest = (Bound::Excluded(after), Bound::Unbounded);
-        let mut rest = database
+        let part = wanted.name.to_lowercase();
+        let fits = |table: &&TableProgress| {
+            wanted.state.is_none_or(|state| state == table.state)
+                && (part.is_empty() || table.table.to_lowercase().contains(&part))
+        };
+        let mut tables = Tables::default();
+        for table in database
             .tables
-            .range::<str, _>(rest)
-            .map(|(_, table)| &table.progress)
-            .filter(|table| state.is_none_or(|state| state == table.state));
-        let tables = rest.by_ref().take(limit).cloned().collect();
-        Some((tables, rest.next().is_some()))
+            .values()
+            .map(|table| &table.progress)
+            .filter(fits)
+        {
+            tables.total += 1;
+            if table.table.as_str() <= wanted.after {
+                continue;
+            }
+            if tables.value.len() < wanted.limit {
+                tables.value.push(table.clone());
+            } else {
+                tables.more = true;
+            }
+        }
+        Some(tables)
     }
 }
 

@@ -117,18 +117,26 @@ fn commands_count_until_the_next_process() {
 #[test]
 fn tables_come_in_pages() {
     let fold = fold(&begun());
-    let names = |after: &str, limit, state| {
-        let (tables, more) = fold.tables("a", state, after, limit).unwrap();
-        let names: Vec<_> = tables.into_iter().map(|table| table.table).collect();
-        (names.join(" "), more)
+    let any = Wanted {
+        state: None,
+        name: "",
+        after: "",
+        limit: 2,
     };
-    assert_eq!(names("", 2, None), ("s.x s.y".to_owned(), true));
-    assert_eq!(names("s.y", 2, None), ("s.z".to_owned(), false));
-    assert_eq!(
-        names("", 9, Some(TableState::Loading)),
-        ("s.y".to_owned(), false)
-    );
-    assert!(fold.tables("c", None, "", 1).is_none());
+    let names = |wanted: Wanted<'_>| {
+        let tables = fold.tables("a", &wanted).unwrap();
+        let names: Vec<_> = tables.value.into_iter().map(|table| table.table).collect();
+        (names.join(" "), tables.more, tables.total)
+    };
+    let told = |names: &str, more, total| (names.to_owned(), more, total);
+    assert_eq!(names(any), told("s.x s.y", true, 3));
+    let after = "s.y";
+    assert_eq!(names(Wanted { after, ..any }), told("s.z", false, 3));
+    let state = Some(TableState::Loading);
+    assert_eq!(names(Wanted { state, ..any }), told("s.y", false, 1));
+    let name = "S.Z";
+    assert_eq!(names(Wanted { name, ..any }), told("s.z", false, 1));
+    assert!(fold.tables("c", &any).is_none());
 }
 
 #[test]
@@ -142,4 +150,30 @@ fn what_is_no_event_adds_nothing() {
         json!({"rows": 5}),
     ]);
     assert_eq!(fold(&events).databases(), before);
+}
+
+#[test]
+fn samples_are_sums_over_all_databases() {
+    let planned = |database, bytes| json!({"event": "planned", "database": database, "bytes_estimate": bytes});
+    let progress = |database, bytes: u64, fraction: f64| {
+        json!({"event": "progress", "database": database, "rows": bytes / 10, "bytes": bytes,
+            "fraction": fraction, "remaining": null, "steps": []})
+    };
+    let events = [
+        json!({"event": "databases_chosen", "databases": ["a", "b"]}),
+        planned("a", 100),
+        progress("a", 50, 0.5),
+        planned("b", 300),
+        progress("b", 100, 0.25),
+        progress("a", 100, 1.0),
+    ];
+    let fold = fold(&events);
+    let told: Vec<_> = fold
+        .samples()
+        .iter()
+        .map(|one| (one.rows, one.bytes, one.fraction))
+        .collect();
+    // The first came before b had a plan.
+    let expected = [(5, 50, 0.0), (15, 150, 0.3125), (20, 200, 0.4375)];
+    assert_eq!(told, expected);
 }
