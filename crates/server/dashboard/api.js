@@ -9,9 +9,8 @@ export class ApiError extends Error {
   constructor(status, problem) {
     super(problem.detail || problem.title || `the server answered ${status}`);
     this.status = status;
-    this.title = problem.title ?? '';
     this.remedy = problem.remedy ?? '';
-    /** `[{pointer, detail}]`: what is wrong where in the body that was sent. */
+    /** What is wrong where in the body that was sent. */
     this.errors = Array.isArray(problem.errors) ? problem.errors : [];
   }
 
@@ -100,12 +99,12 @@ async function call(method, path, body, { signal, as = 'json' } = {}) {
       throw error;
     }
     connection.failed();
-    throw new ApiError(0, { title: 'The server does not answer', detail: 'The server does not answer.' });
+    throw new ApiError(0, { detail: 'The server does not answer.' });
   }
   // What stands between may answer for a server that is away.
   if ([502, 503, 504].includes(response.status) && !response.headers.get('content-type')?.includes('json')) {
     connection.failed();
-    throw new ApiError(0, { title: 'The server does not answer', detail: 'The server does not answer.' });
+    throw new ApiError(0, { detail: 'The server does not answer.' });
   }
   connection.answered();
   if (!response.ok) {

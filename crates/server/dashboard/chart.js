@@ -15,9 +15,10 @@ function niceStep(span, binary) {
     return 1;
   }
   if (binary) {
-    const unit = 1024 ** Math.max(0, Math.floor(Math.log(rough) / Math.log(1024)));
+    // In the unit of the highest value, or halves of it.
+    const unit = 1024 ** Math.max(0, Math.floor(Math.log(span) / Math.log(1024)));
     const scaled = rough / unit;
-    const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find((value) => value >= scaled) ?? 1024;
+    const step = [0.5, 1, 2, 5, 10, 20, 50, 100, 200].find((value) => value >= scaled) ?? 500;
     return step * unit;
   }
   const unit = 10 ** Math.floor(Math.log10(rough));
@@ -45,9 +46,13 @@ export function chart({ title, format, axis = format, binary = false, most }) {
   let place = null;
 
   function draw() {
-    if (width < 80) {
-      return;
+    if (width >= 80) {
+      drawAll();
+      tell();
     }
+  }
+
+  function drawAll() {
     drawing.setAttribute('viewBox', `0 0 ${width} ${HEIGHT}`);
     drawing.setAttribute('width', width);
     drawing.setAttribute('height', HEIGHT);
@@ -95,7 +100,13 @@ export function chart({ title, format, axis = format, binary = false, most }) {
   function point(index, aloud) {
     cursor = index;
     draw();
-    const chosen = index === null ? null : points[index];
+    if (aloud && !tip.hidden) {
+      setText(readout, tip.textContent);
+    }
+  }
+
+  function tell() {
+    const chosen = cursor === null ? null : points[cursor];
     tip.hidden = !chosen || !place;
     if (tip.hidden) {
       return;
@@ -104,9 +115,6 @@ export function chart({ title, format, axis = format, binary = false, most }) {
     setText(tip, `${format(value)} at ${clockTime(time)}`);
     const left = Math.min(Math.max(place.x(time), 70), width - 70);
     tip.style.setProperty('left', `${left}px`);
-    if (aloud) {
-      setText(readout, tip.textContent);
-    }
   }
 
   area.addEventListener('pointermove', (event) => {
@@ -147,7 +155,6 @@ export function chart({ title, format, axis = format, binary = false, most }) {
       points = thin(all);
       if (cursor !== null && cursor >= points.length) {
         cursor = null;
-        tip.hidden = true;
       }
       setText(latest, points.length > 0 ? format(points[points.length - 1][1]) : '');
       draw();

@@ -104,7 +104,7 @@ export async function busy(node, work) {
 /** What went wrong, with the remedy, in a box. */
 export function problem(error) {
   return h('div', { class: 'callout tone-bad', role: 'alert' }, icon('warning'), h('div', {},
-    h('p', { class: 'callout-title' }, error.title && error.title !== error.message ? error.title : 'That did not work'),
+    h('p', { class: 'callout-title' }, 'That did not work'),
     h('p', {}, error.message),
     error.remedy && h('p', { class: 'remedy' }, h('strong', {}, 'What to do: '), error.remedy)));
 }

@@ -46,10 +46,11 @@ export function every(milliseconds, ask, failed, signal) {
 }
 
 /**
- * Follows a stream of server-sent events until the signal. `path` gives the address to begin at,
- * anew for every attempt, so that nothing is told twice and nothing is left out.
+ * Follows a stream of server-sent events until the signal, or until it ends and `goesOn` says no.
+ * `path` gives the address to begin at, anew for every attempt, so that nothing is told twice and
+ * nothing is left out.
  */
-export function follow(path, onEvent, signal) {
+export function follow(path, onEvent, goesOn, signal) {
   let wait = PAUSES[0];
   const open = () => {
     if (signal.aborted) {
@@ -75,6 +76,9 @@ export function follow(path, onEvent, signal) {
     source.onerror = async () => {
       signal.removeEventListener('abort', close);
       close();
+      if (!goesOn()) {
+        return;
+      }
       await pause(wait, signal);
       wait = Math.min(wait * 2, PAUSES[1]);
       open();

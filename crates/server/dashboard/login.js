@@ -1,6 +1,5 @@
 // Signing in.
 
-import { announce } from './announce.js';
 import { fill, h } from './dom.js';
 import { busy, button, field, input, problem } from './form.js';
 import { signIn } from './session.js';
@@ -30,11 +29,10 @@ export function loginPage(done) {
       if (!session) {
         throw new Error('The browser did not keep the session; cookies may be blocked for this address.');
       }
-      announce(`Signed in as ${session.user}`);
       done();
     } catch (error) {
       password.control.value = '';
-      fill(failed, problem(error.status === 401 ? { title: 'Not signed in', message: 'User or password is wrong.' } : error));
+      fill(failed, problem(error.status === 401 ? { message: 'User or password is wrong.' } : error));
       password.control.focus();
     }
   });

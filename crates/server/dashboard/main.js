@@ -15,6 +15,7 @@ import { agentsPage } from './agents.js';
 import { sizingPage } from './sizing.js';
 import { decommissionPage } from './decommission.js';
 import { auditPage } from './audit.js';
+import { accessPage } from './access.js';
 
 /** The pages by the first segment of their address, with the role that each needs. */
 const PAGES = {
@@ -24,6 +25,7 @@ const PAGES = {
   sizing: { open: () => sizingPage, role: 'viewer' },
   decommission: { open: () => decommissionPage, role: 'admin' },
   audit: { open: () => auditPage, role: 'admin' },
+  access: { open: () => accessPage, role: 'admin' },
 };
 
 /** Where to go after signing in. */
@@ -80,6 +82,10 @@ function render() {
   }
   const result = page.open(rest)({ main, rest, setTitle, signal: leave.signal });
   opened.moved = result?.moved;
+  // Whoever listens hears the new page, and Tab begins in it.
+  if (!main.contains(document.activeElement)) {
+    main.focus({ preventScroll: true });
+  }
 }
 
 function renew() {

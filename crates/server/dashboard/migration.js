@@ -3,7 +3,7 @@
 import { at, get } from './api.js';
 import { fill, h, setText, show } from './dom.js';
 import { empty, loading, problem } from './form.js';
-import { between, bytes, count, duration, rate, time } from './format.js';
+import { between, bytes, count, duration, percent, plural, rate, time } from './format.js';
 import { icon } from './icons.js';
 import { every, follow } from './live.js';
 import { progressBar } from './progress_bar.js';
@@ -24,6 +24,8 @@ import { jobTab } from './migration/job.js';
 const AGAIN = 2000;
 /** After an event that may have changed it, in milliseconds. */
 const SOON = 300;
+/** So many failed checks are shown before one opens all of them. */
+const FIRST = 3;
 
 const TABS = [
   ['progress', 'Progress', progressTab],
@@ -64,6 +66,7 @@ export function migrationPage({ main, rest, setTitle, signal }) {
       watch();
     }
     head.update(migration);
+    setTitle(ended(migration) ? name : `${percent(totals(migration).fraction)} ${name}`);
     tab?.update?.(migration);
   }, (error) => {
     if (error.away) {
@@ -104,7 +107,7 @@ export function migrationPage({ main, rest, setTitle, signal }) {
       if (event.event !== 'progress' && event.event !== 'tables') {
         refreshSoon();
       }
-    }, signal);
+    }, () => !ended(migration), signal);
   }
 
   function openPanel(wantedTab) {
@@ -188,10 +191,10 @@ function top(migration, refresh) {
       bar.update(sums.fraction, tone);
       const validation = m.currentStatus?.currentSubStateDetails?.validationDetails;
       const error = m.currentStatus?.error;
-      const text = JSON.stringify([error, m.bytesPerSecond]);
+      const text = JSON.stringify([error, m.bytesPerSecond, ended(m)]);
       if (told !== text) {
         told = text;
-        fill(trouble, error && mishap(error, m), m.bytesPerSecond && !ended(m) && h('p', { class: 'throttled' },
+        fill(trouble, error && mishap(error, m), m.currentStatus?.state === 'ValidationFailed' && objections(m.name, validation), m.bytesPerSecond && !ended(m) && h('p', { class: 'throttled' },
           badge('Throttled', 'warn', 'speed'), ` to ${rate(m.bytesPerSecond)}`));
       }
       tiles.Copied.set(bytes(sums.bytes), sums.bytesExpected ? `of about ${bytes(sums.bytesExpected)}` : '');
@@ -218,6 +221,16 @@ function mishap(error, migration) {
     h('p', {}, error.message),
     causes.length > 0 && h('ul', { class: 'causes' }, causes.map((cause) => h('li', {}, typeof cause === 'string' ? cause : cause.message))),
     error.remedy && h('p', { class: 'remedy' }, h('strong', {}, 'What to do: '), error.remedy)));
+}
+
+/** The first of the checks that failed, and the way to all of them. */
+function objections(name, validation) {
+  const groups = [...(validation?.serverLevelValidationDetails ?? []), ...(validation?.dbLevelValidationDetails ?? []).flatMap((entry) => entry.summary ?? [])];
+  const found = groups.flatMap((group) => group.messages ?? []).filter((message) => message.state === 'Failed');
+  return h('div', { class: 'callout tone-bad' }, icon('warning'), h('div', {},
+    h('p', { class: 'callout-title' }, `Nothing was changed: ${plural(found.length, 'check')} failed`),
+    h('ul', {}, found.slice(0, FIRST).map((message) => h('li', {}, h('code', {}, String(message.code)), ' ', message.message, message.remedy && h('span', { class: 'sub' }, ` (${message.remedy})`)))),
+    h('p', {}, h('a', { href: href('migrations', name, 'validation') }, found.length > FIRST ? 'All that failed' : 'What was checked'))));
 }
 
 function tile(label) {

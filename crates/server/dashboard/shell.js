@@ -12,6 +12,7 @@ const ENTRIES = [
   ['sizing', 'Sizing', 'gauge', 'viewer'],
   ['decommission', 'Decommission', 'box', 'admin'],
   ['audit', 'Audit log', 'book', 'admin'],
+  ['access', 'Access', 'key', 'admin'],
 ];
 
 const THEMES = [['system', 'System', 'system'], ['light', 'Light', 'sun'], ['dark', 'Dark', 'moon']];

@@ -153,8 +153,10 @@ export function fractionOf(database) {
 export function totals(migration) {
   const rows = databases(migration);
   const expected = sum(rows, 'bytesExpected');
+  // As long as some have no plan, nobody knows what the others are a part of.
+  const open = rows.some((row) => row.migrationState === 'InProgress' && !row.bytesExpected && !row.fraction);
   const weights = rows.map((row) => (expected > 0 ? Number(row.bytesExpected) || 0 : 1));
-  const weight = weights.reduce((total, value) => total + value, 0);
+  const weight = open ? 0 : weights.reduce((total, value) => total + value, 0);
   const done = rows.reduce((total, row, index) => total + fractionOf(row) * weights[index], 0);
   const etas = rows.map((row) => row.etaSeconds).filter((eta) => typeof eta === 'number');
   const tables = {

@@ -6,7 +6,8 @@ import { fill, h } from './dom.js';
 import { busy, button, callout, problem, select } from './form.js';
 import { time } from './format.js';
 
-const LIFETIMES = [['3600', 'for an hour'], ['86400', 'for a day'], ['604800', 'for a week'], ['2592000', 'for 30 days']];
+/** For how long a token is good, in seconds. */
+export const LIFETIMES = [['3600', 'for an hour'], ['86400', 'for a day'], ['604800', 'for a week'], ['2592000', 'for 30 days']];
 
 /** A form that makes tokens for the agents of this migration. */
 export function tokens(name) {
@@ -24,9 +25,10 @@ export function tokens(name) {
     make);
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
+    const chosen = side;
     try {
-      const answer = await busy(make, () => post(at('migrations', name, 'tokens'), { side, expiresInSeconds: Number(lifetime) }));
-      fill(result, shown(name, side, answer));
+      const answer = await busy(make, () => post(at('migrations', name, 'tokens'), { side: chosen, expiresInSeconds: Number(lifetime) }));
+      fill(result, shown(name, chosen, answer));
       result.querySelector('button')?.focus();
     } catch (error) {
       fill(result, problem(error));
@@ -36,21 +38,27 @@ export function tokens(name) {
     h('p', { class: 'quiet' }, 'An agent shows its token when it dials this server. A token is good for one migration and one side.'), form, result);
 }
 
-function shown(name, side, answer) {
-  const value = h('code', { class: 'token', tabindex: '0', 'aria-label': 'Token' }, answer.token);
+/** A secret to copy. */
+export function secret(text) {
+  const value = h('code', { class: 'token', tabindex: '0', 'aria-label': 'Token' }, text);
   const copy = button('Copy', async () => {
     try {
-      await navigator.clipboard.writeText(answer.token);
+      await navigator.clipboard.writeText(text);
       announce('The token is copied');
     } catch {
+      // Without TLS a page may not write to the clipboard.
       getSelection().selectAllChildren(value);
-      announce('Selected; copy it with the keyboard', 'good');
+      announce('The token is selected; copy it with the keyboard');
     }
   }, { sign: 'copy' });
+  return h('div', { class: 'row' }, value, copy);
+}
+
+function shown(name, side, answer) {
   const verb = side === 'source' ? 'extract' : 'load';
   const scheme = location.protocol === 'https:' ? 'relay+https' : 'relay+http';
   return callout('warn', 'Shown this once', h('p', {}, `Good until ${time(answer.expiresAt)}. Keep it where the agent at the ${side} reads it.`),
-    h('div', { class: 'row' }, value, copy),
+    secret(answer.token),
     h('p', { class: 'quiet' }, `On the host at the ${side}, with the token in PGHAUL_TOKEN:`),
     h('pre', { class: 'command', tabindex: '0' }, `pghaul ${verb} --spool ${scheme}://${location.host}/${name}`));
 }

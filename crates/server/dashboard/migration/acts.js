@@ -7,6 +7,7 @@ import { confirmByName, open } from '../dialog.js';
 import { busy, button, cards, field, input, problem, select } from '../form.js';
 import { rate } from '../format.js';
 import { go } from '../router.js';
+import { beginLike } from '../wizard/draft.js';
 import { may } from '../session.js';
 import { canceling, ended } from '../state.js';
 
@@ -22,11 +23,12 @@ export function acts(refresh) {
       const live = !ended(migration);
       const offered = [];
       if (live && may('operator') && !canceling(migration)) {
-        const running = Boolean(migration.startedAt);
-        if (running || migration.paused) {
-          offered.push(migration.paused ? 'resume' : 'pause');
-        }
-        offered.push('throttle', 'cancel');
+        // One whose window is over goes on, without the window, when it is resumed.
+        const waits = migration.currentStatus.state === 'WaitingForUserAction';
+        offered.push(migration.paused || waits ? 'resume' : 'pause', 'throttle', 'cancel');
+      }
+      if (!live && may('operator') && migration.job) {
+        offered.push('again');
       }
       if (!live && may('admin')) {
         offered.push('delete');
@@ -55,6 +57,11 @@ function make(act, migration, refresh) {
       return button('Pause', (event) => direct(event, 'pause', `${name} pauses; its snapshot stays open`), { sign: 'pause' });
     case 'resume':
       return button('Resume', (event) => direct(event, 'resume', `${name} goes on`), { sign: 'play', kind: 'primary' });
+    case 'again':
+      return button('Create a similar one', () => {
+        beginLike(migration);
+        go('new', 'setup');
+      }, { sign: 'copy' });
     case 'throttle':
       return button('Throttle', () => throttle(migration, send), { sign: 'speed' });
     case 'cancel':

@@ -44,7 +44,7 @@ export function eventsTab({ place, name, signal }) {
       const exclude = [...LEFT_OUT, ...(fine ? [] : FINE)].join();
       const answer = await get(query(at('migrations', name, 'events'), { exclude, tail: LIMIT, before }), { signal: AbortSignal.any([signal, asking.signal]) });
       const got = answer?.value ?? [];
-      oldest = got.length < LIMIT ? null : got[0].id;
+      oldest = answer?.before ?? null;
       const known = new Set(entries.map((entry) => entry.id));
       entries = [...got.filter((entry) => !known.has(entry.id)), ...entries].slice(-MOST);
       fill(failed);
@@ -99,7 +99,10 @@ function quantity(key, value) {
   if (/bytes/i.test(key)) {
     return bytes(value);
   }
-  return /seconds/i.test(key) ? duration(value) : count(value);
+  if (/seconds/i.test(key)) {
+    return duration(value);
+  }
+  return /rows|parts|tables|objects/i.test(key) ? count(value) : String(value);
 }
 
 function sentence(event) {

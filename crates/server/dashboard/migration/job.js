@@ -1,7 +1,7 @@
 // The settings the migration was created with, and the tokens of its agents.
 
 import { fill, h } from '../dom.js';
-import { words } from '../format.js';
+import { rate, words } from '../format.js';
 import { may } from '../session.js';
 import { ended } from '../state.js';
 import { tokens } from '../tokens.js';
@@ -34,6 +34,9 @@ function settings(job, prefix = '') {
     if (typeof value === 'object') {
       return settings(value, label);
     }
-    return [term(label, typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value))];
+    if (typeof value === 'boolean') {
+      return [term(label, value ? 'yes' : 'no')];
+    }
+    return [term(label, key === 'bytesPerSecond' ? rate(value) : String(value))];
   });
 }

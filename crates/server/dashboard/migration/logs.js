@@ -12,7 +12,7 @@ const MOST = 1_000_000;
 
 /** Opens the tab. */
 export function logsTab({ place, name, signal }) {
-  let after = null;
+  let after = 0;
   let stay = true;
   const text = h('pre', { class: 'log', tabindex: '0', role: 'log', 'aria-label': 'Log', 'aria-live': 'off' });
   const waiting = loading();
@@ -28,19 +28,18 @@ export function logsTab({ place, name, signal }) {
   show(text, false);
 
   every(AGAIN, async () => {
-    for (;;) {
+    let next = null;
+    do {
       const answer = await get(query(at('migrations', name, 'logs'), { after }), { signal });
-      const lines = answer?.value ?? [];
       fill(failed);
       show(waiting, false);
-      append(lines.map((entry) => (typeof entry === 'string' ? entry : entry.line ?? entry.text ?? '')));
-      const next = answer?.next ?? null;
-      if (next === null || next === after || lines.length === 0) {
-        after = next ?? after;
+      append(answer.value);
+      next = answer.next;
+      if (next === after) {
         return;
       }
       after = next;
-    }
+    } while (next !== null);
   }, (error) => {
     show(waiting, false);
     if (!error.away) {
@@ -48,18 +47,18 @@ export function logsTab({ place, name, signal }) {
     }
   }, signal);
 
-  function append(lines) {
-    if (lines.length > 0) {
-      text.append(lines.map((line) => `${line}\n`).join(''));
+  function append(more) {
+    if (more) {
+      text.append(more);
       if (text.textContent.length > MOST) {
         setText(text, text.textContent.slice(-MOST / 2));
         show(cut, true);
       }
-      if (stay) {
-        text.scrollTop = text.scrollHeight;
-      }
     }
     show(nothing, text.textContent === '');
     show(text, text.textContent !== '');
+    if (more && stay) {
+      text.scrollTop = text.scrollHeight;
+    }
   }
 }

@@ -9,8 +9,6 @@ import { progressBar } from '../progress_bar.js';
 import { href } from '../router.js';
 import { databases, ended, fractionOf, plainBadge, totals } from '../state.js';
 
-/** Points of the past that the server is asked for. */
-const PAST = 400;
 /** Over so many milliseconds a rate is taken, so that it does not flicker. */
 const OVER = 5000;
 /** A shorter time than so many seconds gives no rate. */
@@ -68,7 +66,7 @@ export function progressTab({ place, name, signal }) {
     return points;
   }
 
-  get(`${at('migrations', name, 'samples')}?points=${PAST}`, { signal }).then((answer) => {
+  get(at('migrations', name, 'samples'), { signal }).then((answer) => {
     const past = (answer?.value ?? []).map((sample) => ({ ...sample, at: Date.parse(sample.time) }));
     const live = samples.splice(0);
     [...past, ...live].forEach(add);
@@ -95,6 +93,11 @@ export function progressTab({ place, name, signal }) {
   };
 }
 
+/** A word becomes a sentence; what has names in it stays as it is. */
+function operation(text) {
+  return /^[A-Za-z-]+$/.test(text) ? words(text) : text;
+}
+
 function row(database, migration) {
   const bar = progressBar(`Progress of ${database.databaseName}`);
   const state = h('td', {});
@@ -114,7 +117,7 @@ function row(database, migration) {
       const over = ['Succeeded', 'Failed', 'Canceled'].includes(d.migrationState);
       const tone = { Succeeded: 'good', Failed: 'bad', Canceled: 'idle' }[d.migrationState] ?? 'busy';
       bar.update(fractionOf(d), tone);
-      setText(note, d.message || (over ? '' : words(d.migrationOperation)));
+      setText(note, d.message || (over ? '' : operation(d.migrationOperation ?? '')));
       note.classList.toggle('failed', d.migrationState === 'Failed');
       const all = (d.fullLoadQueuedTables ?? 0) + (d.fullLoadLoadingTables ?? 0) + (d.fullLoadCompletedTables ?? 0) + (d.fullLoadErroredTables ?? 0);
       setText(cells.tables, `${count(d.fullLoadCompletedTables ?? 0)} / ${count(all)}`);

@@ -1,6 +1,5 @@
 // What the validation found, in the service's groups: the server, then each database.
 
-import { address, at, get } from '../api.js';
 import { fill, h } from '../dom.js';
 import { empty, loading, select } from '../form.js';
 import { icon } from '../icons.js';
@@ -12,24 +11,11 @@ const RANK = { Failed: 0, Warning: 1, Succeeded: 2 };
 const FEW = 8;
 
 /** Opens the tab. */
-export function validationTab({ place, name, migration, signal }) {
+export function validationTab({ place, migration }) {
   let drawn = '';
   let only = '';
   let details = null;
   fill(place, loading());
-
-  const ask = async (fallback) => {
-    let answer = null;
-    try {
-      answer = await get(at('migrations', name, 'validation'), { signal });
-    } catch (error) {
-      if (signal.aborted) {
-        return;
-      }
-    }
-    details = answer?.status || answer?.serverLevelValidationDetails ? answer : fallback;
-    draw();
-  };
 
   function draw() {
     if (!details) {
@@ -53,8 +39,7 @@ export function validationTab({ place, name, migration, signal }) {
         select(only, [['', 'All findings'], ['trouble', 'Failures and warnings']], (value) => {
           only = value;
           draw();
-        }, { 'aria-label': 'Which findings' }),
-        h('a', { class: 'button', href: address(at('migrations', name, 'validation.html')), target: '_blank', rel: 'noopener' }, 'Open as a page')),
+        }, { 'aria-label': 'Which findings' })),
       group('Servers and connections', server),
       perDatabase.map((entry) => group(['Database ', h('code', {}, entry.databaseName)], entry.summary ?? [])));
   }
@@ -83,7 +68,8 @@ export function validationTab({ place, name, migration, signal }) {
       const text = `${JSON.stringify(found ?? null)} ${subState(now)}`;
       if (text !== drawn) {
         drawn = text;
-        ask(found ?? null);
+        details = found ?? null;
+        draw();
       }
     },
   };

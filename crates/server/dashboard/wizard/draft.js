@@ -59,6 +59,40 @@ export function clear() {
   }
 }
 
+/** Begins anew with the settings of a migration that there is; passwords have to be given again. */
+export function beginLike({ name, job }) {
+  clear();
+  const { source, target, selection = {}, window, startAt, databases = [], bytesPerSecond, ...rest } = job;
+  for (const key of Object.keys(draft)) {
+    if (typeof rest[key] === typeof draft[key]) {
+      draft[key] = rest[key];
+    }
+  }
+  const side = (from) => ({ ...from, port: String(from.port ?? 5432) });
+  const text = (value) => (value === null || value === undefined ? '' : String(value));
+  const asPairs = (map = {}) => Object.entries(map).map(([from, to]) => `${from}=${to}`).join('\n');
+  Object.assign(draft, {
+    name: nameLike(name),
+    source: { ...draft.source, ...(source ? side(source) : {}) }, target: { ...draft.target, ...(target ? side(target) : {}) },
+    allDatabases: databases.length === 0, databases, names: databases.join('\n'),
+    schemaOnly: selection.schemaOnly ?? false,
+    jobs: text(job.jobs), indexJobs: text(job.indexJobs), rate: bytesPerSecond ? `${bytesPerSecond / 1024} kB` : '',
+    tablespaceMap: asPairs(job.tablespaceMap), roleMap: asPairs(job.roleMap), tags: asPairs(job.tags),
+    start: 'now', restored: true,
+  });
+  for (const key of ['schemas', 'excludeSchemas', 'tables', 'excludeTables', 'excludeTableData']) {
+    draft[key] = (selection[key] ?? []).join('\n');
+  }
+  store();
+}
+
+/** `move` becomes `move-2`, and `move-2` `move-3`. */
+function nameLike(name) {
+  const [, stem, number] = /^(.*?)(?:-(\d{1,4}))?$/.exec(name);
+  const end = `-${Number(number ?? 1) + 1}`;
+  return stem.slice(0, 63 - end.length) + end;
+}
+
 /** Whether nothing has been entered. */
 export function isEmpty() {
   return !draft.name && !draft.source.host && !draft.target.host;

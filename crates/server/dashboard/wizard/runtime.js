@@ -31,8 +31,8 @@ export function runtimeStep({ place, changed, signal }) {
     }), picture, explain, h('section', {}, h('h3', {}, 'This server'), facts));
   draw();
   get('/host', { signal }).then((host) => fill(facts,
-    [['Host', host.hostname], ['Processors', count(host.cores)], ['Memory', bytes(host.memoryBytes)], ['Free disk', bytes(host.diskFreeBytes)], ['Version', host.version]]
-      .filter(([, value]) => value).map(([label, value]) => h('div', {}, h('dt', {}, label), h('dd', {}, value)))), () => {});
+    [['Processors', count(host.processors)], ['Memory', bytes(host.memoryBytes)], ['Free disk', bytes(host.diskFreeBytes)], ['Migrations at a time', count(host.maxRunning)], ['Version', host.version]]
+      .map(([label, value]) => h('div', {}, h('dt', {}, label), h('dd', {}, value)))), () => {});
 }
 
 function box(label, kind = '') {
