@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::oracle::assert_migrated;
+use crate::support::runtime_server::{RuntimeServer, job};
 use crate::support::{Cluster, Output, Pair, Pghaul, fixture};
 
 /// A file in a folder that lives as long as the test.
@@ -180,4 +181,146 @@ fn a_server_that_is_not_there_is_said_to_be_missing() {
     ];
     let output = Pghaul::new(&far).run().expect(2);
     assert!(output.stderr.contains("encryption"), "{}", output.stderr);
+}
+
+/// `pghaul` as a client of a server.
+fn at(server: &RuntimeServer, args: &[&str]) -> Pghaul {
+    Pghaul::new(args)
+        .env("PGHAUL_SERVER", server.url())
+        .env("PGHAUL_TOKEN", server.token())
+}
+
+#[test]
+fn a_file_of_the_service_migrates_through_a_server() {
+    let pair = Pair::start();
+    fixture::shop(&pair.source, "shop", 1);
+    let server = RuntimeServer::start(&[]);
+    let folder = TempDir::new().expect("a folder");
+    let mut said = properties(&pair, &["shop"]);
+    said["properties"]["migrationRuntimeResourceId"] = json!(server.url());
+    let path = file(&folder, "p.json", &said.to_string());
+    let token = file(&folder, "token", &server.token());
+    // The file names the server, and a file has the token: nothing is in the environment.
+    let create = |name: &str, more: &[&str]| {
+        let args = [
+            "migration",
+            "create",
+            "-n",
+            name,
+            "-b",
+            &path,
+            "--token-file",
+            &token,
+        ];
+        Pghaul::new(&[&args[..], more].concat())
+    };
+    let output = create("m1", &["--watch"]).run().expect(0);
+    assert_migrated(&pair.source, "shop", &pair.target, "shop");
+    for part in [
+        "created at http",
+        "shop: copied ",
+        "Succeeded",
+        "are the same",
+    ] {
+        assert!(output.stdout.contains(part), "{part}:\n{}", output.stdout);
+    }
+    assert_no_password(&output);
+
+    // The same again changes nothing; another one of that name is refused, and why is said.
+    create("m1", &[]).run().expect(0);
+    let other = create("m1", &["--migration-option", "Validate"])
+        .run()
+        .expect(2);
+    assert!(
+        other.stderr.contains("another migration"),
+        "{}",
+        other.stderr
+    );
+    assert!(
+        other.stderr.contains("remedy: choose another name"),
+        "{}",
+        other.stderr
+    );
+
+    let list = |filter: &str| {
+        let output = at(&server, &["migration", "list", "--filter", filter]).run();
+        output.expect(0).stdout
+    };
+    assert!(list("Active").contains("no migration is active"));
+    assert!(
+        list("all")
+            .lines()
+            .any(|line| line.starts_with("m1 ") && line.contains("Succeeded"))
+    );
+    let show = |form: &str| {
+        let output = at(&server, &["migration", "show", "m1", "--output", form]).run();
+        output.expect(0).stdout
+    };
+    let shown: Value = serde_json::from_str(&show("json")).expect("JSON");
+    assert_eq!(shown, server.get("m1"));
+    assert!(
+        show("yaml")
+            .lines()
+            .any(|line| line == "  state: Succeeded"),
+        "{}",
+        show("yaml")
+    );
+    let table = show("table");
+    assert!(
+        table
+            .lines()
+            .any(|line| line.starts_with("shop ") && line.contains("100 %")),
+        "{table}"
+    );
+
+    let free = |name: &str| at(&server, &["migration", "check-name-availability", name]).run();
+    free("m2").expect(0);
+    assert!(free("m1").expect(1).stdout.contains("AlreadyExists"));
+    assert!(free("no/name").expect(1).stdout.contains("Invalid"));
+
+    at(&server, &["migration", "delete", "m1"]).run().expect(0);
+    let gone = at(&server, &["migration", "show", "--name", "m1"])
+        .run()
+        .expect(2);
+    assert!(gone.stderr.contains("no migration"), "{}", gone.stderr);
+    let stranger = at(&server, &["migration", "list"])
+        .env("PGHAUL_TOKEN", "wrong")
+        .run()
+        .expect(2);
+    assert!(
+        stranger.stderr.contains("PGHAUL_TOKEN") || stranger.stderr.contains("token"),
+        "{}",
+        stranger.stderr
+    );
+}
+
+#[test]
+fn a_migration_is_paused_resumed_and_canceled() {
+    let pair = Pair::start();
+    fixture::pgbench(&pair.source, "d", 1);
+    let server = RuntimeServer::start(&[]);
+    let update = |more: &[&str]| at(&server, &[&["migration", "update", "m"], more].concat()).run();
+    server.create("m", &job(&pair, &["d"], json!({"bytesPerSecond": 300_000})));
+    server.wait("m", "it copies", |one| {
+        one["currentStatus"]["currentSubStateDetails"]["currentSubState"] == "MigratingData"
+    });
+    let refused = update(&["--cutover"]).expect(2);
+    assert!(refused.stderr.contains("cutover"), "{}", refused.stderr);
+    let paused = update(&["--pause"]).expect(0);
+    assert!(paused.stdout.contains("paused"), "{}", paused.stdout);
+    assert_eq!(server.get("m")["paused"], true);
+    update(&["--throttle", "64kB"]).expect(0);
+    assert_eq!(server.get("m")["bytesPerSecond"], 65_536);
+    update(&["--resume"]).expect(0);
+    assert_eq!(server.get("m")["paused"], false);
+    let refused = at(&server, &["migration", "delete", "m"]).run().expect(2);
+    assert!(
+        refused.stderr.contains("has not ended"),
+        "{}",
+        refused.stderr
+    );
+    let watch = update(&["--cancel", "--watch"]).expect(1);
+    assert!(watch.stdout.contains("Canceled"), "{}", watch.stdout);
+    update(&[]).expect(2);
+    update(&["--pause", "--resume"]).expect(2);
 }

@@ -1,6 +1,7 @@
 //! The runtime server, through its API, with real processes and databases.
 
 mod api;
+mod endpoints;
 mod hostile;
 mod queue;
 mod restart;

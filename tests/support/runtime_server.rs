@@ -122,6 +122,17 @@ impl RuntimeServer {
         &self.address
     }
 
+    /// Where it is.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The administrator's token.
+    pub(crate) fn token(&self) -> String {
+        let token = fs::read_to_string(self.state().join("admin.token")).expect("a token");
+        token.trim().to_owned()
+    }
+
     /// Its state.
     pub(crate) fn state(&self) -> PathBuf {
         self.folder.path().join("s")
@@ -153,8 +164,7 @@ impl RuntimeServer {
 
     /// Sends a request with the administrator's token.
     pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
-        let token = fs::read_to_string(self.state().join("admin.token")).expect("a token");
-        let header = format!("Authorization: Bearer {}\r\n", token.trim());
+        let header = format!("Authorization: Bearer {}\r\n", self.token());
         self.send(
             method,
             path,

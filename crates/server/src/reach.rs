@@ -1,5 +1,7 @@
 //! Whether the ends of a job may be connected to.
 
+use std::path::Path;
+
 use pghaul_stage::Kind;
 use pghaul_wire::{Conninfo, Environment};
 use secrecy::ExposeSecret;
@@ -11,13 +13,18 @@ use crate::problem::Problem;
 
 impl App {
     /// The parameters of a connection to this end, at the addresses its host has now. Nothing of
-    /// this process's environment gets into them.
+    /// this process's environment gets into them. `authorities` is the file that holds the end's
+    /// certificates, if they matter.
     ///
     /// # Errors
     ///
     /// Kind input if the end may not be connected to, transient if its name cannot be looked up.
-    pub async fn pin(&self, end: &Endpoint) -> pghaul_stage::Result<Conninfo> {
-        let text = end.conninfo(None);
+    pub async fn pin(
+        &self,
+        end: &Endpoint,
+        authorities: Option<&Path>,
+    ) -> pghaul_stage::Result<Conninfo> {
+        let text = end.conninfo(authorities);
         let info = Conninfo::parse_with(text.expose_secret(), &Environment::default())?;
         self.reach().pin(&info).await
     }
@@ -30,7 +37,7 @@ impl App {
             let Some(end) = end else {
                 continue;
             };
-            if let Err(error) = self.pin(end).await
+            if let Err(error) = self.pin(end, None).await
                 && error.kind() == Kind::Input
             {
                 faults.push(Fault {

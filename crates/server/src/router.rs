@@ -11,7 +11,7 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::access::{self, Need, Role, Rules};
-use crate::api::{events, files, health, host, migrations, samples, tables};
+use crate::api::{endpoints, events, files, health, host, migrations, samples, tables};
 use crate::app::App;
 use crate::dashboard;
 use crate::problem::Problem;
@@ -62,6 +62,7 @@ fn api() -> (Router<App>, Document) {
                 .merge(samples::router())
                 .merge(files::router())
                 .merge(host::router())
+                .merge(endpoints::router())
                 .merge(access::routes()),
         )
         .split_for_parts()
