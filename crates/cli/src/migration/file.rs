@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn a_small_file_cannot_become_a_large_one() {
         let mut bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned();
-        for (from, to) in ('a'..'z').zip('b'..) {
+        for (from, to) in ('a'..='y').zip('b'..) {
             bomb +=
                 &format!("{to}: &{to} [*{from}, *{from}, *{from}, *{from}, *{from}, *{from}]\n");
         }
