@@ -1,5 +1,6 @@
 //! The runtime server, through its API, with real processes and databases.
 
+mod agents;
 mod api;
 mod endpoints;
 mod hostile;

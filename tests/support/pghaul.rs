@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -70,8 +70,13 @@ impl Pghaul {
     }
 
     /// Runs it in a network.
-    pub(crate) fn network(mut self, network: &Network) -> Self {
-        self.network = Some(network.path());
+    pub(crate) fn network(self, network: &Network) -> Self {
+        self.network_at(&network.path())
+    }
+
+    /// Runs it in the network that this file stands for.
+    pub(crate) fn network_at(mut self, network: &Path) -> Self {
+        self.network = Some(network.to_owned());
         self
     }
 

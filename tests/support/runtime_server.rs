@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::network::{Network, enter};
 use super::pghaul::Running;
 use super::run_dir::RunDir;
 use super::{Cluster, Pair, Pghaul};
@@ -23,7 +24,17 @@ pub(crate) struct RuntimeServer {
     flags: Vec<String>,
     running: Option<Running>,
     address: String,
+    network: Option<PathBuf>,
 }
+
+/// Sends what it is given to an address, and prints the answer.
+const EXCHANGE: &str = "
+import socket, sys
+peer = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+peer.sendall(sys.stdin.buffer.read())
+while piece := peer.recv(65536):
+    sys.stdout.buffer.write(piece)
+";
 
 /// What the server answered.
 #[derive(Debug)]
@@ -53,6 +64,15 @@ impl Answer {
 impl RuntimeServer {
     /// Starts one with these flags, in a state of its own.
     pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::start_at(flags, None)
+    }
+
+    /// As [`Self::start`], in a network.
+    pub(crate) fn start_in(network: &Network, flags: &[&str]) -> Self {
+        Self::start_at(flags, Some(network.path()))
+    }
+
+    fn start_at(flags: &[&str], network: Option<PathBuf>) -> Self {
         let mut server = Self {
             folder: tempfile::Builder::new()
                 .prefix("pghaul-state-")
@@ -61,6 +81,7 @@ impl RuntimeServer {
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             running: None,
             address: String::new(),
+            network,
         };
         server.start_again();
         server
@@ -74,11 +95,22 @@ impl RuntimeServer {
             .to_str()
             .expect("paths here are UTF-8")
             .to_owned();
-        let mut args = vec!["serve", "--state", &state, "--listen", "127.0.0.1:0"];
+        // Who knew where it was, finds it there again.
+        let port = self.address.rsplit_once(':').map_or("0", |(_, port)| port);
+        // In a network of its own, it is others who connect.
+        let (host, insecure) = match self.network {
+            Some(_) => ("0.0.0.0", &["--insecure"][..]),
+            None => ("127.0.0.1", &[][..]),
+        };
+        let listen = format!("{host}:{port}");
+        let mut args = vec!["serve", "--state", &state, "--listen", &listen];
+        args.extend(insecure);
         args.extend(self.flags.iter().map(String::as_str));
-        let mut running = Pghaul::new(&args)
-            .env("PGHAUL_PG_BINDIR", super::pg::bindir())
-            .spawn();
+        let mut call = Pghaul::new(&args).env("PGHAUL_PG_BINDIR", super::pg::bindir());
+        if let Some(network) = &self.network {
+            call = call.network_at(network);
+        }
+        let mut running = call.spawn();
         let deadline = Instant::now() + PATIENCE;
         loop {
             let said = running.stdout();
@@ -88,7 +120,7 @@ impl RuntimeServer {
                 .and_then(|url| url.split_once("://"))
                 .map(|(_, address)| address);
             if let Some(address) = line.filter(|_| said.ends_with('\n')) {
-                self.address = address.to_owned();
+                self.address = address.replace("0.0.0.0", "127.0.0.1");
                 self.running = Some(running);
                 return;
             }
@@ -175,18 +207,12 @@ impl RuntimeServer {
 
     /// Sends a request with these header lines.
     pub(crate) fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
-        let mut stream = TcpStream::connect(&self.address).expect("the server accepts");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        write!(
-            stream,
+        let answer = self.exchange(&format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             self.address,
             body.len()
-        )
-        .expect("it takes a request");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
+        ));
         let (head, text) = answer.split_once("\r\n\r\n").expect("a head");
         let status = head.split(' ').nth(1).expect("a status");
         let kind = head
@@ -197,6 +223,58 @@ impl RuntimeServer {
             kind: kind.unwrap_or_default().to_owned(),
             text: text.to_owned(),
         }
+    }
+
+    /// An agent of a side of a migration, with these further arguments, and how it was let in.
+    pub(crate) fn agent(&self, verb: &str, name: &str, args: &[&str]) -> Pghaul {
+        let side = if verb == "extract" {
+            "source"
+        } else {
+            "target"
+        };
+        let token = self.token(name, &json!({ "side": side }));
+        self.agent_with(verb, name, args, &token)
+    }
+
+    /// As [`Self::agent`], with this token.
+    pub(crate) fn agent_with(&self, verb: &str, name: &str, args: &[&str], token: &str) -> Pghaul {
+        let spool = format!("relay+http://{}/{name}", self.address);
+        let args = [&[verb, "--spool", &spool], args].concat();
+        Pghaul::new(&args)
+            .env("PGHAUL_TOKEN", token)
+            .env("PGHAUL_PG_BINDIR", super::pg::bindir())
+            .timeout(PATIENCE)
+    }
+
+    /// A token for agents.
+    #[track_caller]
+    pub(crate) fn token(&self, name: &str, asked: &Value) -> String {
+        let path = format!("/api/v1/migrations/{name}/tokens");
+        let issued = self.ask("POST", &path, Some(asked)).expect(201);
+        issued["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// The agents that the server knows, the newest first.
+    pub(crate) fn agents(&self) -> Vec<Value> {
+        let list = self.ask("GET", "/api/v1/agents", None).expect(200);
+        list["value"].as_array().expect("a list").clone()
+    }
+
+    fn exchange(&self, request: &str) -> String {
+        if let Some(network) = &self.network {
+            let (host, port) = self.address.rsplit_once(':').expect("an address");
+            let mut python = enter(Some(network), "python3");
+            let asking = python.args(["-c", EXCHANGE, host, port]);
+            return super::pg::run_with_input(asking, request).expect("the server answers");
+        }
+        let mut stream = TcpStream::connect(&self.address).expect("the server accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream
+            .write_all(request.as_bytes())
+            .expect("it takes a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        answer
     }
 
     /// Creates a migration.

@@ -77,6 +77,8 @@ impl Command {
         match self {
             Command::Migrate(args) => args.supervised.run_dir.as_deref(),
             Command::Validate(args) => args.supervised.run_dir.as_deref(),
+            Command::Extract(args) => args.supervised.run_dir.as_deref(),
+            Command::Load(args) => args.supervised.run_dir.as_deref(),
             _ => None,
         }
     }
@@ -86,6 +88,8 @@ impl Command {
         match self {
             Command::Migrate(args) => args.output.output = Form::Json,
             Command::Validate(args) => args.output.output = Form::Json,
+            Command::Extract(args) => args.output.output = Form::Json,
+            Command::Load(args) => args.output.output = Form::Json,
             _ => {}
         }
     }
@@ -94,13 +98,15 @@ impl Command {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Command::Validate(_) => "validate",
+            Command::Extract(_) => "extract",
+            Command::Load(_) => "load",
             _ => "migrate",
         }
     }
 }
 
 /// How another process follows this one.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Run by another program")]
 pub(crate) struct Supervised {
     /// Write events, progress and log into this directory and take commands there; what an earlier

@@ -47,11 +47,11 @@ pub(crate) struct Copying {
 pub(crate) struct Reading {
     /// How COPY encodes rows
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = CopyFormat::Auto)]
-    copy_format: CopyFormat,
+    pub(crate) copy_format: CopyFormat,
 
     /// Cut tables larger than this into parts, for example 500MB [default: by size and jobs]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    split_larger_than: Option<u64>,
+    pub(crate) split_larger_than: Option<u64>,
 }
 
 /// How the target is written.
@@ -59,7 +59,7 @@ pub(crate) struct Reading {
 pub(crate) struct Writing {
     /// Indexes built at the same time [default: as --jobs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    index_jobs: Option<u16>,
+    pub(crate) index_jobs: Option<u16>,
 
     /// Fail before anything begins if anything would not be carried over
     #[arg(long)]

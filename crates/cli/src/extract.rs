@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 
 use pghaul_extract::{PgSource, probe};
 use pghaul_load::VerifyOptions;
-use pghaul_relay::{Cancel, Summary};
+use pghaul_relay::{Cancel, Pace, Summary};
 use pghaul_spool::{Exported, Recorder, Role, Spool, SpoolTarget, Storing, Worker};
 use pghaul_stage::{Catalog, Error, Kind, Observer, PartId, Plan, Result, Selection, Side, Source};
 use pghaul_wire::Conninfo;
 use tokio::runtime::Handle;
 
 use crate::Outcome;
+use crate::agent;
 use crate::args::Extract;
 use crate::copying::farewell;
 use crate::output::{Screen, note};
+use crate::run_dir::RunDir;
 use crate::running::Running;
 use crate::spool::Repair;
 use crate::start::{changed, same_source};
@@ -32,6 +34,7 @@ struct Extraction<'a> {
     args: &'a Extract,
     source: Conninfo,
     jobs: usize,
+    pace: Pace,
     selection: Selection,
     observer: Arc<dyn Observer>,
 }
@@ -44,22 +47,30 @@ struct Opened {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &Extract) -> Result<Outcome> {
+pub(crate) fn run(args: &Extract, run_dir: Option<&RunDir>) -> Result<Outcome> {
+    if let Some(relay) = args.place.migration()? {
+        return agent::run(relay, &args.place, agent::Half::Extract(args));
+    }
     let trace = args.copying.trace.as_deref();
     let running = Running::begin(args.output.output, None, trace)?;
     let extraction = Extraction {
         args,
         source: args.connections()?,
         jobs: args.copying.jobs(),
+        pace: args.copying.pace(),
         selection: args.leaving.apply(args.selecting.selection()),
         observer: Arc::clone(&running.observer),
     };
     let (handle, cancel) = (Handle::current(), &running.cancel);
+    run_dir.map_or(Ok(()), |run| run.listen(cancel, &extraction.pace))?;
+    let progress = Arc::clone(&running.progress);
+    let watched = run_dir.map(|run| run.watch(extraction.source.dbname(), progress));
     let Some(spool) = handle.block_on(cancel.until(extraction.spool()))? else {
         extraction.note("the extraction is complete already; `pghaul load` loads it");
         return Ok(Outcome::Done);
     };
     let summary = extraction.extract(&spool, &handle, cancel);
+    drop(watched);
     let summary = summary.inspect_err(|error| {
         if error.kind() != Kind::Input {
             extraction.note("what is sealed is kept: `pghaul extract --resume` goes on from there");
@@ -334,7 +345,7 @@ impl Extraction<'_> {
         }
         let (source, copying) = (Arc::clone(&opened.source), &self.args.copying);
         copying
-            .runner(source as _, Arc::new(spool), handle, copying.pace())?
+            .runner(source as _, Arc::new(spool), handle, self.pace.clone())?
             .observer(Arc::clone(&self.observer))
             .cancel(cancel.clone())
             .run(&opened.catalog, &opened.plan)
@@ -393,6 +404,7 @@ pub(crate) fn again(
         source: args.connections()?,
         args: &args,
         jobs: args.copying.jobs(),
+        pace: args.copying.pace(),
         selection: Selection::default(),
         observer: screen.observer(),
     };

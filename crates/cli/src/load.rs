@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use pghaul_extract::SourceFacts;
 use pghaul_load::{Cluster, PgTarget, Saved, State, VerifyOptions, inspect};
-use pghaul_relay::{Cancel, Progress};
+use pghaul_relay::{Cancel, Pace, Progress};
 use pghaul_spool::{Role, Spool, SpoolSource, Worker};
 use pghaul_stage::{
     Catalog, Error, Event, Kind, Observer, Plan, Result, Selection, Sharing, Side, Source,
@@ -18,10 +18,11 @@ use crate::copying::farewell;
 use crate::destination::{Destination, Prepared, not_older};
 use crate::migrate::Finished;
 use crate::output::note;
+use crate::run_dir::RunDir;
 use crate::runbook::Origin;
 use crate::running::Running;
 use crate::validate::Scope;
-use crate::{Outcome, digest};
+use crate::{Outcome, agent, digest, report};
 
 /// How often a spool, or a migration on the target, is looked for that somebody else begins.
 const POLL: Duration = Duration::from_millis(300);
@@ -34,13 +35,17 @@ struct Loading<'a> {
     args: &'a Load,
     target: Conninfo,
     jobs: usize,
+    pace: Pace,
     observer: Arc<dyn Observer>,
     progress: Arc<Progress>,
     cluster: Arc<Cluster>,
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &Load) -> Result<Outcome> {
+pub(crate) fn run(args: &Load, run_dir: Option<&RunDir>) -> Result<Outcome> {
+    if let Some(relay) = args.place.migration()? {
+        return agent::run(relay, &args.place, agent::Half::Load(args));
+    }
     let running = Running::begin(
         args.output.output,
         args.writing.report.as_deref(),
@@ -50,12 +55,22 @@ pub(crate) fn run(args: &Load) -> Result<Outcome> {
         args,
         target: args.connections()?,
         jobs: args.copying.jobs(),
+        pace: args.copying.pace(),
         observer: Arc::clone(&running.observer),
         progress: Arc::clone(&running.progress),
         cluster: Arc::new(Cluster::of_one()),
     };
-    let finished = loading.load(&Handle::current(), &running.cancel)?;
-    let Some(finished) = finished else {
+    run_dir.map_or(Ok(()), |run| run.listen(&running.cancel, &loading.pace))?;
+    let progress = Arc::clone(&running.progress);
+    let watched = run_dir.map(|run| run.watch(loading.target.dbname(), progress));
+    let finished = loading.load(&Handle::current(), &running.cancel);
+    drop(watched);
+    let Some(finished) = finished? else {
+        if args.verify {
+            let comparison = loading.compare_at_last(&Handle::current(), &running.cancel)?;
+            report::print_comparison(args.output.output, &comparison, None);
+            return Ok(Outcome::of(&comparison));
+        }
         loading.note("the spool is loaded already; `pghaul verify --spool` compares");
         return Ok(Outcome::Done);
     };
@@ -83,7 +98,12 @@ impl Loading<'_> {
         handle: &Handle,
         cancel: &Cancel,
     ) -> Result<Option<Finished>> {
-        let source = Arc::new(SpoolSource::new(Arc::clone(worker), self.args.keep));
+        let mut source = SpoolSource::new(Arc::clone(worker), self.args.keep);
+        if self.args.place.admission.seat.is_some() {
+            // The server sees to it that somebody extracts.
+            source = source.patient();
+        }
+        let source = Arc::new(source);
         let Some(mut begun) = handle.block_on(cancel.until(self.begin(&source, spool)))? else {
             return Ok(None);
         };
@@ -93,7 +113,7 @@ impl Loading<'_> {
                 source as _,
                 Arc::clone(&begun.target) as _,
                 handle,
-                copying.pace(),
+                self.pace.clone(),
             )?
             .observer(Arc::clone(&self.observer))
             .cancel(cancel.clone())
@@ -118,6 +138,17 @@ impl Loading<'_> {
             catalog: begun.catalog,
             summary,
             comparison,
+        }))
+    }
+
+    /// Compares what an earlier process had loaded.
+    fn compare_at_last(&self, handle: &Handle, cancel: &Cancel) -> Result<pghaul_load::Report> {
+        handle.block_on(cancel.until(async {
+            let spool = self.args.place.open().await?;
+            let catalog = spool.catalog().await?;
+            let catalog = catalog.ok_or_else(|| self.args.place.absent())?;
+            let selection = self.args.selection(catalog.selection);
+            self.compare(&spool, &selection).await
         }))
     }
 
@@ -379,7 +410,7 @@ impl Load {
     }
 
     /// What was extracted, without what these flags leave alone.
-    fn selection(&self, extracted: Selection) -> Selection {
+    pub(crate) fn selection(&self, extracted: Selection) -> Selection {
         let extracted = self.properties.apply(extracted);
         Selection {
             no_roles: extracted.no_roles || self.no_roles,

@@ -1,6 +1,7 @@
 //! The `pghaul` command: parse, run, exit code.
 
 mod admission;
+mod agent;
 mod args;
 mod bench;
 mod cleanup;
@@ -85,8 +86,14 @@ fn main() -> ExitCode {
             args.output.output,
             with_runtime(|| migrate::run(args, run_dir)),
         ),
-        Command::Extract(args) => (args.output.output, with_runtime(|| extract::run(args))),
-        Command::Load(args) => (args.output.output, with_runtime(|| load::run(args))),
+        Command::Extract(args) => (
+            args.output.output,
+            with_runtime(|| extract::run(args, run_dir)),
+        ),
+        Command::Load(args) => (
+            args.output.output,
+            with_runtime(|| load::run(args, run_dir)),
+        ),
         Command::Spool(command) => (command.output(), with_runtime(|| spool::run(command))),
         Command::Validate(args) => (
             args.output.output,

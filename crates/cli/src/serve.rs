@@ -13,6 +13,7 @@ use pghaul_server::{Listening, Options};
 use pghaul_stage::Result;
 use tokio::runtime::Handle;
 
+use crate::args::parse_size;
 use crate::output::say;
 use crate::{Outcome, signal};
 
@@ -34,6 +35,14 @@ pub(crate) struct Serve {
     /// The key that passwords are encrypted under, 32 random bytes [default: DIR/key, made if new]
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
+
+    /// Keep spools of agents in this place instead of DIR/spool: a directory, s3://, az://, gs://
+    #[arg(long, value_name = "URL")]
+    spool_store: Option<String>,
+
+    /// The room that the spools of a migration may take, for example 200GB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    spool_quota: Option<u64>,
 
     /// Let running migrations go on when the server is stopped; they do when it is killed
     #[arg(long)]
@@ -83,6 +92,8 @@ pub(crate) fn run(args: &Serve) -> Result<Outcome> {
         allowed_hosts: args.allowed_host.clone(),
         allow_host: args.allow_host.clone(),
         admin_password: env::var(ADMIN_PASSWORD).ok().map(Into::into),
+        spool_store: args.spool_store.clone(),
+        spool_quota: args.spool_quota,
     };
     let listening = |listening: Listening| {
         let scheme = if listening.tls { "https" } else { "http" };

@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::runtime::Handle;
 
 use crate::admission::Admission;
-use crate::args::{Extract, Form, Output, SourceDsn, SpoolEncoding};
+use crate::args::{Extract, Form, Output, SourceDsn, SpoolEncoding, Supervised};
 use crate::copying::{Copying, Reading};
 use crate::output::{bytes, count, print_json, say};
 use crate::selection::{Leaving, Selecting};
@@ -123,8 +123,16 @@ impl Place {
     }
 
     /// The runtime server and the migration that the URL names; `None` for another kind of place.
-    pub(crate) fn relay(&self) -> Result<Option<Relay>> {
+    fn relay(&self) -> Result<Option<Relay>> {
         Relay::parse(&self.spool)
+    }
+
+    /// The migration of a runtime server, of which all databases are to be worked on.
+    pub(crate) fn migration(&self) -> Result<Option<Relay>> {
+        if self.admission.seat.is_some() {
+            crate::agent::die_with_parent();
+        }
+        Ok(self.relay()?.filter(|relay| !relay.is_of_database()))
     }
 
     pub(crate) fn key(&self) -> Result<Option<Key>> {
@@ -204,6 +212,7 @@ impl Repair {
             resume: true,
             help_others: false,
             target_version: None,
+            supervised: Supervised::default(),
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::problem::Problem;
 use crate::supervisor::Shown;
 
 /// Reads a body. What is wrong with it is told by the key.
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| Fault {
         key: error.path().to_string(),

@@ -7,6 +7,8 @@ use axum::extract::FromRef;
 use pghaul_wire::Reach;
 
 use crate::access::Access;
+use crate::agents::Agents;
+use crate::spool::Spools;
 use crate::store::Store;
 use crate::supervisor::Desk;
 
@@ -20,6 +22,8 @@ pub(crate) struct Parts {
     pub(crate) desk: Desk,
     pub(crate) store: Store,
     pub(crate) access: Access,
+    pub(crate) agents: Arc<Agents>,
+    pub(crate) spools: Arc<Spools>,
     pub(crate) reach: Reach,
     pub(crate) state: PathBuf,
     pub(crate) max_running: usize,
@@ -28,6 +32,16 @@ pub(crate) struct Parts {
 impl App {
     pub(crate) fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// Who works at either side.
+    pub(crate) fn agents(&self) -> &Agents {
+        &self.0.agents
+    }
+
+    /// The spools that are kept for them.
+    pub(crate) fn spools(&self) -> &Arc<Spools> {
+        &self.0.spools
     }
 
     /// Who takes on migrations, and shows them.

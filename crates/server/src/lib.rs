@@ -15,6 +15,7 @@
 //! * [`Store`] is the SQLite file in which everything is recorded that must outlive the process.
 
 pub mod access;
+pub mod agents;
 mod api;
 mod app;
 pub mod dashboard;

@@ -4,7 +4,7 @@
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Extent, Window};
+use crate::job::{Extent, Topology, Window};
 use crate::model::{Failure, State, SubState};
 use crate::{Job, Time};
 
@@ -154,6 +154,8 @@ impl Status {
     /// The process that comes next.
     fn command(&self, job: &Job) -> Command {
         match (job.option, self.phase) {
+            // Agents check their own sides before they change anything.
+            _ if job.topology == Topology::Agents => Command::Migrate,
             (Extent::Migrate, _) | (_, Phase::Validated) => Command::Migrate,
             _ => Command::Validate,
         }

@@ -5,16 +5,19 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::routing::get;
 use pghaul_stage::Result;
 use std::future::{Ready, ready};
+use std::sync::Arc;
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::access::{self, Need, Role, Rules};
+use crate::agents;
 use crate::api::{endpoints, events, files, health, host, migrations, samples, tables};
 use crate::app::App;
 use crate::dashboard;
 use crate::problem::Problem;
+use crate::spool::Spools;
 
 /// What the OpenAPI document says besides the routes.
 #[derive(OpenApi)]
@@ -26,6 +29,7 @@ use crate::problem::Problem;
     tags(
         (name = "migrations", description = "What is migrated"),
         (name = "progress", description = "How it goes"),
+        (name = "agents", description = "Who works at either side"),
         (name = "server", description = "The server itself"),
         (name = "access", description = "Who may do what"),
     ),
@@ -63,16 +67,16 @@ fn api() -> (Router<App>, Document) {
                 .merge(files::router())
                 .merge(host::router())
                 .merge(endpoints::router())
-                .merge(access::routes()),
+                .merge(access::routes())
+                .merge(agents::routes()),
         )
         .split_for_parts()
 }
 
 /// The OpenAPI document of the API, as JSON.
 pub fn document() -> String {
-    let (_, document) = api();
     // Nothing in it can fail to become JSON.
-    document.to_pretty_json().unwrap_or_default()
+    api().1.to_pretty_json().unwrap_or_default()
 }
 
 /// All routes, behind the one layer that lets nobody pass who may not.
@@ -90,6 +94,12 @@ pub(crate) fn router(app: App, access: access::Access) -> Result<Router> {
         .and(Method::GET, "/readyz", Need::Health)
         .and(Method::GET, "/", Need::Nothing)
         .and(Method::GET, "/assets/{*name}", Need::Nothing);
+    let rules = Spools::REQUESTS
+        .iter()
+        .fold(rules, |rules, (method, path)| {
+            rules.and(method.clone(), path, Need::Agent)
+        });
+    let spools = Arc::clone(app.spools()).routes();
     let document = document();
     let json = [("content-type", "application/json")];
     let document = get(move || ready((json, document)));
@@ -100,7 +110,8 @@ pub(crate) fn router(app: App, access: access::Access) -> Result<Router> {
         .merge(dashboard::routes())
         .fallback(nothing)
         .method_not_allowed_fallback(not_so)
-        .with_state(app);
+        .with_state(app)
+        .merge(spools);
     Ok(access::guard(routes, rules, access))
 }
 
@@ -151,6 +162,9 @@ mod tests {
             ("/api/v1/migrations/{name}/logs", &["get"]),
             ("/api/v1/check-name-availability", &["post"]),
             ("/api/v1/host", &["get"]),
+            ("/api/v1/agents", &["get", "post"]),
+            ("/api/v1/agents/{id}/events", &["post"]),
+            ("/api/v1/migrations/{name}/tokens", &["post"]),
         ] {
             for verb in verbs {
                 assert!(paths[path][verb].is_object(), "{verb} {path}");

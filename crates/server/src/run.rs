@@ -108,14 +108,21 @@ impl RunDir {
         })
         .to_string();
         line.push('\n');
-        let path = self.events();
         // A line that a process was killed at is ended first.
-        if tail::ends_within_a_line(&path)? {
+        if tail::ends_within_a_line(&self.events())? {
             line.insert(0, '\n');
         }
+        self.append()?.write_all(line.as_bytes())
+    }
+
+    /// The events, to add some.
+    pub(crate) fn append(&self) -> io::Result<File> {
         let mut options = OpenOptions::new();
-        let mut file = options.append(true).create(true).mode(0o600).open(path)?;
-        file.write_all(line.as_bytes())
+        options
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(self.events())
     }
 
     /// Tells the process something.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use object_store::ObjectStore;
 use pghaul_stage::{Error, Kind, Result};
 use pghaul_wire::Reach;
 use secrecy::SecretString;
@@ -15,10 +16,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::access::{Access, FirstAdmin, Hosts, Settings};
+use crate::agents::Agents;
 use crate::app::{App, Parts};
 use crate::listen::{Listener, Tls, TlsFiles};
 use crate::router::router;
 use crate::run::{Program, SOCKET};
+use crate::spool::Spools;
 use crate::store::Store;
 use crate::supervisor::{self, Setup};
 use crate::vault::Vault;
@@ -52,6 +55,10 @@ pub struct Options {
     pub allow_host: Vec<String>,
     /// The first admin's password, for a server that has no users yet.
     pub admin_password: Option<SecretString>,
+    /// Where spools of agents are kept, by URL; `STATE/spool` if not given.
+    pub spool_store: Option<String>,
+    /// Bytes that the spools of a migration may take; as much as there is if not given.
+    pub spool_quota: Option<u64>,
 }
 
 /// How a server can be reached that listens.
@@ -84,7 +91,7 @@ pub async fn serve(
     let reach = Reach::new(&options.allow_host)?;
     let hosts = Hosts::new(&options.allowed_hosts)?;
     let preparing = options.clone();
-    let (lock, setup, first) = blocking(move || prepare(&preparing)).await?;
+    let (lock, setup, first, spools) = blocking(move || prepare(&preparing)).await?;
     let store = setup.store.clone();
     let access = Access::new(
         store.clone(),
@@ -96,10 +103,21 @@ pub async fn serve(
         },
     )?;
     let (desk, supervisor) = blocking(|| supervisor::start(setup)).await?;
+    let (quota, migrations) = (options.spool_quota, Arc::new(desk.clone()));
+    let agents = Agents::open(migrations, store.clone(), quota).await?;
+    let spools = Arc::new(Spools::new(spools, Arc::clone(&agents) as _, quota));
+    // What is left of an upload takes room, and nothing else.
+    if let Err(error) = spools.sweep().await {
+        tracing::warn!(%error, "what uploads have left cannot be removed");
+    }
+    let watched = Arc::clone(&agents);
+    let watching = tokio::spawn(async move { watched.watch().await });
     let app = App::new(Parts {
         desk: desk.clone(),
         store,
         access: access.clone(),
+        agents,
+        spools,
         reach,
         state: options.state,
         max_running: options.max_running,
@@ -132,6 +150,7 @@ pub async fn serve(
         // Streams of events last as long as their migrations.
         () = late => {}
     }
+    watching.abort();
     let ended = blocking(move || {
         desk.stop();
         Ok(supervisor.join())
@@ -165,9 +184,12 @@ async fn renew(tls: Arc<Tls>) {
     }
 }
 
+/// The state, taken.
+type Prepared = (File, Setup, FirstAdmin, Arc<dyn ObjectStore>);
+
 /// Takes the state, and opens what is in it. Whatever this process and those of migrations write
 /// from now on, only this user can read.
-fn prepare(options: &Options) -> Result<(File, Setup, FirstAdmin)> {
+fn prepare(options: &Options) -> Result<Prepared> {
     let _before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let state = &options.state;
     let failed = |error: io::Error| {
@@ -208,7 +230,11 @@ fn prepare(options: &Options) -> Result<(File, Setup, FirstAdmin)> {
         max_running: options.max_running,
         detach: options.detach_on_stop,
     };
-    Ok((lock, setup, first))
+    let spools = match &options.spool_store {
+        Some(url) => pghaul_spool::objects(url, false)?,
+        None => pghaul_spool::objects(&state.join("spool").display().to_string(), true)?,
+    };
+    Ok((lock, setup, first, spools))
 }
 
 /// Holds the state for as long as the file is open.

@@ -24,6 +24,21 @@ const SCHEMA: &[&str] = &[
         view TEXT
     ) STRICT;",
     include_str!("access/schema.sql"),
+    "CREATE TABLE agent_token (
+        id TEXT PRIMARY KEY,
+        migration TEXT NOT NULL,
+        side TEXT NOT NULL,
+        expires INTEGER NOT NULL,
+        hash BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE agent_seat (
+        migration TEXT NOT NULL,
+        side TEXT NOT NULL,
+        epoch INTEGER NOT NULL,
+        received INTEGER NOT NULL,
+        holder TEXT,
+        PRIMARY KEY (migration, side)
+    ) STRICT;",
 ];
 
 /// Calls that may wait for the thread.

@@ -369,7 +369,7 @@ impl Supervisor {
             for entry in self.entries.values_mut() {
                 if entry.status.is_active() {
                     entry.look();
-                    left |= entry.alive;
+                    left |= entry.alive && !entry.is_of_agents();
                     entry.interrupt();
                 }
             }

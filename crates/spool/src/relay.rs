@@ -289,14 +289,14 @@ impl Connection {
 }
 
 /// The step of a database in the names of a migration's objects: letters, digits, `_` and `-` stand
-/// for themselves, every other byte is `~` and two hexadecimal digits.
+/// for themselves, every other byte is `=` and two hexadecimal digits.
 pub fn segment(database: &str) -> String {
     let mut segment = String::with_capacity(database.len());
     for byte in database.bytes() {
         if is_plain_byte(byte) {
             segment.push(char::from(byte));
         } else {
-            segment.push_str(&format!("~{byte:02x}"));
+            segment.push_str(&format!("={byte:02x}"));
         }
     }
     segment
@@ -306,7 +306,7 @@ pub fn segment(database: &str) -> String {
 pub fn is_segment(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 3 * 63
-        && text.bytes().all(|byte| is_plain_byte(byte) || byte == b'~')
+        && text.bytes().all(|byte| is_plain_byte(byte) || byte == b'=')
 }
 
 fn is_plain(text: &str) -> bool {
@@ -391,7 +391,7 @@ mod tests {
         let of = relay.database("a/ü.");
         assert_eq!(
             of.to_string(),
-            "relay+https://haul.example:8432/m-1/a~2f~c3~bc~2e"
+            "relay+https://haul.example:8432/m-1/a=2f=c3=bc=2e"
         );
         assert_eq!(parsed(&of.to_string()).to_string(), of.to_string());
         assert!(Relay::parse("s3://bucket/x").unwrap().is_none());

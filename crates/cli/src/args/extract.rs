@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::{Output, SourceDsn, parse_size};
+use super::{Output, SourceDsn, Supervised, parse_size};
 use crate::copying::{Copying, Reading};
 use crate::selection::{Leaving, Selecting};
 use crate::spool::Place;
@@ -78,6 +78,9 @@ pub(crate) struct Extract {
     /// The target's major version, if it is known: more tables then travel in binary
     #[arg(long, value_name = "MAJOR", value_parser = clap::value_parser!(u32).range(10..=99))]
     pub(crate) target_version: Option<u32>,
+
+    #[command(flatten)]
+    pub(crate) supervised: Supervised,
 }
 
 /// How rows are stored in a spool.

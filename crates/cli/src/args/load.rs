@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Output, TargetDsn, parse_pair};
+use super::{Output, Supervised, TargetDsn, parse_pair};
 use crate::copying::{Copying, Writing};
 use crate::selection::Properties;
 use crate::spool::Place;
@@ -87,6 +87,9 @@ pub(crate) struct Load {
     /// Rows alone were extracted: first empty the selected tables, all together and once
     #[arg(long)]
     pub(crate) truncate: bool,
+
+    #[command(flatten)]
+    pub(crate) supervised: Supervised,
 }
 
 impl Load {

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use crate::access::{Caller, Deed};
 use crate::app::App;
-use crate::job::{Job, Topology};
+use crate::job::{Extent, Job, Topology};
 use crate::model::Migration;
 use crate::problem::Problem;
 use crate::supervisor::{Action, Request};
@@ -144,9 +144,11 @@ async fn create(
     }
     let job = Job::from_json(&body).map_err(|fault| Problem::faults(vec![fault]))?;
     job.check().map_err(Problem::faults)?;
-    if job.topology == Topology::Agents {
-        return Err(Problem::conflict("this server has no agents yet")
-            .remedy("use topology server, and let this server connect to both ends"));
+    if job.topology == Topology::Agents && job.option == Extent::Validate {
+        return Err(
+            Problem::conflict("agents check their sides when they begin, and no sooner")
+                .remedy("run `pghaul validate` on a host of each side, or use validateAndMigrate"),
+        );
     }
     app.check_reach(&job).await?;
     let request = |answer| Request::Create {
@@ -228,8 +230,14 @@ async fn update(
     responses((status = 204), (status = "4XX", body = Problem,
         content_type = "application/problem+json")))]
 async fn delete(State(app): State<App>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+    let id = super::find(&app, &name)?.migration.migration_id;
     let request = |answer| Request::Delete { name, answer };
     app.desk().ask(request).await?;
+    // Nobody finds these any more, so what cannot be removed only takes room.
+    app.agents().forget(id).await?;
+    if let Err(error) = app.spools().erase(id).await {
+        tracing::warn!(%error, migration = %id, "a spool is left");
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

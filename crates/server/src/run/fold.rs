@@ -179,13 +179,24 @@ impl Fold {
             _ => {
                 if let Some(name) = text("database") {
                     let name = name.to_owned();
-                    self.database(&name).add(kind, time, event);
-                    if kind == "progress" {
-                        self.sample(time);
+                    let of_source = text("side") == Some("source");
+                    let database = self.database(&name);
+                    if of_source {
+                        database.extract(kind, time, event);
+                    } else {
+                        database.add(kind, time, event);
+                        if kind == "progress" {
+                            self.sample(time);
+                        }
                     }
                 }
             }
         }
+    }
+
+    /// Whether it was begun and has not ended.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.attempt.is_some() && self.ended.is_none()
     }
 
     /// Another process begins. What it tells of a database that has not ended takes the place of
@@ -309,6 +320,21 @@ impl Fold {
 }
 
 impl Database {
+    /// Adds what an agent of the source tells. How far the database is, is what is on the target;
+    /// before its side has begun, the source's says how much there is.
+    fn extract(&mut self, kind: &str, time: Time, event: &Map<String, Value>) {
+        match kind {
+            "planned" if !self.planned => {
+                self.add(kind, time, event);
+                self.planned = false;
+                self.details.started_on.get_or_insert(time);
+                self.operate("extracting");
+            }
+            "notice" | "error" => self.add(kind, time, event),
+            _ => {}
+        }
+    }
+
     fn add(&mut self, kind: &str, time: Time, event: &Map<String, Value>) {
         let text = |key: &str| event.get(key).and_then(Value::as_str);
         match kind {

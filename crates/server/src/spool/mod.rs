@@ -52,6 +52,19 @@ pub struct Spools {
 }
 
 impl Spools {
+    /// What is answered: methods, and paths as axum writes them.
+    pub(crate) const REQUESTS: [(Method, &'static str); 9] = [
+        (Method::GET, "/spool/{bucket}"),
+        (Method::POST, "/spool/{bucket}"),
+        (Method::GET, "/spool/{bucket}/"),
+        (Method::POST, "/spool/{bucket}/"),
+        (Method::GET, "/spool/{bucket}/{*key}"),
+        (Method::HEAD, "/spool/{bucket}/{*key}"),
+        (Method::PUT, "/spool/{bucket}/{*key}"),
+        (Method::POST, "/spool/{bucket}/{*key}"),
+        (Method::DELETE, "/spool/{bucket}/{*key}"),
+    ];
+
     /// Spools in these objects, each of at most `quota` bytes.
     pub fn new(objects: Arc<dyn ObjectStore>, gate: Arc<dyn Gate>, quota: Option<u64>) -> Self {
         Self {

@@ -7,7 +7,8 @@ use pghaul_stage::{Error, Kind, Result};
 use uuid::Uuid;
 
 use super::{Action, Setup, Shown};
-use crate::job::Password;
+use crate::agents;
+use crate::job::{Password, Topology};
 use crate::machine::{Command, Order, Phase, Seen, Status, Step};
 use crate::model::{CurrentStatus, DbDetails, DbState, Failure, Migration, State, SubStateDetails};
 use crate::problem::Problem;
@@ -127,16 +128,26 @@ impl Entry {
             self.child = None;
         }
         // Looked at before the events are read, so that what it told last is among them.
-        self.alive = self.child.is_some()
+        let alive = self.child.is_some()
             || self.run.is_alive().unwrap_or_else(|error| {
                 tracing::warn!(name = self.name, %error, "cannot tell whether its process lives");
                 self.alive
             });
+        self.alive = alive;
         let fold = Arc::clone(&self.fold);
         let mut fold = lock(&fold);
         if let Err(error) = self.tail.read(|event| fold.add(event)) {
             tracing::warn!(name = self.name, %error, "its events cannot be read");
         }
+        if self.is_of_agents() {
+            // Whoever works on it, it lives until it has ended.
+            self.alive = fold.is_under_way();
+        }
+    }
+
+    /// Whether no process of this host works on it.
+    pub(super) fn is_of_agents(&self) -> bool {
+        self.job.topology == Topology::Agents
     }
 
     fn seen(&self) -> Seen {
@@ -160,20 +171,20 @@ impl Entry {
             return;
         }
         let rate = self.status.bytes_per_second;
-        let child = self
+        let noted = self
             .run
             .make()
-            .and_then(|()| self.run.note_attempt(command, rate))
-            .and_then(|()| setup.program.start(&self.run, &self.job, command, rate));
+            .and_then(|()| self.run.note_attempt(command, rate));
+        let child = noted.and_then(|()| {
+            // From now on, agents find work.
+            let start = || setup.program.start(&self.run, &self.job, command, rate);
+            (!self.is_of_agents()).then(start).transpose()
+        });
         match child {
             Ok(child) => {
-                tracing::info!(
-                    name = self.name,
-                    pid = child.id(),
-                    ?command,
-                    "a process started"
-                );
-                self.child = Some(child);
+                let pid = child.as_ref().map(Child::id);
+                tracing::info!(name = self.name, pid, ?command, "a migration starts");
+                self.child = child;
                 self.alive = true;
             }
             // As if it had died at once: it is tried again, and not for ever.
@@ -194,7 +205,14 @@ impl Entry {
                 false
             }
             Step::Kill => {
-                if let Err(error) = self.run.kill() {
+                let killed = match self.is_of_agents() {
+                    true => agents::append(
+                        &self.run,
+                        &[serde_json::json!({ "event": "ended", "outcome": "canceled" })],
+                    ),
+                    false => self.run.kill(),
+                };
+                if let Err(error) = killed {
                     tracing::warn!(name = self.name, %error, "its process cannot be ended");
                 }
                 false
@@ -250,7 +268,7 @@ impl Entry {
 
     /// Asks the process to stop, because the server does.
     pub(super) fn interrupt(&self) {
-        if self.alive && lock(&self.fold).seen(true).ended.is_none() {
+        if !self.is_of_agents() && self.alive && lock(&self.fold).seen(true).ended.is_none() {
             self.tell(Order::Cancel);
         }
     }
@@ -262,9 +280,27 @@ impl Entry {
     }
 
     fn tell(&self, order: Order) {
+        if self.is_of_agents() {
+            // They ask what holds whenever they call, so it is only noted.
+            return self.note(order);
+        }
         // One that has just been started does not listen yet; it is told again.
         if let Err(error) = self.run.tell(order) {
             tracing::debug!(name = self.name, ?order, %error, "its process was not told");
+        }
+    }
+
+    fn note(&self, order: Order) {
+        let event = match order {
+            Order::Cancel => return,
+            Order::Pause => serde_json::json!({ "event": "control", "action": "pause" }),
+            Order::Resume => serde_json::json!({ "event": "control", "action": "resume" }),
+            Order::Throttle(rate) => serde_json::json!({
+                "event": "control", "action": "throttle", "bytesPerSecond": rate,
+            }),
+        };
+        if let Err(error) = agents::append(&self.run, &[event]) {
+            tracing::warn!(name = self.name, %error, "an order cannot be noted yet");
         }
     }
 

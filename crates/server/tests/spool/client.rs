@@ -26,7 +26,11 @@ async fn create(
 
 async fn names(objects: &Arc<dyn ObjectStore>, prefix: Option<&str>) -> BTreeSet<String> {
     let prefix = prefix.map(Path::from);
-    let listed: Vec<_> = objects.list(prefix.as_ref()).try_collect().await.unwrap();
+    let listed: Vec<_> = objects
+        .list(prefix.as_ref())
+        .try_collect()
+        .await
+        .expect("a list");
     let names: BTreeSet<String> = listed
         .iter()
         .map(|meta| meta.location.to_string())

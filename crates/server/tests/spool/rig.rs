@@ -62,8 +62,8 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(quota: Option<u64>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let objects = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
+        let folder = tempfile::tempdir().expect("a folder");
+        let objects = LocalFileSystem::new_with_prefix(folder.path()).expect("a store");
         let migration = Uuid::now_v7();
         let sides = [Side::Source, Side::Target];
         let epochs: HashMap<Side, Epoch> = sides.map(|side| (side, Epoch::at(1))).into();
@@ -73,10 +73,11 @@ impl Server {
             epochs: epochs.clone(),
         };
         let spools = Arc::new(Spools::new(Arc::new(objects), Arc::new(porter), quota));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
         let routes = Arc::clone(&spools).routes();
-        let serving = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        let serving =
+            tokio::spawn(async move { axum::serve(listener, routes).await.expect("it serves") });
         Self {
             folder,
             address,
@@ -103,12 +104,13 @@ impl Server {
             token: Some(token.to_owned().into()),
             ..Access::default()
         };
-        let relay = Relay::parse(url).unwrap().unwrap();
+        let relay = Relay::parse(url).expect("a URL").expect("a server");
         let seat = epoch.map(|epoch| Seat {
             agent: Uuid::nil(),
             epoch,
         });
-        relay.connect(&access).unwrap().objects(seat).unwrap()
+        let connection = relay.connect(&access).expect("a client");
+        connection.objects(seat).expect("objects")
     }
 
     /// Somebody else takes the seat of a side.

@@ -9,16 +9,18 @@ use crate::rig::{SOURCE, Server};
 /// Sends bytes and reads the answer to its end. Nothing comes after the bytes, which the server does
 /// not wait for unless it was told of more.
 fn say(address: &str, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
+    let mut stream = TcpStream::connect(address).expect("an answer");
     stream
         .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
-    stream.write_all(request).unwrap();
+        .expect("an answer");
+    stream.write_all(request).expect("an answer");
     if request.ends_with(b"cut off") {
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        stream
+            .shutdown(std::net::Shutdown::Write)
+            .expect("an answer");
     }
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
+    stream.read_to_end(&mut answer).expect("an answer");
     String::from_utf8_lossy(&answer).into_owned()
 }
 
@@ -31,7 +33,7 @@ async fn ask(server: &Server, line: &str, headers: &str, body: &str) -> String {
     );
     let address = server.address.clone();
     let asking = tokio::task::spawn_blocking(move || say(&address, request.as_bytes()));
-    asking.await.unwrap()
+    asking.await.expect("an answer")
 }
 
 fn status(answer: &str) -> &str {
