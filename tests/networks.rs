@@ -136,7 +136,7 @@ fn agents_dial_the_server_between_them_and_nobody_dials_in() {
         } else {
             "target"
         };
-        let token = server.token("m", &json!({ "side": side }));
+        let token = server.agent_token("m", &json!({ "side": side }));
         let spool = format!("relay+http://{address}:{port}/m");
         let args = [&[verb, "--spool", &spool], flags].concat();
         let call = Pghaul::new(&args)

@@ -270,9 +270,9 @@ fn who_has_the_wrong_token_is_told_so() {
     server.create("m", &job(&["a"], json!({})));
     server.create("other", &job(&["a"], json!({})));
     let source = pair.source.dsn("a");
-    let brief = server.token("m", &json!({ "side": "source", "expiresInSeconds": 1 }));
-    let of_other = server.token("other", &json!({ "side": "source" }));
-    let of_target = server.token("m", &json!({ "side": "target" }));
+    let brief = server.agent_token("m", &json!({ "side": "source", "expiresInSeconds": 1 }));
+    let of_other = server.agent_token("other", &json!({ "side": "source" }));
+    let of_target = server.agent_token("m", &json!({ "side": "target" }));
     thread::sleep(Duration::from_millis(2100));
     for token in [brief.as_str(), &of_target, "pghaul-agent.nobody", "hunter2"] {
         let agent = server.agent_with("extract", "m", &[], token);

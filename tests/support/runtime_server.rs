@@ -232,7 +232,7 @@ impl RuntimeServer {
         } else {
             "target"
         };
-        let token = self.token(name, &json!({ "side": side }));
+        let token = self.agent_token(name, &json!({ "side": side }));
         self.agent_with(verb, name, args, &token)
     }
 
@@ -248,7 +248,7 @@ impl RuntimeServer {
 
     /// A token for agents.
     #[track_caller]
-    pub(crate) fn token(&self, name: &str, asked: &Value) -> String {
+    pub(crate) fn agent_token(&self, name: &str, asked: &Value) -> String {
         let path = format!("/api/v1/migrations/{name}/tokens");
         let issued = self.ask("POST", &path, Some(asked)).expect(201);
         issued["token"].as_str().expect("a token").to_owned()
