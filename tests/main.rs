@@ -1,6 +1,7 @@
 //! End-to-end tests: real PostgreSQL servers, the real binary, one test program.
 
 mod bench;
+mod browser;
 mod connect;
 mod data_only;
 mod databases;

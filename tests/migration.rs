@@ -187,7 +187,7 @@ fn a_server_that_is_not_there_is_said_to_be_missing() {
 fn at(server: &RuntimeServer, args: &[&str]) -> Pghaul {
     Pghaul::new(args)
         .env("PGHAUL_SERVER", server.url())
-        .env("PGHAUL_TOKEN", server.token())
+        .env("PGHAUL_TOKEN", server.admin_token())
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn a_file_of_the_service_migrates_through_a_server() {
     let mut said = properties(&pair, &["shop"]);
     said["properties"]["migrationRuntimeResourceId"] = json!(server.url());
     let path = file(&folder, "p.json", &said.to_string());
-    let token = file(&folder, "token", &server.token());
+    let token = file(&folder, "token", &server.admin_token());
     // The file names the server, and a file has the token: nothing is in the environment.
     let create = |name: &str, more: &[&str]| {
         let args = [

@@ -87,7 +87,7 @@ impl RuntimeServer {
         server
     }
 
-    /// Starts it again on the same state.
+    /// Starts it again on the same state, at the same address.
     pub(crate) fn start_again(&mut self) {
         assert!(self.running.is_none(), "the server runs already");
         let state = self
@@ -159,8 +159,8 @@ impl RuntimeServer {
         format!("http://{}", self.address)
     }
 
-    /// The administrator's token.
-    pub(crate) fn token(&self) -> String {
+    /// The administrator's token, which is the password of the user `admin`, too.
+    pub(crate) fn admin_token(&self) -> String {
         let token = fs::read_to_string(self.state().join("admin.token")).expect("a token");
         token.trim().to_owned()
     }
@@ -196,7 +196,7 @@ impl RuntimeServer {
 
     /// Sends a request with the administrator's token.
     pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
-        let header = format!("Authorization: Bearer {}\r\n", self.token());
+        let header = format!("Authorization: Bearer {}\r\n", self.admin_token());
         self.send(
             method,
             path,

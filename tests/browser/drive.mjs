@@ -1,0 +1,16 @@
+// Runs one case in a browser: node drive.mjs CASE, with the settings as JSON on standard input.
+
+import { readFileSync } from "node:fs";
+import { wizard } from "./wizard.mjs";
+import { keyboard } from "./keyboard.mjs";
+import { away } from "./away.mjs";
+
+const CASES = { wizard, keyboard, away };
+
+const settings = JSON.parse(readFileSync(0, "utf8"));
+try {
+  await CASES[process.argv[2]](settings);
+} catch (error) {
+  console.error(error.stack);
+  process.exitCode = 1;
+}
