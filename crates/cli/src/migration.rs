@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 
 use crate::Outcome;
-use crate::output::{print_json, say};
+use crate::output::say;
 
 pub(crate) use args::Command;
 use args::Remote;
@@ -68,7 +68,7 @@ fn outcome(migration: &Migration) -> Outcome {
 fn print(form: Form, answer: &Value) -> Result<bool> {
     match form {
         Form::Table => return Ok(false),
-        Form::Json => print_json(answer),
+        Form::Json => say(&answer.to_string()),
         Form::Yaml => {
             let text = serde_saphyr::to_string(answer).map_err(|error| {
                 Error::new(Kind::Permanent, "cannot write YAML").because(error.to_string())
