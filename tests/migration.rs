@@ -324,3 +324,62 @@ fn a_migration_is_paused_resumed_and_canceled() {
     update(&[]).expect(2);
     update(&["--pause", "--resume"]).expect(2);
 }
+
+#[test]
+fn a_server_is_decommissioned_once_all_is_complete_and_verified() {
+    let pair = Pair::start();
+    fixture::pgbench(&pair.source, "d", 1);
+    fixture::pgbench(&pair.source, "e", 1);
+    let server = RuntimeServer::start(&[]);
+    let decommission = |more: &[&str]| at(&server, &[&["decommission"], more].concat()).run();
+    let ledgers = |db: &str| {
+        let sql = "SELECT count(*) FROM pg_namespace WHERE nspname = 'pghaul'";
+        pair.target.psql(db, sql)
+    };
+    server.create("done", &job(&pair, &["d"], json!({})));
+    server.wait_for("done", "Succeeded");
+    server.create("unverified", &job(&pair, &["e"], json!({"verify": false})));
+    server.wait_for("unverified", "Succeeded");
+
+    let left = decommission(&["--dry-run"]).expect(1).stdout;
+    for part in [
+        "migration done: complete and verified",
+        "migration unverified: in the way",
+        "left: ledger of done: database d: target: schema pghaul",
+        "left: run of done",
+    ] {
+        assert!(left.contains(part), "{part}:\n{left}");
+    }
+    let refused = decommission(&[]).expect(2);
+    assert!(refused.stderr.contains("unverified"), "{}", refused.stderr);
+    assert_eq!(
+        [ledgers("d"), ledgers("e")],
+        ["1", "1"],
+        "nothing is removed"
+    );
+
+    let forced = decommission(&["--force"]).expect(0).stdout;
+    assert!(forced.contains("LOST: migration unverified"), "{forced}");
+    assert!(!forced.contains("LOST: migration done"), "{forced}");
+    assert_eq!([ledgers("d"), ledgers("e")], ["0", "0"]);
+    let list = at(&server, &["migration", "list", "--filter", "all"])
+        .run()
+        .expect(0);
+    assert!(
+        list.stdout.contains("there are no migrations"),
+        "{}",
+        list.stdout
+    );
+    let runs = fs::read_dir(server.state().join("runs")).expect("a folder");
+    assert_eq!(runs.count(), 0, "no run is left");
+    assert_migrated_rows(&pair, &["d", "e"]);
+    decommission(&[]).expect(0);
+}
+
+/// The rows are where they were: only the record of the migration is gone.
+fn assert_migrated_rows(pair: &Pair, databases: &[&str]) {
+    for db in databases {
+        let rows = "SELECT count(*), sum(hashtext(a::text)) FROM pgbench_accounts AS a";
+        assert_eq!(pair.target.psql(db, rows), pair.source.psql(db, rows));
+    }
+}

@@ -69,6 +69,8 @@ pub(crate) enum Command {
     /// Create, list, show, update and delete migrations at a runtime server
     #[command(subcommand)]
     Migration(crate::migration::Command),
+    /// Take a runtime server out of use: remove what its migrations left, once all are verified
+    Decommission(crate::decommission::Decommission),
 }
 
 impl Command {

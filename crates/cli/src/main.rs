@@ -8,6 +8,7 @@ mod cleanup;
 mod connections;
 mod copying;
 mod databases;
+mod decommission;
 mod destination;
 mod digest;
 mod existing;
@@ -102,6 +103,10 @@ fn main() -> ExitCode {
         Command::Verify(args) => (args.output.output, with_runtime(|| verify::run(args))),
         Command::Cleanup(args) => (args.output.output, with_runtime(|| cleanup::run(args))),
         Command::Migration(command) => (command.output(), with_runtime(|| migration::run(command))),
+        Command::Decommission(args) => (
+            args.output.on_error(),
+            with_runtime(|| decommission::run(args)),
+        ),
         Command::Serve(args) => (Form::Text, with_runtime(|| serve::run(args))),
         Command::Bench(bench) => (bench.output(), with_runtime(|| bench::run(bench))),
     };

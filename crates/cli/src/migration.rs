@@ -20,9 +20,9 @@ use tokio::runtime::Handle;
 use crate::Outcome;
 use crate::output::say;
 
-pub(crate) use args::Command;
-use args::Remote;
-use client::Client;
+pub(crate) use args::{Command, Output, Remote};
+pub(crate) use client::Client;
+pub(crate) use table::plain;
 
 use args::Form;
 
@@ -65,7 +65,7 @@ fn outcome(migration: &Migration) -> Outcome {
 }
 
 /// Prints an answer for programs; says whether the form is one of theirs.
-fn print(form: Form, answer: &Value) -> Result<bool> {
+pub(crate) fn print(form: Form, answer: &Value) -> Result<bool> {
     match form {
         Form::Table => return Ok(false),
         Form::Json => say(&answer.to_string()),

@@ -1,5 +1,6 @@
 //! The routes, a file for each subject.
 
+pub(crate) mod decommission;
 pub(crate) mod endpoints;
 pub(crate) mod events;
 pub(crate) mod files;

@@ -8,6 +8,7 @@ use pghaul_wire::Reach;
 
 use crate::access::Access;
 use crate::agents::Agents;
+use crate::run::Program;
 use crate::spool::Spools;
 use crate::store::Store;
 use crate::supervisor::Desk;
@@ -25,6 +26,7 @@ pub(crate) struct Parts {
     pub(crate) agents: Arc<Agents>,
     pub(crate) spools: Arc<Spools>,
     pub(crate) reach: Reach,
+    pub(crate) program: Program,
     pub(crate) state: PathBuf,
     pub(crate) max_running: usize,
 }
@@ -52,6 +54,11 @@ impl App {
     /// Which servers may be connected to.
     pub fn reach(&self) -> &Reach {
         &self.0.reach
+    }
+
+    /// The program that does what is asked for.
+    pub(crate) fn program(&self) -> &Program {
+        &self.0.program
     }
 
     /// What outlives the process.

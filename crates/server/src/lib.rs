@@ -19,6 +19,7 @@ pub mod agents;
 mod api;
 mod app;
 pub mod dashboard;
+pub mod decommission;
 pub mod job;
 pub mod listen;
 mod machine;

@@ -1,5 +1,7 @@
 //! What goes wrong, as a client reads it: RFC 9457.
 
+use std::fmt;
+
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use pghaul_stage::{Error, Kind};
@@ -77,6 +79,13 @@ impl Problem {
             "the server has too much to do, or is stopping",
         )
         .remedy("try again in a moment")
+    }
+}
+
+/// The detail.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
     }
 }
 

@@ -13,7 +13,9 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::access::{self, Need, Role, Rules};
 use crate::agents;
-use crate::api::{endpoints, events, files, health, host, migrations, samples, tables};
+use crate::api::{
+    decommission, endpoints, events, files, health, host, migrations, samples, tables,
+};
 use crate::app::App;
 use crate::dashboard;
 use crate::problem::Problem;
@@ -67,6 +69,7 @@ fn api() -> (Router<App>, Document) {
                 .merge(files::router())
                 .merge(host::router())
                 .merge(endpoints::router())
+                .merge(decommission::router())
                 .merge(access::routes())
                 .merge(agents::routes()),
         )

@@ -92,7 +92,7 @@ pub async fn serve(
     let hosts = Hosts::new(&options.allowed_hosts)?;
     let preparing = options.clone();
     let (lock, setup, first, spools) = blocking(move || prepare(&preparing)).await?;
-    let store = setup.store.clone();
+    let (store, program) = (setup.store.clone(), setup.program.clone());
     let access = Access::new(
         store.clone(),
         &Settings {
@@ -119,6 +119,7 @@ pub async fn serve(
         agents,
         spools,
         reach,
+        program,
         state: options.state,
         max_running: options.max_running,
     });

@@ -54,6 +54,11 @@ pub(crate) enum Request {
         name: String,
         answer: oneshot::Sender<Result<(), Problem>>,
     },
+    /// To tell its job with its passwords, for what is done on its servers.
+    Reveal {
+        name: String,
+        answer: oneshot::Sender<Result<Job, Problem>>,
+    },
     /// To end.
     Stop,
 }
@@ -247,6 +252,9 @@ impl Supervisor {
                         answer,
                     } => drop(answer.send(self.act(&name, action))),
                     Request::Delete { name, answer } => drop(answer.send(self.delete(&name))),
+                    Request::Reveal { name, answer } => {
+                        drop(answer.send(self.find(&name).map(|entry| entry.job.clone())));
+                    }
                 }
                 request = asked.try_recv().ok();
             }

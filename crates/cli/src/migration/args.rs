@@ -244,20 +244,26 @@ pub(crate) struct Name {
     named: Option<String>,
 }
 
+impl Output {
+    /// The form in which an error is to be told.
+    pub(crate) fn on_error(&self) -> crate::args::Form {
+        match self.form {
+            Form::Json => crate::args::Form::Json,
+            Form::Table | Form::Yaml => crate::args::Form::Text,
+        }
+    }
+}
+
 impl Command {
     /// The form in which an error is to be told.
     pub(crate) fn output(&self) -> crate::args::Form {
-        let form = match self {
-            Command::Create(args) => args.output.form,
-            Command::List(args) => args.output.form,
-            Command::Show(args) => args.output.form,
-            Command::Update(args) => args.output.form,
-            Command::CheckNameAvailability(args) => args.output.form,
-            Command::Delete(_) | Command::Schema => Form::Table,
-        };
-        match form {
-            Form::Json => crate::args::Form::Json,
-            Form::Table | Form::Yaml => crate::args::Form::Text,
+        match self {
+            Command::Create(args) => args.output.on_error(),
+            Command::List(args) => args.output.on_error(),
+            Command::Show(args) => args.output.on_error(),
+            Command::Update(args) => args.output.on_error(),
+            Command::CheckNameAvailability(args) => args.output.on_error(),
+            Command::Delete(_) | Command::Schema => crate::args::Form::Text,
         }
     }
 }

@@ -230,15 +230,30 @@ async fn update(
     responses((status = 204), (status = "4XX", body = Problem,
         content_type = "application/problem+json")))]
 async fn delete(State(app): State<App>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
-    let id = super::find(&app, &name)?.migration.migration_id;
-    let request = |answer| Request::Delete { name, answer };
-    app.desk().ask(request).await?;
-    // Nobody finds these any more, so what cannot be removed only takes room.
-    app.agents().forget(id).await?;
-    if let Err(error) = app.spools().erase(id).await {
-        tracing::warn!(%error, migration = %id, "a spool is left");
-    }
+    app.forget(&name).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+impl App {
+    /// Forgets a migration that has ended, and removes what this server keeps of it.
+    ///
+    /// # Errors
+    ///
+    /// If there is none of that name, or it has not ended.
+    pub(crate) async fn forget(&self, name: &str) -> Result<(), Problem> {
+        let id = super::find(self, name)?.migration.migration_id;
+        let request = |answer| Request::Delete {
+            name: name.to_owned(),
+            answer,
+        };
+        self.desk().ask(request).await?;
+        // Nobody finds these any more, so what cannot be removed only takes room.
+        self.agents().forget(id).await?;
+        if let Err(error) = self.spools().erase(id).await {
+            tracing::warn!(%error, migration = %id, "a spool is left");
+        }
+        Ok(())
+    }
 }
 
 /// Ask whether a migration can have a name.

@@ -54,8 +54,27 @@ impl Program {
         command: machine::Command,
         rate: Option<u64>,
     ) -> io::Result<Child> {
-        let mut process = Command::new(&self.path);
+        let mut process = self.command(run, job)?;
         process.args(arguments(run, job, command, rate));
+        let mut options = OpenOptions::new();
+        let log = options
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(run.log())?;
+        process
+            .current_dir(run.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+    }
+
+    /// This program, with the connections of a job in its environment and nothing of this one's
+    /// that could be a credential.
+    pub(crate) fn command(&self, run: &RunDir, job: &Job) -> io::Result<Command> {
+        let mut process = Command::new(&self.path);
         process.env_clear();
         for name in KEPT {
             if let Some(value) = std::env::var_os(name) {
@@ -75,19 +94,7 @@ impl Program {
                 process.env(variable, conninfo.expose_secret());
             }
         }
-        let mut options = OpenOptions::new();
-        let log = options
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(run.log())?;
-        process
-            .current_dir(run.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .process_group(0)
-            .spawn()
+        Ok(process)
     }
 }
 
