@@ -27,6 +27,8 @@ pub mod model;
 mod problem;
 pub mod properties;
 mod reach;
+#[cfg(test)]
+mod reference;
 mod router;
 mod run;
 mod serve;
