@@ -45,6 +45,7 @@ fn findings(output: &Output) -> Vec<Value> {
         .collect();
     let sum = lines.pop().unwrap_or_else(|| panic!("{output:?}"));
     assert_eq!(sum["event"], "validation", "{output:?}");
+    assert_eq!(lines.remove(0)["event"], "validation_started", "{output:?}");
     for line in &lines {
         assert_eq!(line["event"], "finding");
         let succeeded = line["severity"] == "Succeeded";

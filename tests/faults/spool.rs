@@ -66,7 +66,7 @@ impl Spooled {
         Pghaul::new(&[&["spool", verb, "--spool", &url], more].concat())
     }
 
-    /// What `pghaul spool ls` says of each part.
+    /// What `pghaul spool ls` says of each part, but for when it said so.
     fn parts(&self, spool: &str) -> Vec<Value> {
         let listed = self.spool("ls", spool, &["--output", "json"]).run();
         let lines = listed.expect(0).stdout;
@@ -74,6 +74,10 @@ impl Spooled {
             .lines()
             .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
             .filter(|line| line["event"] == "part")
+            .map(|mut line| {
+                line["time"] = Value::Null;
+                line
+            })
             .collect()
     }
 

@@ -442,13 +442,16 @@ fn as_server_user(setpriv: &mut Command, options: &[&str]) {
     setpriv.arg("--");
 }
 
+/// Servers before 14 store the password in the form that this asks for, md5 unless told otherwise.
+const AUTHENTICATION: [&str; 2] = ["--auth-local=trust", "--auth-host=scram-sha-256"];
+
 /// The data directory that clusters with these arguments of initdb are copied from.
 ///
 /// It lives in the build's target folder, is made once, and is guarded by a lock file, because
 /// every test may be a process of its own.
 fn template(bin: &Path, initdb: &[String]) -> PathBuf {
     let mut hasher = DefaultHasher::new();
-    (bin, initdb, SETTINGS).hash(&mut hasher);
+    (bin, initdb, SETTINGS, AUTHENTICATION).hash(&mut hasher);
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let template = cache.join(format!("cluster-{:016x}", hasher.finish()));
     fs::create_dir_all(cache).expect("the target folder is writable");
@@ -460,16 +463,11 @@ fn template(bin: &Path, initdb: &[String]) -> PathBuf {
         fs::write(&password, Cluster::PASSWORD).expect("the password is written");
         let mut command = Command::new("setpriv");
         as_server_user(&mut command, &[]);
-        command.arg(bin.join("initdb")).args([
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--locale=C.UTF-8",
-        ]);
         command
+            .arg(bin.join("initdb"))
+            .args(["-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8"]);
+        command
+            .args(AUTHENTICATION)
             .arg("--no-sync")
             .arg("--pwfile")
             .arg(&password)
