@@ -200,7 +200,7 @@ impl PgSource {
     }
 
     /// Ends the snapshot and releases all locks, or leaves that to the last reader if there
-    /// still is one. Rows cannot be read afterwards; [`Source::sequences`] still works.
+    /// still is one. Rows cannot be read afterwards; [`sequences`](pghaul_stage::Source::sequences) still works.
     pub async fn close(&self) -> Result<()> {
         let snapshot = self
             .snapshot

@@ -45,7 +45,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Runtime server")]
 pub(crate) struct Remote {
-    /// Its address, such as https://runtime.example:8432 [default: PGHAUL_SERVER]
+    /// Its URL: https, host and port [default: PGHAUL_SERVER]
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
 
