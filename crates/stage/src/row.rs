@@ -57,7 +57,7 @@ impl Row {
     ///
     /// # Errors
     ///
-    /// [`Kind::Input`] if there is no such field.
+    /// [`Kind::Input`](crate::Kind::Input) if there is no such field.
     pub fn set(&mut self, field: usize, value: Option<&[u8]>) -> Result<()> {
         let encoding = self.encoding;
         let place = self
