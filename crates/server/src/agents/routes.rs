@@ -41,8 +41,9 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     responses(
         (status = 200, body = Assignment, description = "The work, and the seat for it"),
         (status = 204, description = "No work yet, or another agent has the seat"),
-        (status = 401, description = "The token is not valid"),
-        (status = 403, description = "The token is for the other side"),
+        (status = 401, description = "The token is not valid", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The token is for the other side", body = Problem, content_type = "application/problem+json"),
+        (status = "4XX", description = "The body is not what it should be", body = Problem, content_type = "application/problem+json"),
     )
 )]
 async fn register(
@@ -83,8 +84,9 @@ struct Before {
     request_body(content = String, content_type = "application/x-ndjson"),
     responses(
         (status = 200, body = Received, description = "What holds now"),
-        (status = 401, description = "The token is not valid"),
-        (status = 409, description = "Another agent has the seat: stop"),
+        (status = 401, description = "The token is not valid", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Another agent has the seat: stop", body = Problem, content_type = "application/problem+json"),
+        (status = "4XX", description = "The request is not what it should be", body = Problem, content_type = "application/problem+json"),
     )
 )]
 async fn report(
@@ -147,7 +149,8 @@ async fn list(State(app): State<App>) -> Json<AgentList> {
     request_body = TokenAsked,
     responses(
         (status = 201, body = TokenIssued, description = "The token"),
-        (status = 422, description = "There is no such migration that agents carry out"),
+        (status = 422, description = "There is no such migration that agents carry out", body = Problem, content_type = "application/problem+json"),
+        (status = "4XX", description = "The request is not what it should be", body = Problem, content_type = "application/problem+json"),
     )
 )]
 async fn issue(
