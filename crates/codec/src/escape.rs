@@ -3,6 +3,8 @@
 //! Source: PostgreSQL's manual, COPY, text format: which characters are written as a backslash and
 //! a letter.
 
+use pghaul_stage::escape_letter;
+
 /// Characters that stand in a stream only as an escape.
 fn is_special(byte: u8) -> bool {
     byte == b'\\' || byte.wrapping_sub(0x08) <= 0x0d - 0x08
@@ -30,19 +32,6 @@ fn is_plain(value: &[u8]) -> bool {
             .iter()
             .fold(false, |found, byte| found | is_special(*byte))
     })
-}
-
-/// The letter that stands for a special character after a backslash.
-fn letter(special: u8) -> u8 {
-    match special {
-        0x08 => b'b',
-        b'\t' => b't',
-        b'\n' => b'n',
-        0x0b => b'v',
-        0x0c => b'f',
-        b'\r' => b'r',
-        itself => itself,
-    }
 }
 
 /// Appends what a field's escapes stand for; `false` if PostgreSQL would have written the value in
@@ -85,7 +74,7 @@ pub(crate) fn write(value: &[u8], mut put: impl FnMut(&[u8])) {
         let (before, after) = rest.split_at(plain);
         put(before);
         let [special, after @ ..] = after else { break };
-        put(&[b'\\', letter(*special)]);
+        put(&[b'\\', escape_letter(*special).unwrap_or(*special)]);
         rest = after;
     }
     put(rest);

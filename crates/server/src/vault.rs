@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::fs::OpenOptions;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read};
 use std::path::Path;
 
 use aws_lc_rs::{aead, rand};
 use pghaul_stage::{Error, Kind, Result};
 use uuid::Uuid;
+
+use crate::private_file;
 
 /// Bytes of a key.
 const KEY: usize = 32;
@@ -97,15 +98,9 @@ impl Vault {
 fn create(path: &Path) -> io::Result<std::fs::File> {
     let mut key = [0; KEY];
     rand::fill(&mut key).map_err(|_| io::Error::other("there are no random bytes"))?;
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(&key)?;
-    file.sync_all()?;
+    let created = private_file::create(path, &key);
     key.fill(0);
+    created?;
     std::fs::File::open(path)
 }
 

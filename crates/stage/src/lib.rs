@@ -37,6 +37,7 @@ mod check;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod error;
+mod escape;
 mod event;
 mod finding;
 mod generator;
@@ -67,6 +68,7 @@ pub use catalog::{
 };
 pub use check::Check;
 pub use error::{Error, Kind, Result, Side};
+pub use escape::escape_letter;
 pub use event::{Event, Observer, Severity, Silent, Step};
 pub use finding::{Finding, Verdict};
 pub use generator::{Generator, RowShape};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::{Encoding, Error, Result, Side};
+use crate::{Encoding, Error, Result, Side, escape_letter};
 
 /// One row of a COPY stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,20 +108,10 @@ fn raw(encoding: Encoding, value: &[u8]) -> Bytes {
 fn escape(value: &[u8]) -> Bytes {
     let mut escaped = BytesMut::with_capacity(value.len());
     for byte in value {
-        let letter = match byte {
-            b'\\' => b'\\',
-            0x08 => b'b',
-            b'\t' => b't',
-            b'\n' => b'n',
-            0x0b => b'v',
-            0x0c => b'f',
-            b'\r' => b'r',
-            plain => {
-                escaped.put_u8(*plain);
-                continue;
-            }
-        };
-        escaped.put_slice(&[b'\\', letter]);
+        match escape_letter(*byte) {
+            Some(letter) => escaped.put_slice(&[b'\\', letter]),
+            None => escaped.put_u8(*byte),
+        }
     }
     escaped.freeze()
 }

@@ -1,8 +1,7 @@
 //! The first admin, which a server without users makes when it starts.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use pghaul_stage::{Error, Result};
@@ -11,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::credential::Credential;
 use super::user::User;
 use super::{Role, password, token};
+use crate::private_file;
 use crate::store::Store;
 
 /// The first admin's name.
@@ -85,12 +85,5 @@ fn write(path: &Path, text: &SecretString) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    writeln!(file, "{}", text.expose_secret())?;
-    file.sync_all()
+    private_file::create(path, format!("{}\n", text.expose_secret()).as_bytes())
 }
