@@ -196,33 +196,50 @@ impl RuntimeServer {
 
     /// Sends a request with the administrator's token.
     pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
-        let header = format!("Authorization: Bearer {}\r\n", self.admin_token());
-        self.send(
-            method,
-            path,
-            &header,
-            &body.map(Value::to_string).unwrap_or_default(),
-        )
+        let body = body.map(Value::to_string).unwrap_or_default();
+        self.send(method, path, &self.authorization(), &body)
+    }
+
+    /// As [`Self::ask`], of a server that may hang up.
+    pub(crate) fn try_ask(&self, method: &str, path: &str) -> std::io::Result<Answer> {
+        self.try_send(method, path, &self.authorization(), "")
+    }
+
+    fn authorization(&self) -> String {
+        format!("Authorization: Bearer {}\r\n", self.admin_token())
     }
 
     /// Sends a request with these header lines.
     pub(crate) fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        let answer = self.try_send(method, path, headers, body);
+        answer.expect("the server answers")
+    }
+
+    fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &str,
+    ) -> std::io::Result<Answer> {
         let answer = self.exchange(&format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             self.address,
             body.len()
-        ));
-        let (head, text) = answer.split_once("\r\n\r\n").expect("a head");
+        ))?;
+        let (head, text) = answer
+            .split_once("\r\n\r\n")
+            .ok_or(std::io::ErrorKind::UnexpectedEof)?;
         let status = head.split(' ').nth(1).expect("a status");
         let kind = head
             .lines()
             .find_map(|line| line.strip_prefix("content-type: "));
-        Answer {
+        Ok(Answer {
             status: status.parse().expect("a number"),
             kind: kind.unwrap_or_default().to_owned(),
             text: text.to_owned(),
-        }
+        })
     }
 
     /// An agent of a side of a migration, with these further arguments, and how it was let in.
@@ -260,21 +277,19 @@ impl RuntimeServer {
         list["value"].as_array().expect("a list").clone()
     }
 
-    fn exchange(&self, request: &str) -> String {
+    fn exchange(&self, request: &str) -> std::io::Result<String> {
         if let Some(network) = &self.network {
             let (host, port) = self.address.rsplit_once(':').expect("an address");
             let mut python = enter(Some(network), "python3");
             let asking = python.args(["-c", EXCHANGE, host, port]);
-            return super::pg::run_with_input(asking, request).expect("the server answers");
+            return super::pg::run_with_input(asking, request).map_err(std::io::Error::other);
         }
-        let mut stream = TcpStream::connect(&self.address).expect("the server accepts");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream
-            .write_all(request.as_bytes())
-            .expect("it takes a request");
+        let mut stream = TcpStream::connect(&self.address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(request.as_bytes())?;
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
-        answer
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
     }
 
     /// Creates a migration.
