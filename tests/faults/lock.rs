@@ -79,6 +79,33 @@ fn waiting_ddl_does_not_hang_the_copy(way: Way) {
     assert_converged(&pair, db);
 }
 
+/// So does one in the queue for a table that is copied, from the checksums that an extraction ends
+/// with.
+#[test]
+fn waiting_ddl_does_not_hang_the_checksums() {
+    let mut pair = Pair::start();
+    let db = "summed";
+    gate::database(&pair, db);
+    let mut held = Held::start(Way::Spool, &pair, db);
+    let ((mut haul, output), cluster) = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| pair.source.try_psql(db, "CLUSTER pgbench_accounts"));
+        wait_until(&mut held.run, "CLUSTER waits for its lock", |_| {
+            waits_for_lock(&pair, db)
+        });
+        held.release();
+        wait_until(&mut held.run, "the operator was told", |run| {
+            run.stderr().contains("keeps readers out")
+        });
+        let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+            WHERE query = 'CLUSTER pgbench_accounts'";
+        assert_eq!(pair.source.psql(db, cancel), "t");
+        (held.end(), waiting.join().expect("psql is run"))
+    });
+    haul.finish_reading(&mut pair, output).expect(0);
+    cluster.expect_err("CLUSTER was cancelled");
+    assert_converged(&pair, db);
+}
+
 both_ways!(truncate_between_snapshot_and_lock_is_noticed);
 /// The trap between the snapshot and the lock: the snapshot still promises rows that are gone.
 fn truncate_between_snapshot_and_lock_is_noticed(way: Way) {

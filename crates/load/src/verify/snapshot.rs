@@ -9,8 +9,16 @@ use pghaul_wire::{Canceller, Chosen, Client, Conninfo, quote, server_error};
 use tokio::runtime::Handle;
 use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 
+/// SQLSTATE of a lock that was not had in time.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
 /// How often a statement is tried when its connection or its server has a passing weakness.
 const ATTEMPTS: u32 = 4;
+
+/// How long a reader waits for a lock, in milliseconds, under a snapshot that another session keeps
+/// and that has locked every table. Nobody can hold a lock that conflicts, but who waits for one keeps
+/// readers out, and waits himself until that session ends, which may be only after the readers.
+const LOCK_WAIT: u32 = 10_000;
 
 /// Everything that changes how a value prints, how long a statement may take, or which rows it
 /// sees. Parameters that a server does not know are left out by the join.
@@ -45,6 +53,8 @@ pub(super) struct Snapshot {
     version: u32,
     encoding: String,
     float_digits: i32,
+    /// Whether another session keeps the snapshot, and locks.
+    given: bool,
     holder: Client,
 }
 
@@ -69,6 +79,7 @@ impl Snapshot {
             version: number(row, 1)?,
             encoding: text(row, 2)?.to_owned(),
             float_digits: 3,
+            given: given.is_some(),
             info,
             holder,
         })
@@ -106,6 +117,47 @@ impl Snapshot {
         lenient: bool,
     ) -> Result<Chosen> {
         Chosen::resolve(&self.holder, selection, path, lenient).await
+    }
+
+    /// How a reader begins.
+    fn begin(&self) -> String {
+        let begin = begin(Some(&self.id));
+        if self.given {
+            format!("{begin}; SET LOCAL lock_timeout = {LOCK_WAIT}")
+        } else {
+            begin
+        }
+    }
+
+    /// Explains why a reader did not get a lock although nobody can hold one that conflicts.
+    async fn overtaken(&self, error: Error) -> Error {
+        if !self.given || error.code() != Some(LOCK_NOT_AVAILABLE) {
+            return error;
+        }
+        let sql = "SELECT l.pid FROM pg_catalog.pg_locks l \
+                   WHERE NOT l.granted AND l.mode = 'AccessExclusiveLock' \
+                     AND l.locktype = 'relation' AND l.database = \
+                         (SELECT d.oid FROM pg_catalog.pg_database d \
+                           WHERE d.datname = pg_catalog.current_database()) \
+                   ORDER BY l.pid LIMIT 1";
+        let waiting = rows(&self.holder, sql).await;
+        let waiting = waiting.ok().and_then(|rows| {
+            let pid: i32 = number(rows.first()?, 0).ok()?;
+            Some(pid)
+        });
+        let Some(pid) = waiting else {
+            return error;
+        };
+        Error::new(
+            Kind::Transient,
+            format!("server process {pid} waits to lock a table, which keeps readers out"),
+        )
+        .at(self.side)
+        .sqlstate(LOCK_NOT_AVAILABLE)
+        .remedy(format!(
+            "see its query in pg_stat_activity and cancel it with pg_cancel_backend({pid})"
+        ))
+        .because(error)
     }
 
     /// A session that reads under this snapshot.
@@ -184,12 +236,18 @@ impl<'a> Session<'a> {
         begun: impl Fn() -> T,
         step: impl Fn(&mut T, SimpleQueryRow) -> Result<()>,
     ) -> Result<T> {
-        let sql = format!("{}; {query}; COMMIT", begin(Some(&self.snapshot.id)));
+        let sql = format!("{}; {query}; COMMIT", self.snapshot.begin());
         let mut attempt = 1;
         loop {
-            match self.try_fold(&sql, begun(), &step).await {
+            let folded = self.try_fold(&sql, begun(), &step).await;
+            let folded = match folded {
+                Err(error) => Err(self.snapshot.overtaken(error).await),
+                folded => folded,
+            };
+            match folded {
                 Err(error) if error.is_transient() && attempt < ATTEMPTS => {
                     self.snapshot.check()?;
+                    tracing::warn!(%error, "it will be read again");
                     tokio::time::sleep(Duration::from_millis(200 << attempt)).await;
                     attempt += 1;
                 }
