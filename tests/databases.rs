@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::faults::wait_until;
 use crate::support::oracle::{assert_migrated, assert_no_leftovers};
 use crate::support::pghaul::Output;
-use crate::support::{Cluster, Pair, fixture};
+use crate::support::{Cluster, Pair, Way, both_ways, fixture};
 
 /// Names that have to be quoted somewhere on their way.
 const ODD: [&str; 3] = ["Odd \"Name\", with a comma", "two\nlines", "🐘 Élan"];
@@ -69,6 +69,14 @@ fn states(output: &Output) -> Vec<(String, String)> {
     states
 }
 
+/// What is done to each database in the end.
+fn done(way: Way) -> &'static str {
+    match way {
+        Way::Channel => "migrated",
+        Way::Spool => "loaded",
+    }
+}
+
 /// The names as one list.
 fn list(names: &[&str]) -> String {
     let quoted: Vec<String> = names
@@ -87,9 +95,9 @@ fn small(cluster: &Cluster, db: &str) {
     );
 }
 
-#[test]
-fn all_databases_with_their_owners_and_settings_and_the_roles_once() {
-    let pair = Pair::start();
+both_ways!(all_databases_with_their_owners_and_settings_and_the_roles_once);
+fn all_databases_with_their_owners_and_settings_and_the_roles_once(way: Way) {
+    let mut pair = Pair::start();
     fixture::shop(&pair.source, "shop", 1);
     pair.source.psql("postgres", ROLES);
     for (number, db) in ODD.iter().enumerate() {
@@ -113,8 +121,7 @@ fn all_databases_with_their_owners_and_settings_and_the_roles_once() {
     small(&pair.source, "old_1");
     small(&pair.source, "old_2");
 
-    let args = [
-        "migrate",
+    let flags = [
         "--all-databases",
         "--exclude-database",
         "OLD_?",
@@ -124,7 +131,8 @@ fn all_databases_with_their_owners_and_settings_and_the_roles_once() {
         "--output",
         "json",
     ];
-    let output = pair.pghaul("postgres", &args).run().expect(0);
+    let mut haul = way.of("postgres").encrypted();
+    let output = haul.run(&mut pair, &flags).expect(0);
     for db in ODD.into_iter().chain(["shop"]) {
         assert_migrated(&pair.source, db, &pair.target, db);
     }
@@ -133,7 +141,7 @@ fn all_databases_with_their_owners_and_settings_and_the_roles_once() {
     let migrated: Vec<(String, String)> = states(&output);
     let names: Vec<&str> = migrated.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, expected);
-    assert!(migrated.iter().all(|(_, state)| state == "migrated"));
+    assert!(migrated.iter().all(|(_, state)| *state == done(way)));
 
     let events = events(&output);
     let of_all =
@@ -145,6 +153,10 @@ fn all_databases_with_their_owners_and_settings_and_the_roles_once() {
     let roles = |one: &&Value| one["event"] == "step_done" && one["step"] == "roles";
     assert_eq!(events.iter().filter(roles).count(), 1, "{}", output.stdout);
     for skipped in ["closed", "template0", "template1", "old_1", "old_2"] {
+        if way == Way::Spool {
+            // Who loads does not hear of them.
+            continue;
+        }
         let said = |one: &Value| {
             one["database"] == skipped && one["message"].to_string().contains("skipped")
         };
@@ -176,24 +188,22 @@ fn all_databases_with_their_owners_and_settings_and_the_roles_once() {
     assert_eq!(pair.target.psql("shop", record), "1", "it was not named");
 }
 
-#[test]
-fn one_that_fails_leaves_the_others_alone_and_is_resumed() {
-    let pair = Pair::start();
+both_ways!(one_that_fails_leaves_the_others_alone_and_is_resumed);
+fn one_that_fails_leaves_the_others_alone_and_is_resumed(way: Way) {
+    let mut pair = Pair::start();
     for db in ["a", "b"] {
         fixture::pgbench(&pair.source, db, 1);
     }
     pair.source.create_db("walled");
     pair.source.psql("walled", WALLED);
     pair.target.create_db("wall");
-    let args = |more: &[&'static str]| {
-        let lists = ["--databases", "a,walled", "--databases", "b"];
-        [&["migrate", "--jobs", "2"], &lists[..], more].concat()
-    };
+    let flags = ["--jobs", "2", "--databases", "a,walled", "--databases", "b"];
     let folder = tempfile::tempdir().expect("a folder");
     let trace = folder.path().join("trace.json");
     let file = trace.to_str().expect("paths here are UTF-8");
-    let traced = [args(&[]), vec!["--trace", file]].concat();
-    let output = pair.pghaul("postgres", &traced).run().expect(1);
+    let mut haul = way.of("postgres");
+    let traced = [&flags[..], &["--trace", file]].concat();
+    let output = haul.run(&mut pair, &traced).expect(1);
     let trace = std::fs::read_to_string(&trace).expect("a trace");
     let trace: Vec<Value> = serde_json::from_str(&trace).expect("JSON");
     for db in ["a", "b"] {
@@ -206,7 +216,9 @@ fn one_that_fails_leaves_the_others_alone_and_is_resumed() {
         output.stderr
     );
     assert!(
-        output.stdout.contains("2 of 3 databases are migrated"),
+        output
+            .stdout
+            .contains(&format!("2 of 3 databases are {}", done(way))),
         "{}",
         output.stdout
     );
@@ -217,8 +229,8 @@ fn one_that_fails_leaves_the_others_alone_and_is_resumed() {
     assert_no_leftovers(&pair.target, "walled");
 
     pair.target.psql("postgres", "DROP DATABASE wall");
-    let json = ["--resume", "--output", "json"];
-    let output = pair.pghaul("postgres", &args(&json)).run().expect(0);
+    let json = [&flags[..], &["--resume", "--output", "json"]].concat();
+    let output = haul.run(&mut pair, &json).expect(0);
     assert_migrated(&pair.source, "walled", &pair.target, "walled");
     let state = |db: &str, state: &str| (db.to_owned(), state.to_owned());
     assert_eq!(
@@ -226,7 +238,7 @@ fn one_that_fails_leaves_the_others_alone_and_is_resumed() {
         [
             state("a", "complete before"),
             state("b", "complete before"),
-            state("walled", "migrated"),
+            state("walled", done(way)),
         ]
     );
     let read = events(&output)
@@ -390,11 +402,11 @@ fn wrong_use_names_the_database_and_begins_nothing() {
     );
 }
 
+both_ways!(without_a_superuser_each_object_gets_its_owner_in_every_database);
 /// As on a managed service: who creates the roles is no superuser, and becomes a member of them
 /// for the sake of every database.
-#[test]
-fn without_a_superuser_each_object_gets_its_owner_in_every_database() {
-    let pair = Pair::start();
+fn without_a_superuser_each_object_gets_its_owner_in_every_database(way: Way) {
+    let mut pair = Pair::start();
     pair.source
         .psql("postgres", "CREATE ROLE ann; CREATE ROLE bob");
     for (db, owner) in [("one", "ann"), ("two", "bob"), ("three", "ann")] {
@@ -405,17 +417,9 @@ fn without_a_superuser_each_object_gets_its_owner_in_every_database() {
     pair.target
         .psql("postgres", "CREATE ROLE admin LOGIN CREATEROLE CREATEDB");
     let target = pair.target.dsn("postgres").replace("postgres@", "admin@");
-    let args = [
-        "migrate",
-        "--databases",
-        "one,two,three",
-        "--verify",
-        "--strict",
-    ];
-    pair.pghaul("postgres", &args)
-        .target(&target)
-        .run()
-        .expect(0);
+    let flags = ["--databases", "one,two,three", "--verify", "--strict"];
+    let mut haul = way.of("postgres").target(&target);
+    haul.run(&mut pair, &flags).expect(0);
     for db in ["one", "two", "three"] {
         let owners = "SELECT tableowner, pg_get_userbyid(datdba) FROM pg_tables, pg_database
                        WHERE tablename = 't' AND datname = current_database()";

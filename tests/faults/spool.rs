@@ -4,6 +4,7 @@ mod damage;
 mod disk;
 mod kill;
 mod refused;
+mod several;
 
 use std::path::PathBuf;
 

@@ -92,7 +92,11 @@ const FLAGS: &[(&str, bool, Whose)] = &[
     ("--strict", false, Whose::Load),
     ("--verify", false, Whose::Load),
     ("--report", true, Whose::Load),
+    ("--trace", true, Whose::Load),
     ("--tablespace-map", true, Whose::Load),
+    ("--databases", true, Whose::Extract),
+    ("--all-databases", false, Whose::Extract),
+    ("--exclude-database", true, Whose::Extract),
     ("--schema", true, Whose::Extract),
     ("--exclude-schema", true, Whose::Extract),
     ("--table", true, Whose::Extract),
@@ -367,6 +371,11 @@ impl Haul {
         assert!(garbage.stdout.starts_with("0 files"), "{}", garbage.stdout);
         let there = objects(&self.spool());
         let superfluous = |name: &&String| {
+            // That of one of several databases.
+            let of_database = name
+                .strip_prefix("database/")
+                .and_then(|rest| rest.get(7..));
+            let name = of_database.unwrap_or(name);
             name.contains('#')
                 || undisturbed && name.starts_with("workers/")
                 || !self.keep && name.starts_with("parts/")

@@ -152,7 +152,7 @@ pub(crate) struct TargetDsn {
 }
 
 /// Which databases, if not the one that the connection strings name.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Databases {
     /// These databases, each to the one of its name; the connection strings then name the servers
     #[arg(

@@ -1,5 +1,8 @@
 //! Which databases of a server a command is about.
 
+mod ending;
+mod several;
+
 use std::collections::HashSet;
 
 use pghaul_extract::Listed;
@@ -9,6 +12,9 @@ use serde_json::json;
 
 use crate::args::{Databases, Form};
 use crate::output::{Screen, note, print_json};
+
+pub(crate) use ending::{Row, State};
+pub(crate) use several::{One, Several};
 
 /// Databases that managed services keep for themselves.
 const RESERVED: [&str; 5] = [
@@ -94,6 +100,12 @@ impl Databases {
 }
 
 impl Chosen {
+    /// Those that were chosen before.
+    pub(crate) fn again(names: Vec<String>) -> Self {
+        let skipped = Vec::new();
+        Self { names, skipped }
+    }
+
     /// Says what is skipped, and why; to programs also what is chosen.
     pub(crate) fn tell(&self, screen: &Screen, form: Form) {
         if form == Form::Json {

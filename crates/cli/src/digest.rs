@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 
 use crate::args::Form;
 use crate::output::{Screen, count, print_json, say};
-use crate::spool::Place;
+use crate::spool::{Held, Place};
 use crate::{Outcome, verify};
 
 /// Records a digest of `source` in a file. What is there already stays until the digest is whole.
@@ -92,7 +92,8 @@ pub(crate) fn compare(
     compare_with(&digest, target, options, form, cancel)
 }
 
-/// Compares `target` with what was extracted into a spool.
+/// Compares `target` with what was extracted into a spool; of several databases, the ones of their
+/// names on its server.
 pub(crate) fn compare_spool(
     target: &Conninfo,
     place: &Place,
@@ -100,9 +101,34 @@ pub(crate) fn compare_spool(
     form: Form,
     cancel: &Cancel,
 ) -> Result<Outcome> {
-    let recorded = async { of_spool(&*place.open().await?).await };
-    let digest = Handle::current().block_on(cancel.until(recorded))?;
-    compare_with(&digest, target, options, form, cancel)
+    let handle = Handle::current();
+    let found = handle.block_on(cancel.until(place.spools()))?;
+    if let [
+        Held {
+            database: None,
+            spool: Some(spool),
+            ..
+        },
+    ] = found.as_slice()
+    {
+        let digest = handle.block_on(cancel.until(of_spool(spool)))?;
+        return compare_with(&digest, target, options, form, cancel);
+    }
+    let names: Vec<String> = found
+        .iter()
+        .filter_map(|held| held.database.clone())
+        .collect();
+    let screen = Screen::open(form);
+    verify::each(&names, form, screen, cancel, |name, observer| {
+        let named = |held: &&Held| held.database.as_deref() == Some(name);
+        let spool = found.iter().find(named).and_then(|held| held.spool.clone());
+        let (target, options) = (target.with_dbname(name), options.clone());
+        async move {
+            let spool = spool.ok_or_else(|| place.absent())?;
+            let digest = of_spool(&spool).await?;
+            verify_digest(&digest, &target, options, observer).await
+        }
+    })
 }
 
 /// The digest of a spool's source, with the sequences as they were when the extraction ended.

@@ -1,5 +1,7 @@
 //! `pghaul extract`: reads a source into a spool.
 
+mod several;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +21,7 @@ use crate::copying::farewell;
 use crate::output::{Screen, note};
 use crate::run_dir::RunDir;
 use crate::running::Running;
-use crate::spool::Repair;
+use crate::spool::{Held, Place, Repair};
 use crate::start::{changed, same_source};
 use crate::validate::Scope;
 
@@ -32,6 +34,11 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// What an extraction needs to know.
 struct Extraction<'a> {
     args: &'a Extract,
+    place: Place,
+    /// The database's name, where it is one of several.
+    database: Option<&'a str>,
+    /// The spools of the databases before it.
+    beside: Vec<Arc<Spool>>,
     source: Conninfo,
     jobs: usize,
     pace: Pace,
@@ -53,8 +60,14 @@ pub(crate) fn run(args: &Extract, run_dir: Option<&RunDir>) -> Result<Outcome> {
     }
     let trace = args.copying.trace.as_deref();
     let running = Running::begin(args.output.output, None, trace)?;
+    if args.databases.are_several() || running.until(several::are_there(args))? {
+        return several::run(args, running.of_several(run_dir));
+    }
     let extraction = Extraction {
         args,
+        place: args.place.clone(),
+        database: None,
+        beside: Vec::new(),
         source: args.connections()?,
         jobs: args.copying.jobs(),
         pace: args.copying.pace(),
@@ -65,7 +78,7 @@ pub(crate) fn run(args: &Extract, run_dir: Option<&RunDir>) -> Result<Outcome> {
     run_dir.map_or(Ok(()), |run| run.listen(cancel, &extraction.pace))?;
     let progress = Arc::clone(&running.progress);
     let watched = run_dir.map(|run| run.watch(extraction.source.dbname(), progress));
-    let Some(spool) = handle.block_on(cancel.until(extraction.spool()))? else {
+    let Some(spool) = running.until(extraction.spool())? else {
         extraction.note("the extraction is complete already; `pghaul load` loads it");
         return Ok(Outcome::Done);
     };
@@ -83,7 +96,7 @@ pub(crate) fn run(args: &Extract, run_dir: Option<&RunDir>) -> Result<Outcome> {
 impl Extraction<'_> {
     /// The spool to write into; `None` if it is complete.
     async fn spool(&self) -> Result<Option<Arc<Spool>>> {
-        let place = &self.args.place;
+        let place = &self.place;
         if self.args.help_others {
             return self.others_spool().await;
         }
@@ -108,7 +121,7 @@ impl Extraction<'_> {
 
     /// The spool that another process has begun.
     async fn others_spool(&self) -> Result<Option<Arc<Spool>>> {
-        let spool = self.args.place.open().await?;
+        let spool = self.place.open().await?;
         Ok(match spool.end().await? {
             Some(_) => None,
             None => Some(spool),
@@ -309,7 +322,7 @@ impl Extraction<'_> {
             index_jobs: 0,
             overwrite: false,
             tablespace_map: &[],
-            database: None,
+            database: self.database,
             databases: 1,
             strict: false,
             facts: None,
@@ -339,7 +352,8 @@ impl Extraction<'_> {
             secrets: self.args.role_passwords,
             helps: self.args.help_others,
         };
-        let mut spool = SpoolTarget::new(Arc::clone(worker), storing);
+        let spool = SpoolTarget::new(Arc::clone(worker), storing);
+        let mut spool = spool.beside(self.beside.clone());
         if !self.args.no_checksums {
             spool = spool.record(self.recorder(opened));
         }
@@ -386,21 +400,25 @@ fn exported(source: &PgSource) -> Exported {
     }
 }
 
-/// Extracts these parts of a spool again, whatever is sealed of them.
+/// Extracts these parts of a database's spool again, whatever is sealed of them.
 ///
 /// # Errors
 ///
 /// Kind identity if the source has changed since in any of what was extracted.
 pub(crate) fn again(
     repair: &Repair,
+    held: &Held,
     spool: &Arc<Spool>,
     parts: &BTreeSet<PartId>,
     handle: &Handle,
     cancel: &Cancel,
 ) -> Result<()> {
-    let args = repair.extract();
+    let args = repair.extract(held.place.clone(), held.database.as_deref());
     let screen = Screen::open(args.output.output);
     let extraction = Extraction {
+        place: args.place.clone(),
+        database: None,
+        beside: Vec::new(),
         source: args.connections()?,
         args: &args,
         jobs: args.copying.jobs(),
@@ -412,7 +430,7 @@ pub(crate) fn again(
     let worker = Arc::new(handle.block_on(cancel.until(worker))?);
     let repaired = handle.block_on(cancel.until(async {
         let planned = spool.plan().await?.zip(spool.catalog().await?);
-        let (plan, catalog) = planned.ok_or_else(|| repair.look.place.absent())?;
+        let (plan, catalog) = planned.ok_or_else(|| held.place.absent())?;
         let opened = extraction.resume(spool, plan, catalog).await?;
         for part in parts {
             spool.unseal(*part).await?;

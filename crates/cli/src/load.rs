@@ -1,5 +1,7 @@
 //! `pghaul load`: loads a target from a spool.
 
+mod several;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +35,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What loading needs to know.
 struct Loading<'a> {
     args: &'a Load,
+    spool: Arc<Spool>,
+    /// The database's name, where it is one of several.
+    database: Option<&'a str>,
     target: Conninfo,
     jobs: usize,
     pace: Pace,
@@ -51,16 +56,23 @@ pub(crate) fn run(args: &Load, run_dir: Option<&RunDir>) -> Result<Outcome> {
         args.writing.report.as_deref(),
         args.copying.trace.as_deref(),
     )?;
+    let pace = args.copying.pace();
+    run_dir.map_or(Ok(()), |run| run.listen(&running.cancel, &pace))?;
+    let spool = running.until(found(args))?;
+    if spool.header().several {
+        return several::run(args, &spool, pace, running.of_several(run_dir));
+    }
     let loading = Loading {
         args,
+        spool,
+        database: None,
         target: args.connections()?,
         jobs: args.copying.jobs(),
-        pace: args.copying.pace(),
+        pace,
         observer: Arc::clone(&running.observer),
         progress: Arc::clone(&running.progress),
         cluster: Arc::new(Cluster::of_one()),
     };
-    run_dir.map_or(Ok(()), |run| run.listen(&running.cancel, &loading.pace))?;
     let progress = Arc::clone(&running.progress);
     let watched = run_dir.map(|run| run.watch(loading.target.dbname(), progress));
     let finished = loading.load(&Handle::current(), &running.cancel);
@@ -81,12 +93,25 @@ pub(crate) fn run(args: &Load, run_dir: Option<&RunDir>) -> Result<Outcome> {
     Ok(finished.outcome())
 }
 
+/// The spool, which an extraction that has just been started may still have to begin.
+async fn found(args: &Load) -> Result<Arc<Spool>> {
+    let began = Instant::now();
+    loop {
+        if let Some(spool) = args.place.find().await? {
+            return Ok(spool);
+        }
+        if began.elapsed() > args.patience() {
+            return Err(args.place.absent());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
 impl Loading<'_> {
     fn load(&self, handle: &Handle, cancel: &Cancel) -> Result<Option<Finished>> {
-        let spool = handle.block_on(cancel.until(self.spool()))?;
-        let worker = Worker::enter(Arc::clone(&spool), Role::Load);
+        let worker = Worker::enter(Arc::clone(&self.spool), Role::Load);
         let worker = Arc::new(handle.block_on(cancel.until(worker))?);
-        let loaded = self.load_as(&worker, &spool, handle, cancel);
+        let loaded = self.load_as(&worker, handle, cancel);
         handle.block_on(worker.leave());
         loaded
     }
@@ -94,7 +119,6 @@ impl Loading<'_> {
     fn load_as(
         &self,
         worker: &Arc<Worker>,
-        spool: &Arc<Spool>,
         handle: &Handle,
         cancel: &Cancel,
     ) -> Result<Option<Finished>> {
@@ -104,7 +128,7 @@ impl Loading<'_> {
             source = source.patient();
         }
         let source = Arc::new(source);
-        let Some(mut begun) = handle.block_on(cancel.until(self.begin(&source, spool)))? else {
+        let Some(mut begun) = handle.block_on(cancel.until(self.begin(&source)))? else {
             return Ok(None);
         };
         let copying = &self.args.copying;
@@ -129,7 +153,7 @@ impl Loading<'_> {
             true => {
                 begun.forget();
                 let selection = &begun.catalog.selection;
-                Some(handle.block_on(cancel.until(self.compare(spool, selection)))?)
+                Some(handle.block_on(cancel.until(self.compare(selection)))?)
             }
             false => None,
         };
@@ -144,16 +168,15 @@ impl Loading<'_> {
     /// Compares what an earlier process had loaded.
     fn compare_at_last(&self, handle: &Handle, cancel: &Cancel) -> Result<pghaul_load::Report> {
         handle.block_on(cancel.until(async {
-            let spool = self.args.place.open().await?;
-            let catalog = spool.catalog().await?;
+            let catalog = self.spool.catalog().await?;
             let catalog = catalog.ok_or_else(|| self.args.place.absent())?;
             let selection = self.args.selection(catalog.selection);
-            self.compare(&spool, &selection).await
+            self.compare(&selection).await
         }))
     }
 
-    async fn compare(&self, spool: &Spool, selection: &Selection) -> Result<pghaul_load::Report> {
-        let digest = digest::of_spool(spool).await?;
+    async fn compare(&self, selection: &Selection) -> Result<pghaul_load::Report> {
+        let digest = digest::of_spool(&self.spool).await?;
         let options = VerifyOptions {
             jobs: self.jobs,
             selection: selection.clone(),
@@ -163,22 +186,8 @@ impl Loading<'_> {
         pghaul_load::verify_digest(&digest, &self.target, options, observer).await
     }
 
-    /// The spool, which an extraction that has just been started may still have to begin.
-    async fn spool(&self) -> Result<Arc<Spool>> {
-        let began = Instant::now();
-        loop {
-            if let Some(spool) = self.args.place.find().await? {
-                return Ok(spool);
-            }
-            if began.elapsed() > self.args.wait.map_or(Duration::ZERO, Duration::from_secs) {
-                return Err(self.args.place.absent());
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
     /// Makes the target ready; `None` if everything was loaded already.
-    async fn begin(&self, source: &SpoolSource, spool: &Spool) -> Result<Option<Prepared>> {
+    async fn begin(&self, source: &SpoolSource) -> Result<Option<Prepared>> {
         let (mut catalog, mut plan) = (source.catalog().await?, source.plan().await?);
         Sharing::within(&mut catalog, &mut plan);
         self.args.fits(&catalog.selection)?;
@@ -201,13 +210,13 @@ impl Loading<'_> {
                 return self.resume(*saved, catalog, plan).await;
             }
             return self
-                .fresh(&destination, &State::Migration(saved), catalog, plan, spool)
+                .fresh(&destination, &State::Migration(saved), catalog, plan)
                 .await;
         }
         if self.args.resume {
             self.note("the target holds no migration to resume; starting from the beginning");
         }
-        self.fresh(&destination, &state, catalog, plan, spool).await
+        self.fresh(&destination, &state, catalog, plan).await
     }
 
     async fn fresh(
@@ -216,18 +225,17 @@ impl Loading<'_> {
         state: &State,
         catalog: Catalog,
         plan: Plan,
-        spool: &Spool,
     ) -> Result<Option<Prepared>> {
-        let spent = spool.spent().await?;
+        let spent = self.spool.spent().await?;
         if spent > 0 {
             return Err(Error::input(format!(
                 "{spent} of its parts were loaded before, and their files removed"
             ))
             .at(Side::Link)
-            .on(format!("the spool {}", spool.place()))
+            .on(format!("the spool {}", self.spool.place()))
             .remedy("extract again into an empty place, and load with --keep to load twice"));
         }
-        self.validate(&catalog.selection, spool).await?;
+        self.validate(&catalog.selection).await?;
         let database = destination.plan(state);
         if catalog.selection.has_schema() {
             destination.foresee(&catalog, database).await?;
@@ -337,11 +345,11 @@ impl Loading<'_> {
         .remedy("name the spool it began with, or start again with --overwrite"))
     }
 
-    async fn validate(&self, selection: &Selection, spool: &Spool) -> Result<()> {
+    async fn validate(&self, selection: &Selection) -> Result<()> {
         if self.args.copying.skip_validation {
             return Ok(());
         }
-        let facts: Option<SourceFacts> = match spool.facts().await? {
+        let facts: Option<SourceFacts> = match self.spool.facts().await? {
             Some(facts) => serde_json::from_slice(&facts).ok(),
             None => None,
         };
@@ -352,7 +360,7 @@ impl Loading<'_> {
             index_jobs: self.config().index_jobs,
             overwrite: self.args.overwrite,
             tablespace_map: &self.args.tablespace_map,
-            database: None,
+            database: self.database,
             databases: 1,
             strict: self.args.writing.strict,
             facts: facts.as_ref(),
@@ -407,6 +415,11 @@ impl Load {
             false => "more than rows was extracted",
         };
         Err(Error::input(format!("{flag} cannot be used: {what}")).at(Side::Target))
+    }
+
+    /// How long an extraction may take to begin.
+    fn patience(&self) -> Duration {
+        self.wait.map_or(Duration::ZERO, Duration::from_secs)
     }
 
     /// What was extracted, without what these flags leave alone.

@@ -104,11 +104,6 @@ struct Done {
 }
 
 impl Finished {
-    /// Whether source and target were compared and differ.
-    pub(crate) fn differs(&self) -> bool {
-        self.outcome() == Outcome::Differs
-    }
-
     /// How a command ends that did this.
     pub(crate) fn outcome(&self) -> Outcome {
         self.comparison.as_ref().map_or(Outcome::Done, Outcome::of)

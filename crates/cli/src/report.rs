@@ -18,7 +18,7 @@ pub(crate) use markdown::ReportFile;
 use crate::args::Form;
 use crate::databases::label;
 use crate::migrate::Finished;
-use crate::output::{bytes, count, duration, print_json, rate, say};
+use crate::output::{bytes, count, duration, of_database, print_json, rate, say};
 use crate::runbook::{self, Origin, Step};
 
 /// Tables listed one by one; the smallest beyond that share a line.
@@ -140,9 +140,10 @@ pub(crate) fn print(form: Form, migration: &Migration<'_>) {
     }
 }
 
-/// Prints the report of an extraction.
+/// Prints the report of an extraction; `database` names which, if there are several.
 pub(crate) fn print_extraction(
     form: Form,
+    database: Option<&str>,
     progress: &Progress,
     summary: &Summary,
     spool: &Spool,
@@ -150,7 +151,7 @@ pub(crate) fn print_extraction(
 ) {
     let lacking = progress.omissions();
     if form == Form::Json {
-        return print_json(&json!({
+        let line = json!({
             "event": "summary",
             "spool": spool.place(),
             "migration": spool.header().migration,
@@ -159,7 +160,12 @@ pub(crate) fn print_extraction(
             "copy": summary,
             "omissions": lacking,
             "seconds": elapsed.as_secs_f64(),
-        }));
+        });
+        return print_json(&of_database(line, database));
+    }
+    if let Some(database) = database {
+        say("");
+        say(&format!("database {}", label(database)));
     }
     for line in tables(progress.tables()) {
         say(&line);
@@ -172,11 +178,18 @@ pub(crate) fn print_extraction(
     for line in omissions("not extracted:", &lacking) {
         say(&line);
     }
+    if database.is_none() {
+        print_next(spool.place());
+    }
+    say(&total("extracted", summary, elapsed));
+}
+
+/// Says what is to be done after an extraction into this place.
+pub(crate) fn print_next(place: &str) {
     say("what to do next:");
     say("  on a host that reaches the target and the spool:");
-    say(&format!("     pghaul load --spool {}", spool.place()));
+    say(&format!("     pghaul load --spool {place}"));
     say("");
-    say(&total("extracted", summary, elapsed));
 }
 
 /// Prints what the target's server lacks after the migration of several databases.

@@ -1,18 +1,21 @@
 //! A command that copies rows, while it runs: who watches it, what stops it, and its report.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use pghaul_relay::{Cancel, Fanout, Progress, Summary};
 use pghaul_spool::Spool;
 use pghaul_stage::{Observer, Result};
 use pghaul_wire::Conninfo;
+use tokio::runtime::Handle;
 
 use crate::args::Form;
+use crate::databases::Several;
 use crate::migrate::Finished;
 use crate::output::Screen;
 use crate::report::{self, Migration, ReportFile};
+use crate::run_dir::RunDir;
 use crate::runbook::Origin;
 use crate::signal;
 use crate::trace::Trace;
@@ -24,7 +27,7 @@ pub(crate) struct Running {
     screen: Screen,
     report: Option<ReportFile>,
     /// It is written for as long as this lives.
-    _trace: Option<Trace>,
+    trace: Option<Trace>,
     /// What has happened so far.
     pub(crate) progress: Arc<Progress>,
     /// Who is to be told what happens.
@@ -55,11 +58,35 @@ impl Running {
             began,
             screen,
             report,
-            _trace: trace,
+            trace,
             progress,
             observer: Arc::new(Fanout(watchers)),
             cancel,
         })
+    }
+
+    /// Waits for something, unless it is stopped.
+    ///
+    /// # Errors
+    ///
+    /// Its own, and kind cancelled.
+    pub(crate) fn until<T>(&self, what: impl Future<Output = Result<T>>) -> Result<T> {
+        Handle::current().block_on(self.cancel.until(what))
+    }
+
+    /// What surrounds several databases, once it is known that there are.
+    pub(crate) fn of_several(self, run_dir: Option<&RunDir>) -> Several<'_> {
+        Several {
+            form: self.form,
+            screen: self.screen,
+            run_dir,
+            handle: Handle::current(),
+            cancel: self.cancel,
+            began: self.began,
+            trace: self.trace,
+            report: self.report,
+            lacking: Mutex::default(),
+        }
     }
 
     /// Prints the report of a migration that ended, and writes the file.
@@ -90,6 +117,6 @@ impl Running {
     pub(crate) fn report_extraction(self, summary: &Summary, spool: &Spool) {
         drop(self.screen);
         let elapsed = self.began.elapsed();
-        report::print_extraction(self.form, &self.progress, summary, spool, elapsed);
+        report::print_extraction(self.form, None, &self.progress, summary, spool, elapsed);
     }
 }

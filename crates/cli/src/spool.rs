@@ -15,8 +15,9 @@ use serde_json::json;
 use tokio::runtime::Handle;
 
 use crate::admission::Admission;
-use crate::args::{Extract, Form, Output, SourceDsn, SpoolEncoding, Supervised};
+use crate::args::{Databases, Extract, Form, Output, SourceDsn, SpoolEncoding, Supervised};
 use crate::copying::{Copying, Reading};
+use crate::databases::label;
 use crate::output::{bytes, count, print_json, say};
 use crate::selection::{Leaving, Selecting};
 use crate::{Outcome, signal};
@@ -42,6 +43,17 @@ pub(crate) struct Place {
 
     #[command(flatten)]
     pub(crate) admission: Admission,
+}
+
+/// The spool of a database.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// The database's name, where it is one of several.
+    pub(crate) database: Option<String>,
+    /// Where it is.
+    pub(crate) place: Place,
+    /// `None` if its extraction has not begun.
+    pub(crate) spool: Option<Arc<Spool>>,
 }
 
 /// `pghaul spool`.
@@ -155,6 +167,36 @@ impl Place {
         found.ok_or_else(|| self.absent())
     }
 
+    /// The place of one of several databases, whose first has number 1.
+    pub(crate) fn of_database(&self, number: usize) -> Place {
+        Place {
+            spool: pghaul_spool::of_database(&self.spool, number),
+            ..self.clone()
+        }
+    }
+
+    /// The spools that are here: of the only database, or of each of several.
+    pub(crate) async fn spools(&self) -> Result<Vec<Held>> {
+        let spool = self.open().await?;
+        if !spool.header().several {
+            return Ok(vec![Held {
+                database: None,
+                place: self.clone(),
+                spool: Some(spool),
+            }]);
+        }
+        let mut held = Vec::new();
+        for (name, number) in spool.databases().await?.into_iter().flatten().zip(1..) {
+            let place = self.of_database(number);
+            held.push(Held {
+                database: Some(name),
+                spool: place.find().await?,
+                place,
+            });
+        }
+        Ok(held)
+    }
+
     pub(crate) fn absent(&self) -> Error {
         Error::input("there is no spool here")
             .at(Side::Link)
@@ -191,11 +233,12 @@ impl Command {
 
 impl Repair {
     /// The extraction that makes up for the damage.
-    pub(crate) fn extract(&self) -> Extract {
+    pub(crate) fn extract(&self, place: Place, database: Option<&str>) -> Extract {
         Extract {
             source: self.source.clone(),
-            database: None,
-            place: self.look.place.clone(),
+            database: database.map(str::to_owned),
+            databases: Databases::default(),
+            place,
             output: self.look.output.clone(),
             selecting: Selecting::default(),
             leaving: Leaving::default(),
@@ -217,21 +260,60 @@ impl Repair {
     }
 }
 
-async fn gc(collect: &Collect) -> Result<Outcome> {
-    let spool = collect.look.place.open().await?;
-    let garbage = pghaul_spool::garbage(&spool, collect.keep).await?;
-    if !collect.dry_run {
-        spool.remove(&garbage).await?;
+impl Held {
+    /// Says to people which database comes next, and to all of one that has no spool yet.
+    fn head(&self, look: &Look) {
+        let Some(database) = &self.database else {
+            return;
+        };
+        match look.output.output {
+            Form::Text => {
+                say("");
+                say(&format!(
+                    "database {}: {}",
+                    label(database),
+                    self.place.spool
+                ));
+                if self.spool.is_none() {
+                    say("its extraction has not begun");
+                }
+            }
+            Form::Json if self.spool.is_none() => print_json(&json!({
+                "event": "absent", "database": database, "place": self.place.spool,
+            })),
+            Form::Json => {}
+        }
     }
-    let unnamed = garbage
-        .unnamed
-        .iter()
-        .map(|path| path.display().to_string());
-    let names: Vec<String> = garbage.names.iter().cloned().chain(unnamed).collect();
+}
+
+async fn gc(collect: &Collect) -> Result<Outcome> {
+    let place = &collect.look.place;
+    let mut all = vec![place.open().await?];
+    if all.iter().any(|spool| spool.header().several) {
+        all.extend(
+            place
+                .spools()
+                .await?
+                .into_iter()
+                .filter_map(|held| held.spool),
+        );
+    }
+    let (mut names, mut size) = (Vec::new(), 0);
+    for spool in all {
+        let garbage = pghaul_spool::garbage(&spool, collect.keep).await?;
+        if !collect.dry_run {
+            spool.remove(&garbage).await?;
+        }
+        let unnamed = garbage
+            .unnamed
+            .iter()
+            .map(|path| path.display().to_string());
+        names.extend(garbage.names.iter().cloned().chain(unnamed));
+        size += garbage.bytes;
+    }
     match collect.look.output.output {
         Form::Json => print_json(&json!({
-            "event": "garbage", "files": names, "bytes": garbage.bytes,
-            "removed": !collect.dry_run,
+            "event": "garbage", "files": names, "bytes": size, "removed": !collect.dry_run,
         })),
         Form::Text => {
             for name in &names {
@@ -245,7 +327,7 @@ async fn gc(collect: &Collect) -> Result<Outcome> {
             say(&format!(
                 "{} files, {} {verb}",
                 count(names.len() as u64),
-                bytes(garbage.bytes)
+                bytes(size)
             ));
         }
     }
@@ -253,21 +335,11 @@ async fn gc(collect: &Collect) -> Result<Outcome> {
 }
 
 async fn rm(remove: &Remove) -> Result<Outcome> {
-    let spool = remove.look.place.open().await?;
+    let place = &remove.look.place;
+    let spool = place.open().await?;
     if !remove.force {
-        let contents = pghaul_spool::contents(&spool).await?;
-        let parts = contents.plan.iter().flat_map(|plan| &plan.parts);
-        let waiting = parts
-            .filter(|part| !contents.loaded.contains(&part.id))
-            .count();
-        if waiting > 0 || !contents.complete {
-            return Err(Error::input(format!(
-                "it is still needed: {} parts are not loaded",
-                count(waiting as u64)
-            ))
-            .at(Side::Link)
-            .on(format!("the spool {}", spool.place()))
-            .remedy("load it first, or remove it all the same with --force"));
+        for held in place.spools().await? {
+            not_needed(&held).await?;
         }
     }
     spool.erase().await?;
@@ -276,4 +348,27 @@ async fn rm(remove: &Remove) -> Result<Outcome> {
         Form::Text => say(&format!("removed {}", spool.place())),
     }
     Ok(Outcome::Done)
+}
+
+/// Refuses a spool of which something is not loaded.
+async fn not_needed(held: &Held) -> Result<()> {
+    let (mut waiting, mut complete) = (0, false);
+    if let Some(spool) = &held.spool {
+        let contents = pghaul_spool::contents(spool).await?;
+        let parts = contents.plan.iter().flat_map(|plan| &plan.parts);
+        waiting = parts
+            .filter(|part| !contents.loaded.contains(&part.id))
+            .count();
+        complete = contents.complete;
+    }
+    if waiting == 0 && complete {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "it is still needed: {} parts are not loaded",
+        count(waiting as u64)
+    ))
+    .at(Side::Link)
+    .on(format!("the spool {}", held.place.spool))
+    .remedy("load it first, or remove it all the same with --force"))
 }

@@ -72,16 +72,30 @@ fn several(
     options: &VerifyOptions,
     cancel: &Cancel,
 ) -> Result<Outcome> {
-    let (handle, form) = (Handle::current(), args.output.output);
+    let form = args.output.output;
     let screen = Screen::open(form);
     let choice = args.databases.choose(source, Side::Source);
-    let chosen = handle.block_on(cancel.until(choice))?;
+    let chosen = Handle::current().block_on(cancel.until(choice))?;
     chosen.tell(&screen, form);
-    let mut ends = Vec::new();
-    for name in &chosen.names {
+    each(&chosen.names, form, screen, cancel, |name, observer| {
         let (source, target) = (source.with_dbname(name), target.with_dbname(name));
-        let observer = screen.observer_of(name);
-        let comparison = pghaul_load::verify(&source, &target, options.clone(), observer);
+        let options = options.clone();
+        async move { pghaul_load::verify(&source, &target, options, observer).await }
+    })
+}
+
+/// Compares these databases, and prints what was found of each, and how all ended.
+pub(crate) fn each<C: Future<Output = Result<Report>>>(
+    names: &[String],
+    form: Form,
+    screen: Screen,
+    cancel: &Cancel,
+    compare: impl Fn(&str, Arc<dyn Observer>) -> C,
+) -> Result<Outcome> {
+    let handle = Handle::current();
+    let mut ends = Vec::new();
+    for name in names {
+        let comparison = compare(name, screen.observer_of(name));
         let end = match handle.block_on(cancel.until(comparison)) {
             Ok(report) => {
                 screen.report(|| report::print_comparison(form, &report, Some(name)));

@@ -51,14 +51,17 @@ pub async fn garbage(spool: &Spool, keep_loaded: bool) -> Result<Garbage> {
     }
     if let Some(directory) = spool.store.directory() {
         let (store, directory) = (spool.store.clone(), directory.to_owned());
-        let search = move || unnamed(&store, &directory, &mut garbage).map(|()| garbage);
+        // The spools of its databases have garbage of their own.
+        let deep = !spool.header().several;
+        let search = move || unnamed(&store, &directory, deep, &mut garbage).map(|()| garbage);
         return joined(tokio::task::spawn_blocking(search).await);
     }
     Ok(garbage)
 }
 
-/// Adds the files of a directory whose names say that they were being written.
-fn unnamed(store: &Store, directory: &Path, garbage: &mut Garbage) -> Result<()> {
+/// Adds the files of a directory, and of those below if `deep`, whose names say that they were being
+/// written.
+fn unnamed(store: &Store, directory: &Path, deep: bool, garbage: &mut Garbage) -> Result<()> {
     let entries = std::fs::read_dir(directory).map_err(|error| failed(store, directory, error))?;
     for entry in entries {
         let entry = entry.map_err(|error| failed(store, directory, error))?;
@@ -67,7 +70,9 @@ fn unnamed(store: &Store, directory: &Path, garbage: &mut Garbage) -> Result<()>
             .metadata()
             .map_err(|error| failed(store, &path, error))?;
         if meta.is_dir() {
-            unnamed(store, &path, garbage)?;
+            if deep {
+                unnamed(store, &path, deep, garbage)?;
+            }
         } else if is_unnamed(&path) {
             garbage.bytes += meta.len();
             garbage.unnamed.push(path);

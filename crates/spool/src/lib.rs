@@ -80,7 +80,7 @@ mod worker;
 
 pub use gc::{Garbage, garbage};
 pub use inspect::{Contents, Damage, contents};
-pub use location::{is_missing, objects, open};
+pub use location::{is_missing, objects, of_database, open};
 pub use manifest::{Entry, File, FileEncoding, SliceSeal};
 pub use object::Object;
 pub use relay::{AGENT_HEADER, Access, Connection, EPOCH_HEADER, Relay, Seat, is_segment, segment};

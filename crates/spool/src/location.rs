@@ -61,6 +61,11 @@ pub fn open(url: &str, create: bool) -> Result<Store> {
     }
 }
 
+/// The place of a database's spool within the place of several. The first one has number 1.
+pub fn of_database(url: &str, number: usize) -> String {
+    format!("{}/database/{number:06}", url.trim_end_matches('/'))
+}
+
 /// Whether this names a directory that is not there yet.
 pub fn is_missing(url: &str) -> bool {
     let path = match url.split_once("://") {

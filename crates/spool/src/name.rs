@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::worker::Role;
 
 pub(crate) const HEADER: &str = "spool";
+pub(crate) const DATABASES: &str = "databases";
 pub(crate) const CATALOG: &str = "catalog";
 pub(crate) const SCHEMA: &str = "schema";
 pub(crate) const STATISTICS: &str = "statistics";

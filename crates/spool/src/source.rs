@@ -11,6 +11,7 @@ use pghaul_stage::{
     Batch, Batches, Catalog, Encoding, Error, Format, Kind, Mark, Part, Payload, Plan, Result,
     SequenceValue, Side, Source, Turn,
 };
+use tokio::time::Instant;
 
 use crate::file_reader::{FileReader, Piece};
 use crate::manifest::{Entry, HEADER, Stream, TRAILER, streams};
@@ -22,6 +23,10 @@ use crate::worker::{Role, Worker};
 /// How often the spool is looked at while something is waited for.
 const POLL: Duration = Duration::from_millis(500);
 
+/// How long nobody extracts before that is believed of a spool that has just been found: who makes
+/// one enters it a moment later.
+const GRACE: Duration = Duration::from_secs(3);
+
 /// Reads the parts of an extraction that may still be going on.
 #[derive(Debug)]
 pub struct SpoolSource {
@@ -29,6 +34,7 @@ pub struct SpoolSource {
     worker: Arc<Worker>,
     keep: bool,
     patient: bool,
+    began: Instant,
 }
 
 impl SpoolSource {
@@ -40,6 +46,7 @@ impl SpoolSource {
             worker,
             keep,
             patient: false,
+            began: Instant::now(),
         }
     }
 
@@ -84,7 +91,7 @@ impl SpoolSource {
         if self.spool.lost().await?.contains(&name::END) {
             return Err(self.spool.was_lost(name::END));
         }
-        if self.patient {
+        if self.patient || self.began.elapsed() < GRACE {
             return Ok(true);
         }
         Err(Error::new(

@@ -1,7 +1,6 @@
 //! How much room a spool may take.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pghaul_stage::Result;
@@ -17,6 +16,8 @@ const FRESH: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Space {
     limit: Option<u64>,
+    /// Other spools whose files take the same room.
+    beside: Vec<Arc<Spool>>,
     last: Mutex<Option<(Instant, bool)>>,
 }
 
@@ -24,7 +25,15 @@ impl Space {
     pub(crate) fn new(limit: Option<u64>) -> Self {
         Self {
             limit,
+            beside: Vec::new(),
             last: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn beside(self, others: Vec<Arc<Spool>>) -> Self {
+        Self {
+            beside: others,
+            ..self
         }
     }
 
@@ -40,12 +49,16 @@ impl Space {
         {
             return Ok(allowed);
         }
-        let files = spool.store.list(name::PARTS).await?;
-        let used = files
-            .iter()
-            .map(|file| file.size)
-            .fold(0, u64::saturating_add);
-        let allowed = used < limit || !self.anything_waits(spool).await?;
+        let (mut used, mut waits) = (0u64, false);
+        for spool in self.beside.iter().map(Arc::as_ref).chain([spool]) {
+            let files = spool.store.list(name::PARTS).await?;
+            used = files
+                .iter()
+                .map(|file| file.size)
+                .fold(used, u64::saturating_add);
+            waits |= used >= limit && anything_waits(spool).await?;
+        }
+        let allowed = used < limit || !waits;
         if !allowed && last.is_none_or(|(_, before)| before) {
             tracing::warn!(
                 used,
@@ -56,10 +69,10 @@ impl Space {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), allowed));
         Ok(allowed)
     }
+}
 
-    async fn anything_waits(&self, spool: &Spool) -> Result<bool> {
-        let sealed = spool.store.list(name::MANIFEST).await?.len();
-        let loaded = spool.store.list(name::LOADED).await?.len();
-        Ok(loaded < sealed)
-    }
+async fn anything_waits(spool: &Spool) -> Result<bool> {
+    let sealed = spool.store.list(name::MANIFEST).await?.len();
+    let loaded = spool.store.list(name::LOADED).await?.len();
+    Ok(loaded < sealed)
 }

@@ -31,6 +31,9 @@ pub struct Header {
     pub migration: Uuid,
     /// How its rows are stored.
     pub encoding: FileEncoding,
+    /// Whether it holds no rows but a list of databases, each with a spool of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub several: bool,
     /// A value that only the right key gives, if it is encrypted.
     pub encryption: Option<String>,
     /// The version of pghaul that began it.
@@ -78,11 +81,35 @@ impl Spool {
     /// Kind input if the place has one already, kind permanent if the store replaces what it should
     /// only create if absent.
     pub async fn create(store: Store, encoding: FileEncoding, key: Option<Key>) -> Result<Spool> {
+        Self::begin(store, encoding, key, false).await
+    }
+
+    /// Begins, in an empty place, one that lists several databases. Each of them has a spool of its
+    /// own, at the place that [`of_database`](crate::of_database) names.
+    ///
+    /// # Errors
+    ///
+    /// As [`Spool::create`].
+    pub async fn create_several(
+        store: Store,
+        encoding: FileEncoding,
+        key: Option<Key>,
+    ) -> Result<Spool> {
+        Self::begin(store, encoding, key, true).await
+    }
+
+    async fn begin(
+        store: Store,
+        encoding: FileEncoding,
+        key: Option<Key>,
+        several: bool,
+    ) -> Result<Spool> {
         let migration = Uuid::now_v7();
         let header = Header {
             format: FORMAT,
             migration,
             encoding,
+            several,
             encryption: key.as_ref().map(|key| key.check(migration)).transpose()?,
             tool: env!("CARGO_PKG_VERSION").to_owned(),
         };
@@ -165,6 +192,25 @@ impl Spool {
     /// Where it is.
     pub fn place(&self) -> &str {
         self.store.place()
+    }
+
+    /// The names of the databases, in the order of their spools; `None` before they are written
+    /// down, and where there is only one.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store, and kind identity if the list is damaged.
+    pub async fn databases(&self) -> Result<Option<Vec<String>>> {
+        self.json(name::DATABASES).await
+    }
+
+    /// Writes down which databases there are; `false` if that has been done.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn put_databases(&self, names: &[String]) -> Result<bool> {
+        self.put_json(name::DATABASES, names).await
     }
 
     /// Whether it is encrypted.

@@ -94,6 +94,13 @@ impl SpoolTarget {
         self
     }
 
+    /// Counts the files of these spools, too, against the limit of bytes that may wait.
+    #[must_use]
+    pub fn beside(mut self, others: Vec<Arc<Spool>>) -> Self {
+        self.space = self.space.beside(others);
+        self
+    }
+
     fn described(&self) -> Result<&Described> {
         self.source
             .get()

@@ -101,7 +101,11 @@ impl Worker {
     }
 
     /// Whether any process of a side gives signs of life.
-    pub(crate) async fn anyone(&self, role: Role) -> Result<bool> {
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn anyone(&self, role: Role) -> Result<bool> {
         let prefix = format!("{}/{role}", name::WORKERS);
         let mut alive = false;
         for object in self.spool.store.list(&prefix).await? {

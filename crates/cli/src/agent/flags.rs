@@ -38,6 +38,7 @@ impl Half<'_> {
         let said = match self {
             Half::Extract(args) => {
                 args.help_others
+                    || args.databases.are_several()
                     || args.leaving.apply(args.selecting.selection()) != Selection::default()
             }
             Half::Load(args) => {

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::{Output, SourceDsn, Supervised, parse_size};
+use super::{Databases, Output, SourceDsn, Supervised, parse_size};
 use crate::copying::{Copying, Reading};
 use crate::selection::{Leaving, Selecting};
 use crate::spool::Place;
@@ -16,6 +16,9 @@ pub(crate) struct Extract {
     /// This database instead of the one that the connection string names
     #[arg(long, value_name = "NAME", hide = true)]
     pub(crate) database: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) databases: Databases,
 
     #[command(flatten)]
     pub(crate) place: Place,

@@ -1,18 +1,28 @@
 //! `pghaul spool ls`: what a spool holds.
 
-use pghaul_spool::{FileEncoding, contents};
+use pghaul_spool::{FileEncoding, Spool, contents};
 use pghaul_stage::Result;
 use serde_json::json;
 
 use super::Look;
 use crate::Outcome;
 use crate::args::Form;
-use crate::output::{bytes, count, print_json, say};
+use crate::output::{bytes, count, of_database, print_json, say};
 use crate::report::align;
 
 pub(super) async fn run(look: &Look) -> Result<Outcome> {
-    let spool = look.place.open().await?;
-    let contents = contents(&spool).await?;
+    for held in look.place.spools().await? {
+        held.head(look);
+        if let Some(spool) = &held.spool {
+            list(look, held.database.as_deref(), spool).await?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+async fn list(look: &Look, database: Option<&str>, spool: &Spool) -> Result<()> {
+    let print = |line| print_json(&of_database(line, database));
+    let contents = contents(spool).await?;
     let header = spool.header();
     let parts = contents.plan.iter().flat_map(|plan| &plan.parts);
     let entry = |part| contents.sealed.iter().find(|entry| entry.part == part);
@@ -24,7 +34,7 @@ pub(super) async fn run(look: &Look) -> Result<Outcome> {
     if look.output.output == Form::Json {
         for part in parts {
             let entry = entry(part.id);
-            print_json(&json!({
+            print(json!({
                 "event": "part", "part": part.id, "subject": part.to_string(),
                 "state": state(part.id),
                 "rows": entry.map(|entry| entry.rows()),
@@ -33,12 +43,12 @@ pub(super) async fn run(look: &Look) -> Result<Outcome> {
                 "files": entry.map(|entry| &entry.files),
             }));
         }
-        print_json(&json!({
-            "event": "spool", "header": header, "complete": contents.complete,
+        print(json!({
+            "event": "spool", "place": spool.place(), "header": header, "complete": contents.complete,
             "planned": contents.plan.is_some(), "sealed_parts": contents.sealed.len(),
             "loaded_parts": contents.loaded.len(), "stored_bytes": contents.bytes,
         }));
-        return Ok(Outcome::Done);
+        return Ok(());
     }
     let mut rows = vec![["part", "state", "rows", "copy", "stored", "files"].map(str::to_owned)];
     for part in parts {
@@ -77,5 +87,5 @@ pub(super) async fn run(look: &Look) -> Result<Outcome> {
         },
         bytes(contents.bytes),
     ));
-    Ok(Outcome::Done)
+    Ok(())
 }

@@ -15,26 +15,28 @@ use crate::{Outcome, extract};
 
 pub(super) fn run(repair: &Repair, cancel: &Cancel) -> Result<Outcome> {
     let handle = Handle::current();
-    let found = handle.block_on(cancel.until(examine(repair)))?;
-    let Some((spool, parts)) = found else {
-        if repair.look.output.output == Form::Text {
-            say("nothing is damaged");
+    let mut parts = 0;
+    for held in handle.block_on(cancel.until(repair.look.place.spools()))? {
+        let Some(spool) = &held.spool else {
+            continue;
+        };
+        let damaged = handle.block_on(cancel.until(examine(spool)))?;
+        if !damaged.is_empty() {
+            extract::again(repair, &held, spool, &damaged, &handle, cancel)?;
+            parts += damaged.len() as u64;
         }
-        return Ok(Outcome::Done);
-    };
-    extract::again(repair, &spool, &parts, &handle, cancel)?;
+    }
     if repair.look.output.output == Form::Text {
-        say(&format!(
-            "{} parts were extracted again",
-            count(parts.len() as u64)
-        ));
+        say(&match parts {
+            0 => "nothing is damaged".to_owned(),
+            parts => format!("{} parts were extracted again", count(parts)),
+        });
     }
     Ok(Outcome::Done)
 }
 
-/// The damaged parts, if there are any and nothing else is damaged.
-async fn examine(repair: &Repair) -> Result<Option<(Arc<Spool>, BTreeSet<PartId>)>> {
-    let spool = repair.look.place.open().await?;
+/// The damaged parts, unless anything else is damaged.
+async fn examine(spool: &Arc<Spool>) -> Result<BTreeSet<PartId>> {
     let mut parts = BTreeSet::new();
     for damage in spool.check(|_| {}).await? {
         match damage.part {
@@ -52,5 +54,5 @@ async fn examine(repair: &Repair) -> Result<Option<(Arc<Spool>, BTreeSet<PartId>
             }
         }
     }
-    Ok((!parts.is_empty()).then_some((spool, parts)))
+    Ok(parts)
 }
