@@ -18,6 +18,7 @@ mod migration;
 mod networks;
 mod object_stores;
 mod objects;
+mod readers;
 mod run_dir;
 mod selection;
 mod serve;

@@ -7,6 +7,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod fixture;
+pub(crate) mod installed;
 pub(crate) mod network;
 pub(crate) mod object_store;
 pub(crate) mod oracle;
@@ -19,5 +20,6 @@ pub(crate) mod tls;
 pub(crate) mod way;
 
 pub(crate) use cluster::{Cluster, Pair};
+pub(crate) use installed::installed;
 pub(crate) use pghaul::{Output, Pghaul};
 pub(crate) use way::{Way, both_ways};

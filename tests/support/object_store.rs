@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::cluster::free_port;
+use super::installed;
 use super::network::{Network, enter};
 use super::pg;
 use super::pghaul::Pghaul;
@@ -201,7 +202,7 @@ impl ObjectStore {
         let (data, port) = (self.data(), self.port.to_string());
         match self.emulator {
             Emulator::Localbucket | Emulator::Gcs => command
-                .env("PYTHONPATH", installed("s3"))
+                .env("PYTHONPATH", store("s3"))
                 .arg("python3")
                 .args(match self.emulator {
                     Emulator::Gcs => vec![support("gcs.py")],
@@ -211,7 +212,7 @@ impl ObjectStore {
                 .args(["--port", &port])
                 .arg(data),
             Emulator::Nanio => command
-                .env("PYTHONPATH", installed("s3"))
+                .env("PYTHONPATH", store("s3"))
                 .env("NANIO_ACCESS_KEY", Self::ACCOUNT)
                 .env("NANIO_SECRET_KEY", Self::SECRET)
                 .args(["python3", "-m", "nanio", "serve", "--host", host])
@@ -223,7 +224,7 @@ impl ObjectStore {
                     format!("{}:{}", Self::ACCOUNT, Self::SECRET),
                 )
                 .arg("node")
-                .arg(installed("azurite").join("node_modules/azurite/dist/src/blob/main.js"))
+                .arg(store("azurite").join("node_modules/azurite/dist/src/blob/main.js"))
                 .args(["--blobHost", host, "--blobPort", &port])
                 .args(["--disableTelemetry", "--skipApiVersionCheck", "--location"])
                 .arg(data),
@@ -267,16 +268,7 @@ fn support(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// The folder of a store that `scripts/stores` has installed.
-fn installed(name: &str) -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .parent()
-        .expect("the target folder");
-    let folder = target.join("stores").join(name);
-    assert!(
-        folder.exists(),
-        "{} is missing: scripts/stores installs it",
-        folder.display()
-    );
-    folder
+/// The folder of a store.
+fn store(name: &str) -> PathBuf {
+    installed(&format!("stores/{name}"), "scripts/stores")
 }

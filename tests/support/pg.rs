@@ -9,6 +9,8 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 
+use super::installed;
+
 /// The folder with `postgres`, `initdb`, `psql` and `pg_dump`.
 ///
 /// `PGHAUL_PG_BINDIR` names it; otherwise it is the newest version that the distribution has
@@ -43,29 +45,14 @@ fn on_path() -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).find(|folder| folder.join("postgres").exists())
 }
 
-/// The folder into which `scripts/servers` installs servers of other versions and the newest
-/// client programs.
-fn installed(name: &str) -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .parent()
-        .expect("the target folder");
-    let folder = target.join("postgresql").join(name).join("bin");
-    assert!(
-        folder.exists(),
-        "{} is missing: scripts/servers installs it",
-        folder.display()
-    );
-    folder
-}
-
 /// The folder with the server of this major version.
 pub(crate) fn server(major: u32) -> PathBuf {
-    installed(&major.to_string())
+    installed(&format!("postgresql/{major}/bin"), "scripts/servers")
 }
 
 /// The folder with the newest client programs, which serve every version.
 pub(crate) fn newest_client() -> PathBuf {
-    installed("client")
+    installed("postgresql/client/bin", "scripts/servers")
 }
 
 /// One of PostgreSQL's programs in a clean environment: no PG* variable reaches it.
