@@ -164,6 +164,16 @@ fn split(list: &str) -> Result<Vec<String>> {
     }
 }
 
+/// A name as the list of `--databases`, for a shell.
+pub(crate) fn listed(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    if !name.is_empty() && name.chars().all(plain) {
+        return name.to_owned();
+    }
+    let quoted = format!("\"{}\"", name.replace('"', "\"\""));
+    format!("'{}'", quoted.replace('\'', r"'\''"))
+}
+
 /// The name up to its closing quote, and what follows.
 fn unquote(quoted: &str) -> Option<(String, &str)> {
     let mut name = String::new();

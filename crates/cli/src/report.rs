@@ -254,6 +254,7 @@ fn next(migration: &Migration<'_>) -> Vec<Step> {
     runbook::steps(
         migration.origin,
         migration.target,
+        migration.database,
         &migration.omissions(),
         migration.finished.comparison.is_some(),
     )

@@ -4,6 +4,8 @@ use pghaul_stage::Omission;
 use pghaul_wire::Conninfo;
 use pghaul_wire::quote::ident;
 
+use crate::databases;
+
 /// How the object of an omission begins that is a password.
 const PASSWORD: &str = "password of role ";
 
@@ -25,14 +27,19 @@ pub(crate) enum Origin<'a> {
     Spool(&'a str),
 }
 
-/// The steps of this migration. `compared` says that source and target were compared already.
+/// The steps of this migration. `database` is its name, where it is one of several; `compared` says
+/// that source and target were compared already.
 pub(crate) fn steps(
     origin: Origin<'_>,
     target: &Conninfo,
+    database: Option<&str>,
     omissions: &[Omission],
     compared: bool,
 ) -> Vec<Step> {
     let new = place(target);
+    // The connection strings of several databases name the servers.
+    let of_these = database.map(|name| format!(" --databases {}", databases::listed(name)));
+    let of_these = of_these.unwrap_or_default();
     let step = |what: String, run: Option<String>| Step { what, run };
     let (old, first, verify, compare) = match origin {
         Origin::Source(source) => (
@@ -56,7 +63,7 @@ pub(crate) fn steps(
                 }
                 false => "Compare source and target: rows, sequences, large objects.",
             },
-            "pghaul verify".to_owned(),
+            format!("pghaul verify{of_these}"),
         ),
         Origin::Spool(spool) => (
             "the source".to_owned(),
@@ -74,8 +81,8 @@ pub(crate) fn steps(
         ),
     };
     let mut steps = vec![first];
-    let database = format!("database {}", ident(target.dbname()));
-    steps.extend(make_up(omissions, &database));
+    let place = format!("database {}", ident(target.dbname()));
+    steps.extend(make_up(omissions, &place));
     // What is missing until then would be a difference.
     steps.push(step(verify.to_owned(), Some(compare)));
     steps.push(step(
@@ -85,7 +92,7 @@ pub(crate) fn steps(
     steps.push(step(
         "Remove what pghaul left: the record of the migration and the memberships of its role."
             .to_owned(),
-        Some("pghaul cleanup".to_owned()),
+        Some(format!("pghaul cleanup{of_these}")),
     ));
     steps
 }
@@ -135,7 +142,7 @@ mod tests {
             info("postgres://u@new/shop"),
         );
         let texts = |omissions: &[Omission], compared| -> Vec<String> {
-            let steps = steps(Origin::Source(&source), &target, omissions, compared);
+            let steps = steps(Origin::Source(&source), &target, None, omissions, compared);
             steps.into_iter().map(|step| step.what).collect()
         };
         let plain = texts(&[], true);
@@ -149,5 +156,16 @@ mod tests {
         let more = texts(&omissions, false);
         assert_eq!(more.len(), 6, "{more:?}");
         assert!(more[2].contains("\"app\""), "{more:?}");
+
+        let run = |database| -> Vec<String> {
+            let steps = steps(Origin::Source(&source), &target, database, &[], false);
+            steps.into_iter().filter_map(|step| step.run).collect()
+        };
+        assert_eq!(run(None)[1..], ["pghaul verify", "pghaul cleanup"]);
+        let of_several = run(Some("it's, \"so\""));
+        let list = r#"--databases '"it'\''s, ""so"""'"#;
+        for (run, verb) in of_several[1..].iter().zip(["verify", "cleanup"]) {
+            assert_eq!(*run, format!("pghaul {verb} {list}"));
+        }
     }
 }

@@ -131,7 +131,7 @@ impl Run<'_> {
         let written = several.report(&Migration {
             database: Some(one.name),
             finished: &finished,
-            origin: Origin::Spool(&place.spool),
+            origin: Origin::Spool(&args.place.spool),
             target: &loading.target,
             progress: &one.progress,
             elapsed: one.elapsed(),
