@@ -200,7 +200,9 @@ fn an_agent_that_was_silent_for_too_long_is_fenced_off() {
     let pair = Pair::start();
     fixture::pgbench(&pair.source, "a", 1);
     let server = RuntimeServer::start(&[]);
-    server.create("m", &job(&["a"], json!({ "bytesPerSecond": SLOW })));
+    // With checks, it would wait for an agent of the target.
+    let slow = json!({ "option": "migrate", "bytesPerSecond": SLOW });
+    server.create("m", &job(&["a"], slow));
     let (source, target) = (pair.source.dsn("a"), pair.target.dsn("a"));
     let extract = || server.agent("extract", "m", &SPLIT).source(&source).spawn();
     let mut silent = extract();

@@ -9,3 +9,4 @@ mod restart;
 mod roles;
 mod secret;
 mod transport;
+mod validate;

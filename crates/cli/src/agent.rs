@@ -8,7 +8,7 @@
 mod api;
 mod child;
 mod flags;
-mod host;
+pub(crate) mod host;
 mod outbox;
 mod tail;
 mod work;
@@ -16,9 +16,11 @@ mod work;
 use std::time::Duration;
 
 use pghaul_relay::Cancel;
-use pghaul_server::agents::{Assignment, Ending, Registration};
+use pghaul_server::agents::{Assignment, Ending, Registration, Task};
+use pghaul_server::job::Extent;
+use pghaul_server::model::State;
 use pghaul_spool::{Relay, Seat};
-use pghaul_stage::{Error, Kind, Result};
+use pghaul_stage::{Error, Kind, Result, Side};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -29,7 +31,7 @@ use crate::{Outcome, causes, signal};
 pub(crate) use child::die_with_parent;
 pub(crate) use flags::Half;
 
-use api::Api;
+use api::{Answer, Api};
 use outbox::Outbox;
 use work::Work;
 
@@ -64,8 +66,34 @@ pub(crate) fn run(relay: Relay, place: &Place, half: Half<'_>) -> Result<Outcome
 }
 
 impl Agent<'_> {
+    /// Does one task after another, until there is none any more.
     async fn run(&self, cancel: &Cancel) -> Result<Outcome> {
-        let assignment = cancel.until(self.assignment()).await?;
+        let agent_id = Uuid::now_v7();
+        loop {
+            let assignment = match cancel.until(self.answer(agent_id)).await? {
+                Answer::Work(assignment) => assignment,
+                Answer::Over(State::Succeeded) => return Ok(Outcome::Done),
+                Answer::Over(state) => {
+                    return Err(Error::new(
+                        Kind::Permanent,
+                        format!("the migration has ended: {state}"),
+                    )
+                    .at(Side::Link)
+                    .on(self.relay.to_string())
+                    .remedy("`pghaul migration show` tells why"));
+                }
+            };
+            let outcome = self.work(&assignment, cancel).await?;
+            // What was checked is migrated, unless the other side's checks failed.
+            let more = assignment.task == Task::Validate
+                && assignment.job.option == Extent::ValidateAndMigrate;
+            if !more || outcome != Outcome::Done {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    async fn work(&self, assignment: &Assignment, cancel: &Cancel) -> Result<Outcome> {
         let seat = Seat {
             agent: assignment.agent_id,
             epoch: assignment.epoch,
@@ -73,7 +101,7 @@ impl Agent<'_> {
         let outbox = Outbox::open(self.api.clone(), seat);
         let work = Work {
             agent: self,
-            assignment: &assignment,
+            assignment,
             seat,
         };
         let done = work.all(&outbox, cancel).await;
@@ -96,10 +124,10 @@ impl Agent<'_> {
         })
     }
 
-    /// Waits for the seat, and for something to do.
-    async fn assignment(&self) -> Result<Assignment> {
+    /// Waits for the seat and for something to do, or until there is nothing any more.
+    async fn answer(&self, agent_id: Uuid) -> Result<Answer> {
         let registration = Registration {
-            agent_id: Uuid::now_v7(),
+            agent_id,
             side: self.half.side(),
             host: host::name(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -109,7 +137,7 @@ impl Agent<'_> {
         for turn in 0.. {
             let tell = turn % TELL == 0;
             match self.api.register(&registration).await {
-                Ok(Some(assignment)) => return Ok(assignment),
+                Ok(Some(answer)) => return Ok(answer),
                 Ok(None) if tell => eprintln!("{}: waiting for work", self.relay),
                 Ok(None) => {}
                 // It may be started later than its agents.

@@ -23,7 +23,7 @@ use crate::run_dir::RunDir;
 use crate::running::Running;
 use crate::spool::{Held, Place, Repair};
 use crate::start::{changed, same_source};
-use crate::validate::Scope;
+use crate::validate::{Half, MEASURE, Scope};
 
 /// How often a process that helps looks for a plan.
 const POLL: Duration = Duration::from_millis(300);
@@ -76,6 +76,9 @@ pub(crate) fn run(args: &Extract, run_dir: Option<&RunDir>) -> Result<Outcome> {
     };
     let (handle, cancel) = (Handle::current(), &running.cancel);
     run_dir.map_or(Ok(()), |run| run.listen(cancel, &extraction.pace))?;
+    if args.validate_only {
+        return running.until(extraction.examine());
+    }
     let progress = Arc::clone(&running.progress);
     let watched = run_dir.map(|run| run.watch(extraction.source.dbname(), progress));
     let Some(spool) = running.until(extraction.spool())? else {
@@ -311,11 +314,9 @@ impl Extraction<'_> {
         }
     }
 
-    async fn validate(&self, spool: &Spool) -> Result<()> {
-        if self.args.copying.skip_validation {
-            return Ok(());
-        }
-        let scope = Scope {
+    /// What there is to check of the source.
+    fn scope(&self) -> Scope<'_> {
+        Scope {
             source: Some(&self.source),
             target: None,
             jobs: self.jobs,
@@ -328,8 +329,32 @@ impl Extraction<'_> {
             facts: None,
             selection: &self.selection,
             measure: None,
+        }
+    }
+
+    /// Checks the source for those who check the target, and extracts nothing.
+    async fn examine(&self) -> Result<Outcome> {
+        let args = self.args;
+        let Some(spool) = self.spool().await? else {
+            return Err(Error::input("the extraction is complete already").at(Side::Link));
         };
-        let facts = scope.require(self.args.output.output).await?;
+        let half = Half {
+            scope: Scope {
+                measure: Some(MEASURE),
+                ..self.scope()
+            },
+            place: &self.place,
+            form: args.output.output,
+        };
+        half.source(&spool, self.config(&self.selection), args.role_passwords)
+            .await
+    }
+
+    async fn validate(&self, spool: &Spool) -> Result<()> {
+        if self.args.copying.skip_validation {
+            return Ok(());
+        }
+        let facts = self.scope().require(self.args.output.output).await?;
         if let Some(facts) = facts {
             let facts = serde_json::to_vec(&facts).map_err(|error| {
                 Error::new(Kind::Permanent, "the facts cannot be written").because(error)

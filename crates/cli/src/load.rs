@@ -23,7 +23,7 @@ use crate::output::note;
 use crate::run_dir::RunDir;
 use crate::runbook::Origin;
 use crate::running::Running;
-use crate::validate::Scope;
+use crate::validate::{Half, MEASURE, Scope};
 use crate::{Outcome, agent, digest, report};
 
 /// How often a spool, or a migration on the target, is looked for that somebody else begins.
@@ -73,6 +73,9 @@ pub(crate) fn run(args: &Load, run_dir: Option<&RunDir>) -> Result<Outcome> {
         progress: Arc::clone(&running.progress),
         cluster: Arc::new(Cluster::of_one()),
     };
+    if args.validate_only {
+        return running.until(loading.examine());
+    }
     let progress = Arc::clone(&running.progress);
     let watched = run_dir.map(|run| run.watch(loading.target.dbname(), progress));
     let finished = loading.load(&Handle::current(), &running.cancel);
@@ -354,6 +357,16 @@ impl Loading<'_> {
             None => None,
         };
         let scope = Scope {
+            facts: facts.as_ref(),
+            ..self.scope(selection)
+        };
+        scope.require(self.args.output.output).await?;
+        Ok(())
+    }
+
+    /// What there is to check of the target.
+    fn scope<'s>(&'s self, selection: &'s Selection) -> Scope<'s> {
+        Scope {
             source: None,
             target: Some(&self.target),
             jobs: self.jobs,
@@ -363,12 +376,32 @@ impl Loading<'_> {
             database: self.database,
             databases: 1,
             strict: self.args.writing.strict,
-            facts: facts.as_ref(),
+            facts: None,
             selection,
             measure: None,
+        }
+    }
+
+    /// Checks the target once the source was examined, and loads nothing.
+    async fn examine(&self) -> Result<Outcome> {
+        let examined = loop {
+            match self.spool.examined().await? {
+                Some(examined) => break examined,
+                None => tokio::time::sleep(POLL).await,
+            }
         };
-        scope.require(self.args.output.output).await?;
-        Ok(())
+        let catalog = examined.catalog.as_ref();
+        let examined_of = catalog.map(|catalog| catalog.selection.clone());
+        let selection = self.args.selection(examined_of.unwrap_or_default());
+        let half = Half {
+            scope: Scope {
+                measure: Some(MEASURE),
+                ..self.scope(&selection)
+            },
+            place: &self.args.place,
+            form: self.args.output.output,
+        };
+        half.target(examined).await
     }
 
     fn destination<'d>(&'d self, selection: &'d Selection) -> Destination<'d> {

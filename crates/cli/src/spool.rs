@@ -135,7 +135,7 @@ impl Place {
     }
 
     /// The runtime server and the migration that the URL names; `None` for another kind of place.
-    fn relay(&self) -> Result<Option<Relay>> {
+    pub(crate) fn relay(&self) -> Result<Option<Relay>> {
         Relay::parse(&self.spool)
     }
 
@@ -254,6 +254,7 @@ impl Repair {
             reading: Reading::default(),
             resume: true,
             help_others: false,
+            validate_only: false,
             target_version: None,
             supervised: Supervised::default(),
         }

@@ -3,9 +3,11 @@
 mod compare;
 mod complete;
 mod content;
+mod half;
 mod html;
 mod locale;
 mod measure;
+mod relayed;
 mod show;
 
 use std::time::{Duration, Instant};
@@ -17,6 +19,8 @@ use pghaul_stage::{Check, Error, Finding, Kind, Result, Selection, Side, Verdict
 use pghaul_wire::Conninfo;
 use pghaul_wire::checkup::Sessions;
 use tokio::runtime::Handle;
+
+pub(crate) use half::Half;
 
 use crate::args::{Form, Validate};
 use crate::copying::jobs;
@@ -33,6 +37,9 @@ const SOURCE_SESSIONS: usize = 3;
 /// Sessions on the target for each database besides one for each job and each index job: the
 /// ledger and the steps that happen once.
 const TARGET_SESSIONS: usize = 2;
+
+/// For how long each half of the checks measures, where two processes make them.
+pub(crate) const MEASURE: Duration = Duration::from_secs(1);
 
 /// What is to be checked.
 #[derive(Debug, Clone, Copy)]
@@ -159,12 +166,7 @@ impl Scope<'_> {
     async fn check_all(self) -> Result<Findings> {
         let began = Instant::now();
         let mut found = self.check().await?;
-        // A table that is locked would make pg_dump wait.
-        let locked = |finding: &Finding| {
-            finding.check() == Check::LockedTables && finding.verdict() == Verdict::Warning
-        };
-        let vain = found.count(Verdict::Failed) > 0 || found.findings.iter().any(locked);
-        if let Some(version) = found.target_version.filter(|_| !vain) {
+        if let Some(version) = found.target_version.filter(|_| !found.is_in_vain()) {
             let more = complete::check(&self, version).await?;
             found.findings.extend(more);
             if let Some(time) = self.measure {
@@ -235,6 +237,15 @@ impl Findings {
     fn sort(&mut self) {
         self.findings
             .sort_by_key(|finding| (side_order(finding), finding.check()));
+    }
+
+    /// Whether there is no use in looking further.
+    fn is_in_vain(&self) -> bool {
+        // A table that is locked would make pg_dump wait.
+        let locked = |finding: &Finding| {
+            finding.check() == Check::LockedTables && finding.verdict() == Verdict::Warning
+        };
+        self.failed().next().is_some() || self.findings.iter().any(locked)
     }
 
     fn failed(&self) -> impl Iterator<Item = &Finding> {

@@ -77,6 +77,8 @@ pub(crate) struct Seen {
     pub(crate) told_pause: bool,
     /// The limit that it was told, last.
     pub(crate) told_rate: Option<u64>,
+    /// Whether its checks have begun.
+    pub(crate) checking: bool,
     /// Whether rows of it are still to be copied; `None` before it is known.
     pub(crate) copying: Option<bool>,
 }
@@ -154,8 +156,6 @@ impl Status {
     /// The process that comes next.
     fn command(&self, job: &Job) -> Command {
         match (job.option, self.phase) {
-            // Agents check their own sides before they change anything.
-            _ if job.topology == Topology::Agents => Command::Migrate,
             (Extent::Migrate, _) | (_, Phase::Validated) => Command::Migrate,
             _ => Command::Validate,
         }
@@ -296,8 +296,10 @@ impl Status {
                 active(sub)
             };
         }
+        // What agents are to check, waits for them.
+        let checking = seen.checking || job.topology == Topology::Server;
         active(match (seen.alive, command, seen.copying) {
-            (true, Command::Validate, _) => SubState::ValidationInProgress,
+            (true, Command::Validate, _) if checking => SubState::ValidationInProgress,
             (true, Command::Migrate, Some(true)) => SubState::MigratingData,
             (true, Command::Migrate, Some(false)) => SubState::CompletingMigration,
             _ => SubState::PerformingPreRequisiteSteps,

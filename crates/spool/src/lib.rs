@@ -47,7 +47,7 @@
 //! | where a spool is | `location.rs`, `cloud.rs`, `relay.rs` |
 //! | objects that are created if absent | `store.rs` |
 //! | hashes and encryption | `seal.rs` |
-//! | what is in a spool | `spool.rs`, `sealed.rs`, `name.rs`, `object.rs`, `manifest.rs` |
+//! | what is in a spool | `spool.rs`, `examined.rs`, `sealed.rs`, `name.rs`, `object.rs`, `manifest.rs` |
 //! | rows to files | `slice_writer.rs`, `layout.rs`, `row_count.rs`, `target.rs` |
 //! | files to rows | `file_reader.rs`, `thrift.rs`, `source.rs` |
 //! | who works on what | `worker.rs`, `process.rs`, `claim.rs` |
@@ -56,6 +56,7 @@
 
 mod claim;
 mod cloud;
+mod examined;
 mod file_reader;
 mod gc;
 mod inspect;
@@ -78,6 +79,7 @@ mod target;
 mod thrift;
 mod worker;
 
+pub use examined::Examined;
 pub use gc::{Garbage, garbage};
 pub use inspect::{Contents, Damage, contents};
 pub use location::{is_missing, objects, of_database, open};

@@ -12,6 +12,7 @@ pub(crate) const CATALOG: &str = "catalog";
 pub(crate) const SCHEMA: &str = "schema";
 pub(crate) const STATISTICS: &str = "statistics";
 pub(crate) const SECRETS: &str = "secrets";
+pub(crate) const EXAMINED: &str = "examined";
 pub(crate) const PLAN: &str = "plan";
 pub(crate) const FACTS: &str = "facts";
 pub(crate) const DIGEST: &str = "digest";

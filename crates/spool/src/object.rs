@@ -36,7 +36,9 @@ impl Object {
             [
                 name::HEADER | name::PLAN | name::FACTS | name::DIGEST | name::END | name::COMPLETE,
             ] => Object::Description,
-            [name::CATALOG | name::SCHEMA | name::STATISTICS | name::SECRETS] => Object::Draft,
+            [name::CATALOG | name::SCHEMA | name::STATISTICS | name::SECRETS | name::EXAMINED] => {
+                Object::Draft
+            }
             [name::PARTS, part, file] if is_part(part) && is_file(file) => Object::Rows,
             [name::MANIFEST, part, entry] if is_part(part) && is_number(entry) => Object::Entry,
             [name::LOADED, part] if is_part(part) => Object::Loaded,
@@ -150,7 +152,13 @@ mod tests {
         ] {
             assert_eq!(Object::named(name), Some(Object::Description), "{name}");
         }
-        for name in [name::CATALOG, name::SCHEMA, name::STATISTICS, name::SECRETS] {
+        for name in [
+            name::CATALOG,
+            name::SCHEMA,
+            name::STATISTICS,
+            name::SECRETS,
+            name::EXAMINED,
+        ] {
             assert_eq!(Object::named(name), Some(Object::Draft), "{name}");
         }
     }

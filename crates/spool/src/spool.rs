@@ -62,10 +62,13 @@ pub struct Spool {
 /// The plan, and the hash of each object that was written before it, by which one that is missing
 /// or comes from another attempt is noticed.
 #[derive(Serialize, Deserialize)]
-struct Planned<P> {
+pub(crate) struct Planned<P> {
     plan: P,
-    objects: BTreeMap<String, String>,
+    objects: Hashes,
 }
+
+/// The hashes of objects, by their names.
+pub(crate) type Hashes = BTreeMap<String, String>;
 
 /// The values that only an encrypted spool may hold.
 #[derive(Serialize, Deserialize)]
@@ -223,15 +226,22 @@ impl Spool {
         let Some(planned) = self.planned().await? else {
             return Ok(None);
         };
-        let Some(catalog) = self.described(&planned, name::CATALOG).await? else {
-            return Err(self.store.damaged(name::PLAN, "it knows no catalog"));
+        let catalog = self.written(&planned.objects).await?;
+        let unknown = || self.store.damaged(name::PLAN, "it knows no catalog");
+        catalog.ok_or_else(unknown).map(Some)
+    }
+
+    /// The catalog that was written as these objects; `None` if it is not among them.
+    pub(crate) async fn written(&self, objects: &Hashes) -> Result<Option<Catalog>> {
+        let Some(catalog) = self.described(objects, name::CATALOG).await? else {
+            return Ok(None);
         };
         let mut catalog: Catalog = self.parsed(name::CATALOG, &catalog)?;
-        let archive = self.described(&planned, name::SCHEMA).await?;
+        let archive = self.described(objects, name::SCHEMA).await?;
         catalog.archive = Packed::new(&archive.unwrap_or_default())?;
-        let statistics = self.described(&planned, name::STATISTICS).await?;
+        let statistics = self.described(objects, name::STATISTICS).await?;
         catalog.statistics = Packed::new(&statistics.unwrap_or_default())?;
-        let mut passwords = match self.described(&planned, name::SECRETS).await? {
+        let mut passwords = match self.described(objects, name::SECRETS).await? {
             Some(secrets) => self.parsed::<Secrets>(name::SECRETS, &secrets)?.passwords,
             None => BTreeMap::new(),
         };
@@ -246,13 +256,13 @@ impl Spool {
         Ok(self.planned().await?.map(|planned| planned.plan))
     }
 
-    async fn planned(&self) -> Result<Option<Planned<Plan>>> {
+    pub(crate) async fn planned(&self) -> Result<Option<Planned<Plan>>> {
         self.json(name::PLAN).await
     }
 
     /// An object that was written before the plan; `None` if the plan knows none of this name.
-    async fn described(&self, planned: &Planned<Plan>, name: &str) -> Result<Option<Bytes>> {
-        let Some(hash) = planned.objects.get(name) else {
+    async fn described(&self, objects: &Hashes, name: &str) -> Result<Option<Bytes>> {
+        let Some(hash) = objects.get(name) else {
             return Ok(None);
         };
         let content = self.get(name).await?;
@@ -294,6 +304,16 @@ impl Spool {
                 "it is missing, though parts were extracted by it",
             ));
         }
+        let objects = self.write(catalog, secrets).await?;
+        let planned = Planned { plan, objects };
+        match self.put_json(name::PLAN, &planned).await? {
+            true => Ok(()),
+            false => Err(self.other_plan()),
+        }
+    }
+
+    /// Writes down the catalog; the hashes of its objects.
+    pub(crate) async fn write(&self, catalog: &Catalog, secrets: bool) -> Result<Hashes> {
         if secrets && !self.is_encrypted() {
             return Err(
                 Error::input("secrets are stored in an encrypted spool only")
@@ -305,7 +325,7 @@ impl Spool {
         for role in &mut stored.roles {
             role.password_withheld = !secrets && role.password.is_some();
         }
-        let mut objects = BTreeMap::new();
+        let mut objects = Hashes::new();
         // One after the other, because each may be large.
         let mut put = async |name: &str, content: Bytes| {
             self.put_anew(name, &content).await?;
@@ -325,14 +345,10 @@ impl Spool {
             let passwords = passwords.collect();
             put(name::SECRETS, json(&Secrets { passwords })?.into()).await?;
         }
-        let planned = Planned { plan, objects };
-        match self.put_json(name::PLAN, &planned).await? {
-            true => Ok(()),
-            false => Err(self.other_plan()),
-        }
+        Ok(objects)
     }
 
-    fn other_plan(&self) -> Error {
+    pub(crate) fn other_plan(&self) -> Error {
         Error::new(Kind::Identity, "it has the plan of another extraction")
             .at(Side::Link)
             .on(format!("the spool {}", self.place()))
@@ -484,7 +500,7 @@ impl Spool {
 
     /// Creates an object of which an earlier attempt may have left another one. Without a plan,
     /// nobody has read that.
-    async fn put_anew(&self, name: &str, content: &[u8]) -> Result<()> {
+    pub(crate) async fn put_anew(&self, name: &str, content: &[u8]) -> Result<()> {
         if !self.put(name, content).await? {
             self.store.remove(name).await?;
             if !self.put(name, content).await? {

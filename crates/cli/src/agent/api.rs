@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use pghaul_server::agents::{Assignment, Received, Registration};
+use pghaul_server::agents::{Assignment, Over, Received, Registration};
+use pghaul_server::model::State;
 use pghaul_spool::{AGENT_HEADER, Connection, EPOCH_HEADER, Seat};
 use pghaul_stage::{Error, Kind, Result, Side};
 use serde::de::DeserializeOwned;
@@ -13,6 +14,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The largest answer that is read.
 const LARGEST: u64 = 16 << 20;
+
+/// What the server says to one who asks for work.
+pub(super) enum Answer {
+    /// Some.
+    Work(Box<Assignment>),
+    /// There is none any more, because the migration ended like this.
+    Over(State),
+}
 
 /// The server, as an agent calls it.
 #[derive(Debug, Clone)]
@@ -26,18 +35,26 @@ impl Api {
     }
 
     /// Asks for work; `None` while there is none.
-    pub(super) async fn register(&self, registration: &Registration) -> Result<Option<Assignment>> {
+    pub(super) async fn register(&self, registration: &Registration) -> Result<Option<Answer>> {
         let body = serde_json::to_vec(registration).map_err(|error| {
             Error::new(Kind::Permanent, "the registration cannot be written").because(error)
         })?;
         let call = self
             .post("api/v1/agents")
             .header("content-type", "application/json");
-        let answer = self.answered(call.body(body)).await?;
-        if answer.status().as_u16() == 204 {
-            return Ok(None);
+        let answer = self.sent(call.body(body)).await?;
+        match answer.status().as_u16() {
+            204 => Ok(None),
+            410 => {
+                let over: Over = self.read(answer).await?;
+                Ok(Some(Answer::Over(over.state)))
+            }
+            _ => {
+                let answer = self.good(answer).await?;
+                let assignment = self.read(answer).await?;
+                Ok(Some(Answer::Work(Box::new(assignment))))
+            }
         }
-        self.read(answer).await.map(Some)
     }
 
     /// Brings events, of which `before` were brought earlier.
@@ -50,7 +67,8 @@ impl Api {
             .header("content-type", "application/x-ndjson")
             .header(AGENT_HEADER, seat.agent.to_string())
             .header(EPOCH_HEADER, seat.epoch);
-        let answer = self.answered(call.body(lines.to_owned())).await?;
+        let answer = self.sent(call.body(lines.to_owned())).await?;
+        let answer = self.good(answer).await?;
         self.read(answer).await
     }
 
@@ -59,13 +77,17 @@ impl Api {
         client.post(self.connection.url(path)).timeout(PATIENCE)
     }
 
-    /// Sends a call; an answer that is not a good one is an error.
-    async fn answered(&self, call: reqwest::RequestBuilder) -> Result<reqwest::Response> {
-        let answer = call.send().await.map_err(|error| {
+    /// Sends a call.
+    async fn sent(&self, call: reqwest::RequestBuilder) -> Result<reqwest::Response> {
+        call.send().await.map_err(|error| {
             // The URL is told with the error, and says less than the subject.
             let failed = Error::new(Kind::Transient, "the runtime server cannot be reached");
             self.on(failed).because(error.without_url())
-        })?;
+        })
+    }
+
+    /// An answer; one that is not a good one is an error.
+    async fn good(&self, answer: reqwest::Response) -> Result<reqwest::Response> {
         let status = answer.status().as_u16();
         if answer.status().is_success() {
             return Ok(answer);

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use pghaul_server::agents::Task;
 use pghaul_server::job::{Extent, Job};
 use pghaul_server::spool::Side;
 use pghaul_stage::{Error, Result, Selection};
@@ -125,6 +126,7 @@ impl Work<'_> {
             Half::Extract(args) => self.extract(&mut flags, args, job),
             Half::Load(args) => load(&mut flags, args, job, begun),
         }
+        flags.flag("--validate-only", self.assignment.task == Task::Validate);
         let spool = agent.relay.database(database).to_string();
         flags.value("--run-dir", Some(run));
         flags.value("--database", Some(database));

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 /// Its name.
-pub(super) fn name() -> String {
+pub(crate) fn name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
 }

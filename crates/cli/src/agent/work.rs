@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pghaul_relay::Cancel;
-use pghaul_server::agents::{Assignment, Ending};
+use pghaul_server::agents::{Assignment, Ending, Task};
 use pghaul_spool::Seat;
 use pghaul_stage::{Error, Kind, Result};
 use serde::Deserialize;
@@ -102,15 +102,21 @@ impl Work<'_> {
             attempts += 1;
             pause = (pause * 2).min(LONGEST_PAUSE);
         };
-        let event = json!({
-            "event": "database_ended", "database": database, "ending": ending, "error": error,
-            "state": match ending {
-                Ending::Done => "migrated",
-                Ending::Differs => "differs",
-                Ending::Canceled => "stopped",
-                Ending::Invalid | Ending::Failed => "failed",
-            },
-        });
+        let event = match self.assignment.task {
+            Task::Validate => json!({
+                "event": "database_validated", "database": database, "ending": ending,
+                "error": error,
+            }),
+            Task::Migrate => json!({
+                "event": "database_ended", "database": database, "ending": ending, "error": error,
+                "state": match ending {
+                    Ending::Done => "migrated",
+                    Ending::Differs => "differs",
+                    Ending::Canceled => "stopped",
+                    Ending::Invalid | Ending::Failed => "failed",
+                },
+            }),
+        };
         outbox.speaker().say(&event).await?;
         Ok(ending)
     }

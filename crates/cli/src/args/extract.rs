@@ -78,6 +78,10 @@ pub(crate) struct Extract {
     #[arg(long, conflicts_with = "resume")]
     pub(crate) help_others: bool,
 
+    /// Check the source, and write down what the target's checks need, instead of extracting
+    #[arg(long, hide = true)]
+    pub(crate) validate_only: bool,
+
     /// The target's major version, if it is known: more tables then travel in binary
     #[arg(long, value_name = "MAJOR", value_parser = clap::value_parser!(u32).range(10..=99))]
     pub(crate) target_version: Option<u32>,

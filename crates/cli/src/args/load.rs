@@ -84,6 +84,10 @@ pub(crate) struct Load {
     )]
     pub(crate) no_analyze: bool,
 
+    /// Check the target, and how an examined source fits to it, instead of loading
+    #[arg(long, hide = true)]
+    pub(crate) validate_only: bool,
+
     /// Rows alone were extracted: first empty the selected tables, all together and once
     #[arg(long)]
     pub(crate) truncate: bool,

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use pghaul_extract::PgSource;
 use pghaul_load::{Foreseen, State, inspect};
 use pghaul_relay::Progress;
-use pghaul_stage::{Check, Finding, Kind, Observer, Result, Side, Source};
+use pghaul_stage::{Catalog, Check, Finding, Kind, Observer, Result, Side, Source};
+
+use pghaul_wire::Conninfo;
 
 use super::Scope;
 use crate::existing;
@@ -16,31 +18,35 @@ pub(super) async fn check(scope: &Scope<'_>, target_version: u32) -> Result<Vec<
     let (Some(source), Some(target)) = (scope.source, scope.target) else {
         return Ok(Vec::new());
     };
-    let progress = Arc::new(Progress::new());
     let config = pghaul_extract::Config {
         target_version: Some(target_version),
         selection: scope.selection.clone(),
         ..pghaul_extract::Config::default()
     };
-    let observer: Arc<dyn Observer> = Arc::clone(&progress) as _;
+    let observer: Arc<dyn Observer> = Arc::new(Progress::new());
     let opened = PgSource::open(source.clone(), config, observer).await?;
-    let mut catalog = opened.catalog().await?;
+    let catalog = opened.catalog().await?;
     if !scope.selection.has_schema() {
         let plan = opened.plan().await?;
         let checked = existing::check(target, &opened, &catalog, &plan).await;
         opened.close().await?;
         return Ok(vec![fits(checked)?]);
     }
+    opened.close().await?;
+    foreseen(scope, target, catalog).await
+}
+
+/// Both findings of a source whose catalog is known.
+pub(super) async fn foreseen(
+    scope: &Scope<'_>,
+    target: &Conninfo,
+    mut catalog: Catalog,
+) -> Result<Vec<Finding>> {
     let anew = scope.overwrite || matches!(inspect(target).await?, State::Absent);
     catalog.tablespace_map = scope.tablespace_map.iter().cloned().collect();
     let foreseen = pghaul_load::foresee(target, &catalog, anew).await?;
-    opened.close().await?;
-    let mut lost: Vec<String> = progress
-        .omissions()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    lost.extend(foreseen.omissions.iter().map(ToString::to_string));
+    let all = catalog.omitted.iter().chain(&foreseen.omissions);
+    let lost = all.map(ToString::to_string).collect();
     Ok(vec![tables(&foreseen), complete(lost, scope.strict)])
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pghaul_extract::Sample;
 use pghaul_stage::{Check, Finding, Side};
+use pghaul_wire::Conninfo;
 use pghaul_wire::bandwidth::{self, Throughput};
 
 use super::Scope;
@@ -24,6 +25,29 @@ const MEMORY_OF_A_JOB: u64 = 16 << 20;
 /// A sample below this size says nothing of a rate.
 const TELLING: u64 = 1 << 20;
 
+/// What one process measures that reaches the source alone, each for so long.
+pub(super) async fn source(scope: &Scope<'_>, time: Duration) -> Vec<Finding> {
+    let Some(source) = scope.source else {
+        return Vec::new();
+    };
+    let from = known(bandwidth::receive(source, Side::Source, time).await);
+    let sample = known(pghaul_extract::sample(source, scope.selection, time).await);
+    vec![
+        hop(Side::Source, "", &from),
+        host(processors(), memory(), scope.jobs),
+        expected(&sample, None, scope.jobs),
+    ]
+}
+
+/// What one measures that reaches the target alone.
+pub(super) async fn target(target: &Conninfo, jobs: usize, time: Duration) -> Vec<Finding> {
+    let to = known(pghaul_load::throughput(target, time).await);
+    vec![
+        hop(Side::Target, "", &to),
+        host(processors(), memory(), jobs),
+    ]
+}
+
 /// All measurements, each for so long.
 pub(super) async fn check(scope: &Scope<'_>, time: Duration) -> Vec<Finding> {
     let (Some(source), Some(target)) = (scope.source, scope.target) else {
@@ -33,8 +57,8 @@ pub(super) async fn check(scope: &Scope<'_>, time: Duration) -> Vec<Finding> {
     let to = known(pghaul_load::throughput(target, time).await);
     let sample = known(pghaul_extract::sample(source, scope.selection, time).await);
     vec![
-        hop(Side::Source, &from),
-        hop(Side::Target, &to),
+        hop(Side::Source, "", &from),
+        hop(Side::Target, "", &to),
         host(processors(), memory(), scope.jobs),
         expected(&sample, to.ok(), scope.jobs),
     ]
@@ -45,7 +69,8 @@ fn known<T>(measured: pghaul_stage::Result<T>) -> Result<T, String> {
     measured.map_err(|error| error.to_string())
 }
 
-fn hop(side: Side, measured: &Result<Throughput, String>) -> Finding {
+/// How fast a way is, which these words name.
+pub(super) fn hop(side: Side, way: &str, measured: &Result<Throughput, String>) -> Finding {
     let check = Check::Bandwidth;
     let throughput = match measured {
         Ok(throughput) => throughput,
@@ -53,7 +78,10 @@ fn hop(side: Side, measured: &Result<Throughput, String>) -> Finding {
             return Finding::succeeded(check, side, format!("cannot be measured: {refusal}"));
         }
     };
-    let message = format!("{}/s over one connection", bytes(throughput.rate() as u64));
+    let message = format!(
+        "{}/s over one connection{way}",
+        bytes(throughput.rate() as u64)
+    );
     if throughput.rate() >= SLOW {
         return Finding::succeeded(check, side, message);
     }
@@ -176,10 +204,10 @@ mod tests {
 
     #[test]
     fn a_slow_way_is_warned_of_and_a_closed_one_is_said() {
-        let verdict = |bytes| hop(Side::Source, &Ok(throughput(bytes, 1))).verdict();
+        let verdict = |bytes| hop(Side::Source, "", &Ok(throughput(bytes, 1))).verdict();
         assert_eq!(verdict(10_000_000), Succeeded);
         assert_eq!(verdict(9_999_999), Warning);
-        let closed = hop(Side::Target, &Err("permission denied".to_owned()));
+        let closed = hop(Side::Target, "", &Err("permission denied".to_owned()));
         assert_eq!(closed.verdict(), Succeeded);
         assert!(closed.message().contains("permission denied"));
     }

@@ -1,7 +1,7 @@
 //! The migrations of the supervisor, as far as agents are concerned.
 
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use pghaul_stage::{Error, Kind, Result};
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::protocol::Ending;
 use super::{Asked, Migrations, Wants};
 use crate::job::Topology;
-use crate::model::SubState;
+use crate::model::{State, SubState};
 use crate::run::RunDir;
 use crate::supervisor::{Desk, Shown};
 
@@ -24,14 +24,25 @@ impl Migrations for Desk {
     }
 
     async fn work(&self, migration: Uuid) -> Result<Option<Asked>> {
-        let shown = self.of(migration).filter(|shown| {
-            let migration = &shown.migration;
-            migration.started_at.is_some() && migration.current_status.state.is_active()
+        let Some(shown) = self.of(migration) else {
+            return Ok(None);
+        };
+        let under_way = shown.fold.as_ref().and_then(|fold| {
+            let fold = fold.lock().unwrap_or_else(PoisonError::into_inner);
+            fold.under_way()
         });
-        Ok(shown.map(|shown| Asked {
+        Ok(under_way.map(|command| Asked {
             name: shown.migration.name.clone(),
+            task: command.into(),
             job: shown.migration.job.clone(),
         }))
+    }
+
+    async fn over(&self, migration: Uuid) -> Result<Option<State>> {
+        let state = self
+            .of(migration)
+            .map(|shown| shown.migration.current_status.state);
+        Ok(state.filter(|state| !state.is_active()))
     }
 
     async fn wants(&self, migration: Uuid) -> Result<Wants> {

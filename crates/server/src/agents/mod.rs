@@ -37,8 +37,8 @@ use uuid::Uuid;
 
 pub(crate) use self::desk::append;
 pub use self::protocol::{
-    AgentState, AgentView, Assignment, Command, Ending, Received, Registration, TokenAsked,
-    TokenIssued,
+    AgentState, AgentView, Assignment, Command, Ending, Over, Received, Registration, Task,
+    TokenAsked, TokenIssued,
 };
 pub(crate) use self::routes::routes;
 pub use self::token::PREFIX;
@@ -48,6 +48,7 @@ use self::seat::{SILENCE, Seat, Taken};
 use self::token::{Shown, Token};
 use self::work::Work;
 use crate::job::Job;
+use crate::model::State;
 use crate::spool::{Epoch, Gate, Guest, Refusal, Side};
 use crate::store::Store;
 
@@ -70,6 +71,9 @@ pub trait Migrations: fmt::Debug + Send + Sync {
     /// What is to be done; `None` while nothing is, or not any more.
     async fn work(&self, migration: Uuid) -> Result<Option<Asked>>;
 
+    /// How a migration ended; `None` unless it has.
+    async fn over(&self, migration: Uuid) -> Result<Option<State>>;
+
     /// What its operator wants right now.
     async fn wants(&self, migration: Uuid) -> Result<Wants>;
 
@@ -91,6 +95,8 @@ pub trait Migrations: fmt::Debug + Send + Sync {
 pub struct Asked {
     /// Its name.
     pub name: String,
+    /// What is to be done now.
+    pub task: Task,
     /// What was asked for.
     pub job: Job,
 }
@@ -143,6 +149,17 @@ struct Agent {
     epoch: u64,
     heard: Duration,
     seen: SystemTime,
+}
+
+/// What an agent gets that wants work.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// Nothing to do for it now.
+    Nothing,
+    /// Something to do, and the seat for it.
+    Work(Box<Assignment>),
+    /// Nothing any more.
+    Over(State),
 }
 
 /// Who calls, and for what.
@@ -257,17 +274,22 @@ impl Agents {
         })
     }
 
-    /// An agent wants work; `None` while there is none for it.
+    /// An agent wants work.
     pub(crate) async fn register(
         &self,
         caller: Caller,
         registration: Registration,
-    ) -> Result<Option<Assignment>> {
+    ) -> Result<Answer> {
         let Caller { migration, side } = caller;
         let Some(asked) = self.migrations.work(migration).await? else {
-            return Ok(None);
+            let over = self.migrations.over(migration).await?;
+            return Ok(over.map_or(Answer::Nothing, Answer::Over));
         };
-        let work = self.work(migration, &asked.job).await?;
+        let work = self.work(migration, &asked).await?;
+        if work.task == Some(Task::Validate) && work.is_done(side) {
+            // The other side is not, or what comes next has not begun.
+            return Ok(Answer::Nothing);
+        }
         let _turn = self.turn.lock().await;
         let at = self.since.elapsed();
         let agent_id = registration.agent_id;
@@ -302,7 +324,7 @@ impl Agents {
             (taken, fence)
         };
         match taken {
-            Taken::Other => return Ok(None),
+            Taken::Other => return Ok(Answer::Nothing),
             Taken::Already(_) => {}
             Taken::Now(number) => {
                 epoch.set(number).await;
@@ -316,18 +338,19 @@ impl Agents {
         }
         let number = match taken {
             Taken::Now(number) | Taken::Already(number) => number,
-            Taken::Other => return Ok(None),
+            Taken::Other => return Ok(Answer::Nothing),
         };
-        Ok(Some(Assignment {
+        Ok(Answer::Work(Box::new(Assignment {
             agent_id,
             epoch: number,
             migration: asked.name,
+            task: asked.task,
             job: asked.job,
             databases: work.databases.clone(),
             begun: work.begun(side),
             finished: work.finished(side),
             spool_limit: self.spool_limit,
-        }))
+        })))
     }
 
     /// An agent brings events, of which it has brought `before` earlier.
@@ -354,12 +377,16 @@ impl Agents {
         let now = before.saturating_add(events.len() as u64).max(received);
         let mut fresh: Vec<Value> = events.into_iter().skip(known).collect();
         for event in &mut fresh {
-            event["side"] = json!(side);
+            event["agent"] = json!(side);
+            // What is about neither server but what lies between them, remains so.
+            if event["event"] != "finding" || event["side"] != "runtime" {
+                event["side"] = json!(side);
+            }
         }
         if !fresh.is_empty() {
             self.migrations.note(migration, fresh.clone()).await?;
             if let Some(asked) = &asked {
-                self.work(migration, &asked.job).await?;
+                self.work(migration, asked).await?;
             }
             let mut known = self.known();
             if let Some(place) = known.seats.get_mut(&(migration, side)) {
@@ -370,7 +397,10 @@ impl Agents {
             }
         }
         // Who may be told twice of an end would begin again.
-        let ended_before = fresh.iter().all(|event| event["event"] != "database_ended");
+        let ends = ["database_ended", "database_validated"];
+        let ended_before = fresh
+            .iter()
+            .all(|event| ends.iter().all(|end| event["event"] != *end));
         let left = fresh.iter().any(|event| event["event"] == "agent_left");
         if left {
             self.vacate(migration, side, shows.agent, AgentState::Done)
@@ -557,16 +587,18 @@ impl Agents {
     }
 
     /// What is done of a migration: kept, or read from what was written down.
-    async fn work(&self, migration: Uuid, job: &Job) -> Result<Work> {
-        if let Some(work) = self.known().work.get(&migration) {
+    async fn work(&self, migration: Uuid, asked: &Asked) -> Result<Work> {
+        let current = |work: &&Work| work.task == Some(asked.task);
+        if let Some(work) = self.known().work.get(&migration).filter(current) {
             return Ok(work.clone());
         }
-        let mut work = Work::new(job.databases.clone());
+        let mut work = Work::new(asked.job.databases.clone());
         for event in self.migrations.noted(migration).await? {
             work.fold(&event);
         }
         let mut known = self.known();
-        Ok(known.work.entry(migration).or_insert(work).clone())
+        known.work.insert(migration, work.clone());
+        Ok(work)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

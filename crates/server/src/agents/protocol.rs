@@ -8,6 +8,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::job::Job;
+use crate::machine;
+use crate::model::State;
 use crate::spool::Side;
 
 /// An agent that wants work.
@@ -38,6 +40,8 @@ pub struct Assignment {
     pub epoch: u64,
     /// The name of the migration.
     pub migration: String,
+    /// What is to be done now.
+    pub task: Task,
     /// What was asked for.
     pub job: Job,
     /// The databases, in their order; empty while only the source's server knows them.
@@ -48,6 +52,32 @@ pub struct Assignment {
     pub finished: BTreeMap<String, Ending>,
     /// So many bytes may wait in the spool before an extraction pauses.
     pub spool_limit: Option<u64>,
+}
+
+/// What an agent is to do with each database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Check its side, and how both fit; change nothing.
+    Validate,
+    /// Carry it over.
+    Migrate,
+}
+
+impl From<machine::Command> for Task {
+    fn from(command: machine::Command) -> Self {
+        match command {
+            machine::Command::Validate => Self::Validate,
+            machine::Command::Migrate => Self::Migrate,
+        }
+    }
+}
+
+/// That there is nothing to do any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Over {
+    /// How the migration ended.
+    pub state: State,
 }
 
 /// How a database ended on one side, from good to bad.

@@ -15,16 +15,22 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::protocol::{AgentView, Assignment, Received, Registration, TokenAsked, TokenIssued};
-use super::{Agents, Caller};
+use super::protocol::{
+    AgentView, Assignment, Over, Received, Registration, TokenAsked, TokenIssued,
+};
+use super::{Agents, Answer, Caller};
 use crate::app::App;
 use crate::problem::Problem;
+
+/// The largest answer to a probe.
+const LARGEST_ANSWER: usize = 1 << 20;
 
 /// The routes of agents, who show their own tokens, and of those who look after them.
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list, register))
         .routes(routes!(report))
+        .routes(routes!(probe))
         .routes(routes!(issue))
 }
 
@@ -41,6 +47,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     responses(
         (status = 200, body = Assignment, description = "The work, and the seat for it"),
         (status = 204, description = "No work yet, or another agent has the seat"),
+        (status = 410, body = Over, description = "The migration has ended"),
         (status = 401, description = "The token is not valid", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "The token is for the other side", body = Problem, content_type = "application/problem+json"),
         (status = "4XX", description = "The body is not what it should be", body = Problem, content_type = "application/problem+json"),
@@ -60,9 +67,47 @@ async fn register(
         ));
     }
     Ok(match app.agents().register(caller, registration).await? {
-        Some(assignment) => Json(assignment).into_response(),
-        None => StatusCode::NO_CONTENT.into_response(),
+        Answer::Work(assignment) => Json(assignment).into_response(),
+        Answer::Nothing => StatusCode::NO_CONTENT.into_response(),
+        Answer::Over(state) => (StatusCode::GONE, Json(Over { state })).into_response(),
     })
+}
+
+/// How much is to come back.
+#[derive(Debug, Deserialize, IntoParams)]
+struct Probe {
+    /// Bytes of the answer.
+    #[param(maximum = 1_048_576)]
+    answer: usize,
+}
+
+/// Measure the way here.
+///
+/// Takes a body of up to a mebibyte, and answers with as many bytes as are asked for.
+#[utoipa::path(
+    post,
+    path = "/agents/probe",
+    tag = "agents",
+    security(("agent" = [])),
+    params(Probe),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses(
+        (status = 200, body = Vec<u8>, content_type = "application/octet-stream", description = "Zeros"),
+        (status = 401, description = "The token is not valid", body = Problem, content_type = "application/problem+json"),
+        (status = "4XX", description = "The request is not what it should be", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+async fn probe(
+    State(app): State<App>,
+    Query(Probe { answer }): Query<Probe>,
+    headers: HeaderMap,
+    _body: Bytes,
+) -> Result<Vec<u8>, Problem> {
+    caller(app.agents(), &headers)?;
+    if answer > LARGEST_ANSWER {
+        return Err(Error::input("an answer has at most a mebibyte").into());
+    }
+    Ok(vec![0; answer])
 }
 
 /// How many events were brought earlier.

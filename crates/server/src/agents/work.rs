@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::protocol::Ending;
+use super::protocol::{Ending, Task};
 use crate::spool::Side;
 
-/// What is done.
+/// What is done of the task that was begun last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Work {
+    /// What is to be done; `None` before anything was begun.
+    pub(super) task: Option<Task>,
     /// The databases, in their order; empty until the source's side has said them.
     pub(super) databases: Vec<String>,
     source: Done,
@@ -35,6 +38,13 @@ impl Work {
     /// Takes note of an event.
     pub(super) fn fold(&mut self, event: &Value) {
         let kind = event["event"].as_str().unwrap_or_default();
+        if kind == "attempt" {
+            // Which databases there are holds for what comes after the checks, too.
+            *self = Self {
+                task: Task::deserialize(&event["command"]).ok(),
+                ..Self::new(std::mem::take(&mut self.databases))
+            };
+        }
         if kind == "databases_chosen" && self.databases.is_empty() {
             let names = event["databases"].as_array().into_iter().flatten();
             self.databases = names.filter_map(Value::as_str).map(str::to_owned).collect();
@@ -51,7 +61,7 @@ impl Work {
             "planned" => {
                 done.begun.insert(database.to_owned());
             }
-            "database_ended" => {
+            "database_ended" | "database_validated" => {
                 let error = &event["error"];
                 if self.error.is_none() && !error.is_null() {
                     self.error = Some(error.clone());
@@ -86,26 +96,36 @@ impl Work {
         self.of(side).finished.clone()
     }
 
-    /// Those that a side need not go on with, because the other one gave them up.
+    /// Whether a side is done with all.
+    pub(super) fn is_done(&self, side: Side) -> bool {
+        let finished = &self.of(side).finished;
+        !self.databases.is_empty() && self.databases.iter().all(|one| finished.contains_key(one))
+    }
+
+    /// Those that a side need not go on with, because the other one gave them up. What is wrong
+    /// with one side says nothing about the other, so checks go on.
     pub(super) fn abandoned(&self, side: Side) -> Vec<String> {
         let other = match side {
             Side::Source => &self.target,
             Side::Target => &self.source,
         };
-        let given_up = other
-            .finished
-            .iter()
-            .filter(|(_, ending)| **ending > Ending::Differs);
+        let given_up = other.finished.iter().filter(|(_, ending)| match self.task {
+            Some(Task::Validate) => **ending > Ending::Invalid,
+            _ => **ending > Ending::Differs,
+        });
         let names = given_up.map(|(database, _)| database.clone());
         names
             .filter(|name| !self.of(side).finished.contains_key(name))
             .collect()
     }
 
-    /// How the migration ended: the worst of what either side says of any database, once the
-    /// target's side is done with all.
+    /// How it ended: the worst of what either side says of any database, once the target's side is
+    /// done with all; of checks, once both are.
     pub(super) fn ending(&self) -> Option<Ending> {
         if self.databases.is_empty() {
+            return None;
+        }
+        if self.task == Some(Task::Validate) && !self.is_done(Side::Source) {
             return None;
         }
         let mut worst = Ending::Done;
@@ -169,6 +189,37 @@ mod tests {
         assert_eq!(work.abandoned(Side::Target), Vec::<String>::new());
         work.fold(&ended("target", "b", "done"));
         assert_eq!(work.ending(), Some(Ending::Failed));
+    }
+
+    fn validated(side: &str, ending: &str) -> Value {
+        let event = "database_validated";
+        json!({ "event": event, "side": side, "database": "a", "ending": ending })
+    }
+
+    #[test]
+    fn checks_end_when_both_sides_are_done_and_the_migration_begins_anew() {
+        let mut work = Work::new(Vec::new());
+        work.fold(&json!({ "event": "attempt", "command": "validate" }));
+        let chosen = json!({ "event": "databases_chosen", "databases": ["a"] });
+        work.fold(&chosen);
+        work.fold(&validated("target", "done"));
+        assert_eq!(work.ending(), None, "the source is not checked yet");
+        work.fold(&validated("source", "invalid"));
+        assert_eq!(work.ending(), Some(Ending::Invalid));
+        work.fold(&json!({ "event": "attempt", "command": "migrate" }));
+        assert_eq!(work.task, Some(Task::Migrate));
+        assert_eq!(work.databases, ["a"], "they are known already");
+        assert_eq!((work.ending(), work.is_done(Side::Source)), (None, false));
+    }
+
+    #[test]
+    fn one_side_is_checked_though_the_other_is_invalid() {
+        let mut work = Work::new(vec!["a".to_owned()]);
+        work.fold(&json!({ "event": "attempt", "command": "validate" }));
+        work.fold(&validated("source", "invalid"));
+        assert_eq!(work.abandoned(Side::Target), Vec::<String>::new());
+        work.fold(&validated("source", "failed"));
+        assert_eq!(work.abandoned(Side::Target), ["a"]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use crate::access::{Caller, Deed};
 use crate::app::App;
-use crate::job::{Extent, Job, Topology};
+use crate::job::Job;
 use crate::model::Migration;
 use crate::problem::Problem;
 use crate::supervisor::{Action, Request};
@@ -144,12 +144,6 @@ async fn create(
     }
     let job = Job::from_json(&body).map_err(|fault| Problem::faults(vec![fault]))?;
     job.check().map_err(Problem::faults)?;
-    if job.topology == Topology::Agents && job.option == Extent::Validate {
-        return Err(
-            Problem::conflict("agents check their sides when they begin, and no sooner")
-                .remedy("run `pghaul validate` on a host of each side, or use validateAndMigrate"),
-        );
-    }
     app.check_reach(&job).await?;
     let request = |answer| Request::Create {
         name,

@@ -194,9 +194,9 @@ impl Fold {
         }
     }
 
-    /// Whether it was begun and has not ended.
-    pub(crate) fn is_under_way(&self) -> bool {
-        self.attempt.is_some() && self.ended.is_none()
+    /// What was begun and has not ended.
+    pub(crate) fn under_way(&self) -> Option<Command> {
+        self.attempt.filter(|_| self.ended.is_none())
     }
 
     /// Another process begins. What it tells of a database that has not ended takes the place of
@@ -241,6 +241,7 @@ impl Fold {
             ended: self.ended.clone(),
             told_pause: self.told_pause,
             told_rate: self.told_rate,
+            checking: self.findings.have_begun(),
             copying: begun.then(|| left.any(|left| left)),
         }
     }

@@ -14,7 +14,6 @@ use crate::model::{
 /// What all checks found so far.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    server: BTreeMap<&'static str, Vec<ValidationMessage>>,
     databases: BTreeMap<String, OfDatabase>,
 }
 
@@ -23,8 +22,21 @@ pub(super) struct Findings {
 struct OfDatabase {
     started: Time,
     ended: Option<Time>,
-    groups: BTreeMap<&'static str, Vec<ValidationMessage>>,
+    found: Vec<Found>,
 }
+
+/// What one check found.
+#[derive(Debug)]
+struct Found {
+    /// The side whose agent found it; empty where one process checks both.
+    agent: String,
+    group: &'static str,
+    of_server: bool,
+    message: ValidationMessage,
+}
+
+/// Messages by their types, each once.
+type Groups = BTreeMap<&'static str, Vec<ValidationMessage>>;
 
 /// A finding, as it is told.
 #[derive(Deserialize)]
@@ -49,9 +61,16 @@ impl Findings {
         let database = self.databases.entry(name).or_insert_with(|| OfDatabase {
             started: time,
             ended: None,
-            groups: BTreeMap::new(),
+            found: Vec::new(),
         });
+        let agent = event.get("agent").and_then(Value::as_str);
+        let agent = agent.unwrap_or_default();
         match kind {
+            "validation_started" => {
+                // The other side's are not told again.
+                database.found.retain(|found| found.agent != agent);
+                database.ended = None;
+            }
             "validation" => database.ended = Some(time),
             "finding" => {
                 let Ok(line) = Line::deserialize(event) else {
@@ -65,27 +84,30 @@ impl Findings {
                     remedy: line.remedy,
                     objects: line.objects,
                 };
-                let groups = if of_server {
-                    &mut self.server
-                } else {
-                    &mut database.groups
-                };
-                let messages = groups.entry(group).or_default();
-                // Each database asks the servers anew, and mostly hears the same.
-                if !of_server || !messages.contains(&message) {
-                    messages.push(message);
-                }
+                database.found.push(Found {
+                    agent: agent.to_owned(),
+                    group,
+                    of_server,
+                    message,
+                });
             }
             _ => {}
         }
+    }
+
+    /// Whether there are any, or will be.
+    pub(super) fn have_begun(&self) -> bool {
+        !self.databases.is_empty()
     }
 
     /// All of them; `None` if there were no checks.
     pub(super) fn details(&self) -> Option<ValidationDetails> {
         let started = self.databases.values().map(|one| one.started).min()?;
         let ends: Option<Vec<Time>> = self.databases.values().map(|one| one.ended).collect();
-        let server: Vec<ServerLevelValidation> = self
-            .server
+        // Each database asks the servers anew, and mostly hears the same.
+        let of_servers = self.databases.values().flat_map(|one| &one.found);
+        let of_servers = grouped(of_servers.filter(|found| found.of_server));
+        let server: Vec<ServerLevelValidation> = of_servers
             .iter()
             .map(|(kind, messages)| ServerLevelValidation {
                 kind: (*kind).to_owned(),
@@ -100,8 +122,7 @@ impl Findings {
                 database_name: name.clone(),
                 started_on: database.started,
                 ended_on: database.ended,
-                summary: database
-                    .groups
+                summary: grouped(database.found.iter().filter(|found| !found.of_server))
                     .iter()
                     .map(|(kind, messages)| ValidationSummaryItem {
                         kind: (*kind).to_owned(),
@@ -122,6 +143,18 @@ impl Findings {
             db_level_validation_details: databases,
         })
     }
+}
+
+/// What was found, by type. What a migration finds again is told once.
+fn grouped<'f>(found: impl Iterator<Item = &'f Found>) -> Groups {
+    let mut groups = Groups::new();
+    for found in found {
+        let messages = groups.entry(found.group).or_default();
+        if !messages.contains(&found.message) {
+            messages.push(found.message.clone());
+        }
+    }
+    groups
 }
 
 fn worst(messages: &[ValidationMessage]) -> ValidationState {

@@ -141,7 +141,7 @@ impl Entry {
         }
         if self.is_of_agents() {
             // Whoever works on it, it lives until it has ended.
-            self.alive = fold.is_under_way();
+            self.alive = fold.under_way().is_some();
         }
     }
 
