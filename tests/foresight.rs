@@ -196,7 +196,7 @@ const ALWAYS: [&str; 25] = [
     "privileges on SCHEMA s for \"rds_kept\"",
     "privileges on TABLE pg_authid in schema pg_catalog",
     "privileges on TABLE t in schema s for \"rds_kept\"",
-    "security label of role app for nobody",
+    "security label of role \"app\" for nobody",
     "security label s.TABLE t",
     "setting nothing of role \"tuned\"",
     "setting temp_tablespaces of role \"tuned\"",

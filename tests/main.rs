@@ -10,6 +10,7 @@ mod examples;
 mod faults;
 mod foresight;
 mod harness;
+mod labels;
 mod large_rows;
 mod managed;
 mod many_tables;

@@ -1,5 +1,5 @@
 //! Kinds of objects that need more than a statement: extensions, constraints that rows break,
-//! indexes, labels; and whether the fixture has every kind.
+//! indexes; and whether the fixture has every kind.
 
 use std::fs;
 
@@ -312,41 +312,7 @@ fn rows_of_users_are_not_there_twice_after_a_kill(way: Way) {
     }
 }
 
-both_ways!(security_labels_without_a_provider_are_named);
-/// No build of PostgreSQL has a provider, so labels are written as one would have left them.
-fn security_labels_without_a_provider_are_named(way: Way) {
-    let mut pair = Pair::start();
-    pair.source.create_db("d");
-    pair.source.psql(
-        "d",
-        "CREATE TABLE t (a int, b int); CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1';
-         CREATE ROLE labelled; SELECT lo_from_bytea(4711, '');
-         SET allow_system_table_mods = on;
-         INSERT INTO pg_seclabel (objoid, classoid, objsubid, provider, label) VALUES
-           ('t'::regclass, 'pg_class'::regclass, 0, 'selinux', 'it''s t'),
-           ('t'::regclass, 'pg_class'::regclass, 1, 'selinux', 'a'),
-           ('f'::regproc, 'pg_proc'::regclass, 0, 'selinux', 'f'),
-           (4711, 'pg_largeobject'::regclass, 0, 'selinux', 'large');
-         INSERT INTO pg_shseclabel (objoid, classoid, provider, label)
-           SELECT oid, 'pg_database'::regclass, 'selinux', 'd' FROM pg_database WHERE datname = 'd'
-           UNION ALL SELECT 'labelled'::regrole, 'pg_authid'::regclass, 'selinux', 'r'",
-    );
-    let output = way.migrate(&mut pair, "d", &["--verify"]).expect(0);
-    for expected in [
-        "SECURITY LABEL FOR selinux ON TABLE public.t IS 'it''s t';",
-        "SECURITY LABEL FOR selinux ON COLUMN public.t.a IS 'a';",
-        "SECURITY LABEL FOR selinux ON FUNCTION public.f() IS 'f';",
-        "SECURITY LABEL FOR \"selinux\" ON LARGE OBJECT 4711 IS 'large';",
-        "SECURITY LABEL FOR \"selinux\" ON DATABASE d IS 'd';",
-        "SECURITY LABEL FOR \"selinux\" ON ROLE labelled IS 'r';",
-    ] {
-        let told = output.stdout.contains(expected);
-        assert!(told, "{expected}: {}\n{}", output.stdout, output.stderr);
-    }
-    pair.pghaul("d", &["validate", "--strict"]).run().expect(1);
-}
-
-/// Catalogs of labels, for which there is no provider, and of what is no object of its own.
+/// Catalogs of labels, which `labels` is about, and of what is no object of its own.
 const NO_OBJECTS: [&str; 4] = [
     "pg_init_privs",
     "pg_seclabel",

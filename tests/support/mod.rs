@@ -8,6 +8,7 @@
 pub(crate) mod cluster;
 pub(crate) mod fixture;
 pub(crate) mod installed;
+pub(crate) mod label_provider;
 pub(crate) mod network;
 pub(crate) mod object_store;
 pub(crate) mod oracle;

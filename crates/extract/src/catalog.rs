@@ -43,8 +43,8 @@ pub(crate) struct Inventory {
     pub(crate) large_objects: LargeObjects,
     /// Tables whose rows have identifiers that are not copied.
     pub(crate) with_oids: Vec<TableId>,
-    /// Subscriptions, invalid indexes and labels, which the archive will not have, and extensions'
-    /// tables that cannot be read.
+    /// Subscriptions, invalid indexes and some labels, which the archive will not have, and
+    /// extensions' tables that cannot be read.
     pub(crate) hidden: Vec<Omission>,
     /// Bytes of a block.
     pub(crate) block_size: u64,

@@ -128,8 +128,11 @@ const HOLDERS: [&str; 6] = ["SCHEMA", "TABLE", "TYPE", "DOMAIN", "SEQUENCE", "EX
 /// May not.
 pub(crate) const FORBIDDEN: &[&str] = &["42501"];
 
-/// May not; no such provider.
-const LABEL: &[&str] = &["42501", "22023", "0A000"];
+/// May not; no such provider; not for such objects; not a label that the provider takes; and what
+/// has it may not be there, because it came with something that is left out.
+pub(crate) const LABEL: &[&str] = &[
+    "42501", "22023", "0A000", "42602", "42704", "42P01", "42883", "3F000",
+];
 
 impl Unit {
     /// All of an entry.

@@ -196,7 +196,7 @@ pub async fn foresee(conninfo: &Conninfo, catalog: &Catalog, anew: bool) -> Resu
     let settings = settings.chain(&catalog.database.settings);
     present.power.try_settings(&client, settings).await?;
     let archive = restore::read(&catalog)?;
-    present.ask_providers(&client, &archive).await?;
+    present.ask_providers(&client, &catalog, &archive).await?;
     let foresight = Foresight::of(&archive, &present);
     omissions.extend(Roles::of(&catalog).omissions(&present.power));
     omissions.extend(parameter::omissions(&catalog.parameter_grants, &present));
@@ -306,9 +306,10 @@ fn lack(entry: &Entry, present: &Present) -> Option<String> {
         "DEFAULT ACL" if entry.owner != present.power.name && !present.may_own(&entry.owner) => {
             Some(ABSENT_OR_CLOSED.to_owned())
         }
-        "SECURITY LABEL" => label::provider(&entry.definition)
-            .filter(|provider| present.absent_providers.contains(provider))
-            .map(|provider| format!("the target has not loaded the provider {provider:?}")),
+        "SECURITY LABEL" if !is_elsewhere(entry) => {
+            let provider = label::provider(&entry.definition)?;
+            present.power.lacks_provider(&provider)
+        }
         _ => None,
     }
 }

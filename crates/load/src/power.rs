@@ -1,12 +1,13 @@
 //! What the loading role may do on the target: with a managed service it is no superuser.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use pghaul_stage::{Kind, Membership, Result, Setting};
-use pghaul_wire::Client;
+use pghaul_stage::{Kind, Membership, Result, SecurityLabel, Setting};
 use pghaul_wire::quote::ident;
+use pghaul_wire::{Client, security_label};
 
 use crate::database;
+use crate::label;
 use crate::role::is_reserved;
 use crate::session::failed;
 use crate::setting::assignment;
@@ -94,6 +95,10 @@ pub(crate) struct Power {
     settings: HashMap<String, bool>,
     /// Parameters and values that the server does not take, and what it says.
     refused: HashMap<(String, String), String>,
+    /// Labels of roles.
+    labels: BTreeMap<String, Vec<SecurityLabel>>,
+    /// Providers of labels, and whether the server has loaded them.
+    providers: HashMap<String, bool>,
     /// Every tablespace of the server.
     tablespaces: HashSet<String>,
     /// Languages that not everybody may use.
@@ -133,6 +138,8 @@ impl Power {
             let of = (row.get(0), row.get(1));
             power.memberships.insert(of, row.get(2));
         }
+        let labels = security_label::shared(client, "pg_authid").await;
+        power.labels = labels.map_err(failed)?;
         let defaults = client.query(DEFAULTS, &[]).await.map_err(failed)?;
         power.defaults = defaults.iter().map(|row| row.get(0)).collect();
         let granted = if version >= 150_000 {
@@ -232,6 +239,33 @@ impl Power {
             }
         }
         Ok(())
+    }
+
+    /// Asks which of these providers of labels the server has loaded.
+    pub(crate) async fn try_providers(
+        &mut self,
+        client: &Client,
+        providers: BTreeSet<&str>,
+    ) -> Result<()> {
+        for provider in providers {
+            if !self.providers.contains_key(provider) {
+                let loaded = label::is_loaded(client, provider, &self.name).await?;
+                self.providers.insert(provider.to_owned(), loaded);
+            }
+        }
+        Ok(())
+    }
+
+    /// Why a label of this provider cannot be; `None` if it can.
+    pub(crate) fn lacks_provider(&self, provider: &str) -> Option<String> {
+        let absent = self.providers.get(provider) == Some(&false);
+        absent.then(|| format!("the target has not loaded the provider {provider:?}"))
+    }
+
+    /// Whether a role that is there has this label.
+    pub(crate) fn has_label(&self, role: &str, label: &SecurityLabel) -> bool {
+        let labels = self.labels.get(role);
+        labels.is_some_and(|labels| labels.contains(label))
     }
 
     /// Whether it may create what only a superuser may, unless a service says otherwise.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use pghaul_stage::{Omission, Result, Role, TableId};
+use pghaul_stage::{Catalog, Omission, Result, Role, TableId};
 use pghaul_wire::Client;
 
 use crate::archive::{Archive, Entry};
@@ -39,8 +39,6 @@ pub(crate) struct Present {
     pub(crate) coming: HashSet<String>,
     /// Roles that the loading role will join if it may, because they are the source's.
     pub(crate) joined: HashSet<String>,
-    /// Providers of security labels that the server has not loaded.
-    pub(crate) absent_providers: HashSet<String>,
 }
 
 impl Present {
@@ -78,20 +76,28 @@ impl Present {
         })
     }
 
-    /// Asks which providers of the archive's security labels the server does not have.
-    pub(crate) async fn ask_providers(&mut self, client: &Client, archive: &Archive) -> Result<()> {
+    /// Asks which providers of the source's security labels the server has.
+    pub(crate) async fn ask_providers(
+        &mut self,
+        client: &Client,
+        catalog: &Catalog,
+        archive: &Archive,
+    ) -> Result<()> {
         let labels = archive
             .entries()
             .filter(|entry| entry.desc == "SECURITY LABEL");
         let providers: BTreeSet<String> = labels
             .filter_map(|entry| label::provider(&entry.definition))
             .collect();
-        for provider in providers {
-            if !label::is_loaded(client, &provider, &self.power.name).await? {
-                self.absent_providers.insert(provider);
-            }
-        }
-        Ok(())
+        let supplements = catalog.supplements.iter();
+        let of_roles = catalog.roles.iter().flat_map(|role| &role.labels);
+        let shared = catalog.database.labels.iter().chain(of_roles);
+        let providers = providers
+            .iter()
+            .chain(supplements.filter_map(|one| one.provider.as_ref()))
+            .chain(shared.map(|label| &label.provider));
+        let providers = providers.map(String::as_str).collect();
+        self.power.try_providers(client, providers).await
     }
 
     /// Whether the target has a role, or will have it.

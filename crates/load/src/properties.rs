@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use pghaul_stage::{Catalog, Database, Event, Observer, Omission, Result, Selection, Setting};
-use pghaul_wire::{Client, quote};
+use pghaul_wire::{Client, quote, security_label};
 
 use crate::acl::{Item, grants};
 use crate::foresight::{ABSENT, ABSENT_OR_CLOSED};
@@ -102,6 +102,7 @@ pub(crate) fn omissions(
     let mut omissions: Vec<Omission> = kept.iter().cloned().collect();
     omissions.extend(outlook.privileges(owner)?.0);
     omissions.extend(outlook.comment().and_then(|(_, refused)| refused));
+    omissions.extend(outlook.labels().filter_map(|(_, _, refused)| refused));
     omissions.extend(
         source
             .settings
@@ -188,6 +189,19 @@ impl Outlook<'_> {
         Some((statement, refused))
     }
 
+    /// What each label is, the statement for it, and why it will fail.
+    fn labels(&self) -> impl Iterator<Item = (String, String, Option<Omission>)> {
+        self.source.labels.iter().map(|label| {
+            let (database, provider) = (self.database(), label.provider.as_str());
+            let what = format!("security label of the database for {provider}");
+            let statement = security_label::statement(&database, provider, Some(&label.label));
+            let absent = self.present.power.lacks_provider(provider);
+            let absent = absent.map(|why| Omission::new(what.as_str(), why).remedy(&statement));
+            let refused = absent.or_else(|| self.unowned(&what, &statement));
+            (what, statement, refused)
+        })
+    }
+
     /// Why a setting is left out, if it is.
     fn setting(&self, setting: &Setting) -> Option<Omission> {
         let (power, present) = (&self.present.power, self.present);
@@ -267,6 +281,9 @@ pub(crate) async fn apply(
     let place = Place::read(client).await?;
     let mut present = Present::read(client).await?;
     present.power.try_settings(client, &source.settings).await?;
+    let providers = source.labels.iter().map(|label| label.provider.as_str());
+    let providers = providers.collect();
+    present.power.try_providers(client, providers).await?;
     let outlook = Outlook {
         source,
         selection,
@@ -289,6 +306,9 @@ pub(crate) async fn apply(
     attempt(client, observer, PRIVILEGES, &statements).await?;
     if let Some((statement, refused)) = outlook.comment() {
         attempt_unless(client, observer, COMMENT, &statement, refused).await?;
+    }
+    for (what, statement, refused) in outlook.labels() {
+        attempt_unless(client, observer, &what, &statement, refused).await?;
     }
     for setting in &source.settings {
         let (what, statement) = (setting_name(setting), assign(&place.name, setting));

@@ -320,7 +320,9 @@ impl Restore {
             partial: self.catalog.selection.is_partial(),
             ..Present::read(&client).await?
         };
-        present.ask_providers(&client, &self.archive).await?;
+        present
+            .ask_providers(&client, &self.catalog, &self.archive)
+            .await?;
         Ok(Ground {
             archive: Arc::clone(&self.archive),
             agenda: Arc::clone(&self.agenda),

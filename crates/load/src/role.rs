@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use pghaul_stage::{
     Catalog, Error, Event, Membership, Observer, Omission, Result, Role, Setting, Severity,
 };
-use pghaul_wire::Client;
 use pghaul_wire::quote::{ident, literal};
+use pghaul_wire::{Client, security_label};
 use secrecy::ExposeSecret;
 use tokio_postgres::Row;
 
@@ -27,8 +27,8 @@ pub(crate) use membership::{MEMBER, member_of};
 pub(crate) use reserved::is_reserved;
 
 use definition::{
-    assign, definition, denied, differences, lesser, password, privileges, setting_name, unset,
-    without,
+    apart, assign, definition, denied, differences, label_name, lesser, password, privileges,
+    setting_name, unlabelled, unset, without,
 };
 use membership::{MAY_NOT_GRANT, NOT_BOTH, lacking, outside};
 
@@ -65,14 +65,18 @@ impl Roles {
         let missing = |name: &str| !power.has_role(name) && !is_reserved(name);
         for role in self.roles.iter().filter(|role| missing(&role.name)) {
             if !power.may_create_role(&role.name) {
-                omissions.push(without(role, MAY_NOT_CREATE));
+                omissions.extend(without(role, MAY_NOT_CREATE));
                 continue;
             }
             omissions.extend(password(role));
             omissions.extend(lesser(role, &denied(role, power), MAY_NOT_GIVE));
             let settings = self.settings_of(&role.name);
             omissions.extend(settings.filter_map(|setting| unset(role, setting, power)));
+            let labels = role.labels.iter();
+            omissions.extend(labels.filter_map(|label| unlabelled(role, label, power)));
         }
+        let standing = self.roles.iter().filter(|role| power.has_role(&role.name));
+        omissions.extend(standing.flat_map(|role| apart(role, power)));
         let there = |name: &str| power.has_role(name) || power.may_create_role(name);
         for membership in &self.memberships {
             let (role, member) = (membership.role.as_str(), membership.member.as_str());
@@ -111,7 +115,10 @@ impl Roles {
     /// Creates what is missing. Harmless when done before.
     pub(crate) async fn create(&self, ledger: &Ledger, observer: &dyn Observer) -> Result<()> {
         let client = ledger.session().await?;
-        let power = Power::read(&client).await?;
+        let mut power = Power::read(&client).await?;
+        let labels = self.roles.iter().flat_map(|role| &role.labels);
+        let providers = labels.map(|label| label.provider.as_str()).collect();
+        power.try_providers(&client, providers).await?;
         let done = ledger.steps().await?;
         let work = Work {
             client,
@@ -229,6 +236,7 @@ impl Work<'_> {
         if wanted_set != set.iter().cloned().collect() {
             differences.push("settings");
         }
+        apart(wanted, &self.power).for_each(|omission| self.omit(omission));
         if !differences.is_empty() {
             self.note(&format!(
                 "role {:?} exists on the target and is left as it is; it differs in {}",
@@ -241,7 +249,7 @@ impl Work<'_> {
     /// Creates a role, if need be with fewer attributes; says whether it is there now.
     async fn create(&self, role: &Role) -> Result<bool> {
         if !self.power.may_create_role(&role.name) {
-            self.omit(without(role, MAY_NOT_CREATE));
+            without(role, MAY_NOT_CREATE).for_each(|omission| self.omit(omission));
             return Ok(false);
         }
         let name = ident(&role.name);
@@ -257,7 +265,8 @@ impl Work<'_> {
                 // A service may allow less than PostgreSQL does.
                 match self.record(&definition(role, &[], secret), &step).await {
                     Err(error) if is_refusal(&error) => {
-                        self.omit(without(role, error.message()));
+                        let omissions = without(role, error.message());
+                        omissions.for_each(|omission| self.omit(omission));
                         return Ok(false);
                     }
                     outcome => {
@@ -288,7 +297,7 @@ impl Work<'_> {
         omissions.for_each(|omission| self.omit(omission));
     }
 
-    /// Its comment and settings.
+    /// Its settings, labels and comment.
     async fn describe<'s>(
         &self,
         role: &Role,
@@ -302,6 +311,14 @@ impl Work<'_> {
                 self.omit(omission);
             } else if !done && let Err(error) = self.execute(&statement).await {
                 self.pass(setting_name(role, setting), &statement, error)?;
+            }
+        }
+        for label in &role.labels {
+            let statement = security_label::of_role(&role.name, label);
+            if let Some(omission) = unlabelled(role, label, &self.power) {
+                self.omit(omission);
+            } else if !done && let Err(error) = self.execute(&statement).await {
+                self.pass(label_name(role, label), &statement, error)?;
             }
         }
         if done {

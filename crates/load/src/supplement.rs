@@ -2,38 +2,43 @@
 
 use pghaul_stage::{Omission, Supplement};
 
-use crate::entry::{FORBIDDEN, Unit};
+use crate::entry::{FORBIDDEN, LABEL, Unit};
 use crate::power::Power;
 
 /// The units that make them, for when everything else stands.
 pub(crate) fn units(supplements: &[Supplement], power: &Power) -> impl Iterator<Item = Unit> {
     let needed = supplements.iter().filter(|one| is_needed(one, power));
-    let possible = needed.filter(|one| is_possible(one, power));
+    let possible = needed.filter(|one| obstacle(one, power).is_none());
     possible.map(|supplement| Unit {
         step: format!("supplement {}", supplement.subject),
         subject: supplement.subject.clone(),
         sql: supplement.sql.clone(),
-        tolerated: FORBIDDEN,
+        tolerated: match supplement.provider {
+            Some(_) => LABEL,
+            None => FORBIDDEN,
+        },
         ..Unit::default()
     })
 }
 
-/// Those that the loading role may not make.
+/// Those that cannot be made.
 pub(crate) fn omissions(supplements: &[Supplement], power: &Power) -> Vec<Omission> {
     let needed = supplements.iter().filter(|one| is_needed(one, power));
-    let impossible = needed.filter(|one| !is_possible(one, power));
-    impossible
-        .map(|supplement| {
-            Omission::new(supplement.subject.as_str(), "only a superuser may do it")
-                .remedy(supplement.sql.as_str())
-        })
-        .collect()
+    let omission = |supplement: &Supplement| {
+        let omission = Omission::new(supplement.subject.as_str(), obstacle(supplement, power)?);
+        Some(omission.remedy(supplement.sql.as_str()))
+    };
+    needed.filter_map(omission).collect()
 }
 
 fn is_needed(supplement: &Supplement, power: &Power) -> bool {
     supplement.until.is_none_or(|until| power.version < until)
 }
 
-fn is_possible(supplement: &Supplement, power: &Power) -> bool {
-    power.superuser || !supplement.superuser
+/// Why the loading role cannot make it; `None` if it can.
+fn obstacle(supplement: &Supplement, power: &Power) -> Option<String> {
+    if supplement.superuser && !power.superuser {
+        return Some("only a superuser may do it".to_owned());
+    }
+    power.lacks_provider(supplement.provider.as_deref()?)
 }

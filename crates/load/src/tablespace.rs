@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use pghaul_stage::{
-    Catalog, Error, Event, Observer, Omission, Result, Selection, Setting, Side, Tablespace,
+    Catalog, Error, Event, Observer, Omission, Result, SecurityLabel, Selection, Setting, Side,
+    Tablespace,
 };
-use pghaul_wire::{Client, Conninfo, quote};
+use pghaul_wire::{Client, Conninfo, quote, security_label};
 
 use crate::acl::{Item, grants};
 use crate::archive::Archive;
@@ -65,6 +66,8 @@ pub(crate) async fn differences(
     let query = "SELECT spcname::text, pg_catalog.pg_get_userbyid(spcowner)::text, spcacl::text[],
             coalesce(spcoptions, '{}'), pg_catalog.shobj_description(oid, 'pg_tablespace')
        FROM pg_catalog.pg_tablespace";
+    let labels = security_label::shared(client, "pg_tablespace").await;
+    let mut labels = labels.map_err(failed)?;
     let there: BTreeMap<String, Tablespace> = client
         .query(query, &[])
         .await
@@ -76,6 +79,7 @@ pub(crate) async fn differences(
             acl: row.get(2),
             options: row.get(3),
             comment: row.get(4),
+            labels: labels.remove(row.get::<_, &str>(0)).unwrap_or_default(),
         })
         .map(|tablespace| (tablespace.name.clone(), tablespace))
         .collect();
@@ -136,6 +140,21 @@ fn difference(
         let comment = wanted.comment.as_deref();
         let comment = comment.map_or("NULL".to_owned(), quote::literal);
         remedy.push(format!("COMMENT ON {name} IS {comment}"));
+    }
+    if wanted.labels != there.labels {
+        what.push("security labels");
+        let has = |label: &&SecurityLabel| there.labels.contains(label);
+        for label in wanted.labels.iter().filter(|label| !has(label)) {
+            let (provider, label) = (&label.provider, Some(label.label.as_str()));
+            remedy.push(security_label::statement(&name, provider, label));
+        }
+        let known = |label: &&SecurityLabel| {
+            let mut wanted = wanted.labels.iter();
+            wanted.any(|one| one.provider == label.provider)
+        };
+        for label in there.labels.iter().filter(|label| !known(label)) {
+            remedy.push(security_label::statement(&name, &label.provider, None));
+        }
     }
     if what.is_empty() {
         return Ok(None);

@@ -148,6 +148,9 @@ pub struct Database {
     pub is_template: bool,
     /// Comment.
     pub comment: Option<String>,
+    /// Security labels.
+    #[serde(default)]
+    pub labels: Vec<SecurityLabel>,
     /// Privileges, as items of `pg_database.datacl` in text; `None` is the default.
     pub acl: Option<Vec<String>>,
     /// `ALTER DATABASE … SET` and `ALTER ROLE … IN DATABASE … SET`.
@@ -167,6 +170,18 @@ pub struct Tablespace {
     pub options: Vec<String>,
     /// Comment.
     pub comment: Option<String>,
+    /// Security labels.
+    #[serde(default)]
+    pub labels: Vec<SecurityLabel>,
+}
+
+/// What a provider of labels is to know of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SecurityLabel {
+    /// The provider.
+    pub provider: String,
+    /// The label, which only the provider understands.
+    pub label: String,
 }
 
 /// One configuration parameter set for a role, a database, or both.
@@ -274,6 +289,9 @@ pub struct Supplement {
     pub superuser: bool,
     /// The first version of a target that does not need it, if there is one.
     pub until: Option<u32>,
+    /// The provider of security labels that it takes, if it is a label.
+    #[serde(default)]
+    pub provider: Option<String>,
 }
 
 /// A sequence.
@@ -321,6 +339,9 @@ pub struct Role {
     pub valid_until: Option<String>,
     /// Comment.
     pub comment: Option<String>,
+    /// Security labels.
+    #[serde(default)]
+    pub labels: Vec<SecurityLabel>,
     /// The password's hash. Never serialised, never printed.
     #[serde(skip)]
     pub password: Option<SecretString>,

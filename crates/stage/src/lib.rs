@@ -63,8 +63,8 @@ mod waits;
 pub use batch::{Batch, Format, Payload, agree};
 pub use catalog::{
     Catalog, ChildConstraint, Column, Database, Extension, Index, LargeObjectRights, Membership,
-    ParameterGrant, Role, Sequence, SequenceValue, Server, Setting, Supplement, Table, Tablespace,
-    Type,
+    ParameterGrant, Role, SecurityLabel, Sequence, SequenceValue, Server, Setting, Supplement,
+    Table, Tablespace, Type,
 };
 pub use check::Check;
 pub use error::{Error, Kind, Result, Side};

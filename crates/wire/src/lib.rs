@@ -25,6 +25,7 @@ pub mod pattern;
 pub mod pem;
 pub mod quote;
 mod reach;
+pub mod security_label;
 mod server_error;
 mod session;
 mod session_attrs;

@@ -4,6 +4,7 @@ use pghaul_stage::{Database, Result, Setting};
 use pghaul_wire::Client;
 use tokio_postgres::Row;
 
+use super::security_labels;
 use crate::probe::Probe;
 use crate::session::{field, row, rows};
 
@@ -26,6 +27,7 @@ pub(crate) async fn read(client: &Client, server: &Probe) -> Result<Database> {
         server.database_oid
     );
     let row = row(client, "the database's properties", &sql).await?;
+    let mut labels = security_labels::shared(client, "pg_database").await?;
     Ok(Database {
         oid: server.database_oid,
         name: server.database.clone(),
@@ -38,6 +40,7 @@ pub(crate) async fn read(client: &Client, server: &Probe) -> Result<Database> {
         icu_rules: field(&row, 5)?,
         connection_limit: field(&row, 6)?,
         comment: field(&row, 7)?,
+        labels: labels.remove(&server.database).unwrap_or_default(),
         acl: field(&row, 8)?,
         tablespace: field(&row, 9)?,
         is_template: field(&row, 10)?,

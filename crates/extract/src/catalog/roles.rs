@@ -5,6 +5,7 @@ use pghaul_wire::Client;
 use secrecy::SecretString;
 
 use super::database::settings;
+use super::security_labels;
 use crate::session::{field, row, rows};
 
 /// Whether the role that reads is a superuser.
@@ -34,12 +35,15 @@ pub(crate) async fn read(
                 r.rolvaliduntil::text, pg_catalog.shobj_description(r.oid, 'pg_authid'), {password} \
            FROM {table} r WHERE r.rolname !~ '^pg_' ORDER BY r.rolname"
     );
+    let mut labels = security_labels::shared(client, "pg_authid").await?;
     let roles = rows(client, what, &sql)
         .await?
         .iter()
         .map(|row| {
+            let name: String = field(row, 0)?;
             Ok(Role {
-                name: field(row, 0)?,
+                labels: labels.remove(&name).unwrap_or_default(),
+                name,
                 superuser: field(row, 1)?,
                 inherit: field(row, 2)?,
                 create_role: field(row, 3)?,

@@ -1,11 +1,12 @@
 //! What pg_dump passes over although a statement can make it: comments on what comes with another
 //! object or with every database, the right to create in the schema `public` that older servers give
-//! to everybody, and triggers of keys that are not in force.
+//! to everybody, triggers of keys that are not in force; and some security labels.
 
 use pghaul_stage::{Result, Selection, Supplement};
 use pghaul_wire::quote::literal;
 use pghaul_wire::{Chosen, Client};
 
+use super::security_labels;
 use super::tables::FROM;
 use crate::session::{field, rows};
 
@@ -27,6 +28,7 @@ pub(super) async fn read(
         supplements.append(&mut public_schema(client).await?);
     }
     supplements.append(&mut key_triggers(client, chosen).await?);
+    supplements.append(&mut security_labels::supplements(client, chosen).await?);
     Ok(supplements)
 }
 
@@ -47,6 +49,7 @@ async fn language_comment(client: &Client) -> Result<Vec<Supplement>> {
                 sql: format!("COMMENT ON EXTENSION plpgsql IS {comment};"),
                 superuser: true,
                 until: None,
+                provider: None,
             })
         })
         .collect()
@@ -66,6 +69,7 @@ async fn public_schema(client: &Client) -> Result<Vec<Supplement>> {
         // The schema is the server's first role's there.
         superuser: true,
         until: Some(150_000),
+        provider: None,
     };
     Ok(rows.iter().map(supplement).collect())
 }
@@ -146,6 +150,7 @@ async fn comments(client: &Client, version: u32, chosen: &Chosen) -> Result<Vec<
                 sql: format!("COMMENT ON {object} IS {};", literal(text)),
                 superuser: field(row, 2)?,
                 until: None,
+                provider: None,
             })
         })
         .collect()
@@ -214,6 +219,7 @@ END",
                 sql: format!("DO {};", literal(&block)),
                 superuser: true,
                 until: None,
+                provider: None,
             })
         })
         .collect()

@@ -1,7 +1,8 @@
 //! What a role is: the statements that say so, what it is created without, and in what it differs.
 
-use pghaul_stage::{Omission, Role, Setting};
+use pghaul_stage::{Omission, Role, SecurityLabel, Setting};
 use pghaul_wire::quote::{ident, literal};
+use pghaul_wire::security_label;
 
 use crate::power::Power;
 use crate::setting::assignment;
@@ -40,10 +41,12 @@ pub(super) fn denied(role: &Role, power: &Power) -> Vec<&'static str> {
     denied
 }
 
-/// A role that is not created.
-pub(super) fn without(role: &Role, reason: &str) -> Omission {
+/// A role that is not created, and its labels.
+pub(super) fn without<'a>(role: &'a Role, reason: &'a str) -> impl Iterator<Item = Omission> + 'a {
     let omission = Omission::new(format!("role {:?}", role.name), reason);
-    omission.remedy(definition(role, &privileges(role), None))
+    let omission = omission.remedy(definition(role, &privileges(role), None));
+    let labels = role.labels.iter();
+    std::iter::once(omission).chain(labels.map(move |label| lost(role, label, reason)))
 }
 
 /// The attributes that a role is created without.
@@ -72,6 +75,37 @@ pub(super) fn unset(role: &Role, setting: &Setting, power: &Power) -> Option<Omi
     let reason = power.refuses_setting(setting)?;
     let omission = Omission::new(setting_name(role, setting), reason);
     Some(omission.remedy(assign(role, setting)))
+}
+
+/// A label that a role is created without.
+pub(super) fn unlabelled(role: &Role, label: &SecurityLabel, power: &Power) -> Option<Omission> {
+    let reason = power.lacks_provider(&label.provider)?;
+    Some(lost(role, label, &reason))
+}
+
+/// Labels that a role does not get because it is there already.
+pub(super) fn apart<'a>(role: &'a Role, power: &'a Power) -> impl Iterator<Item = Omission> + 'a {
+    let labels = role.labels.iter();
+    let labels = labels.filter(|label| !power.has_label(&role.name, label));
+    labels.map(|label| {
+        lost(
+            role,
+            label,
+            "the role exists on the target and is left as it is",
+        )
+    })
+}
+
+fn lost(role: &Role, label: &SecurityLabel, reason: &str) -> Omission {
+    let statement = security_label::of_role(&role.name, label);
+    Omission::new(label_name(role, label), reason).remedy(statement)
+}
+
+pub(super) fn label_name(role: &Role, label: &SecurityLabel) -> String {
+    format!(
+        "security label of role {:?} for {}",
+        role.name, label.provider
+    )
 }
 
 pub(super) fn setting_name(role: &Role, setting: &Setting) -> String {
