@@ -15,6 +15,7 @@ use pghaul_stage::{
     Kind, Part, PartId, Result, Source, SourceLayer, TableId, Target, TargetLayer, Turn,
 };
 use tokio::runtime::Runtime;
+use tokio::sync::{Barrier, OnceCell};
 
 use crate::rig::{database, table};
 
@@ -24,6 +25,9 @@ struct Shared {
     me: u32,
     claims: Arc<Mutex<HashMap<PartId, u32>>>,
     loaded: Mutex<BTreeSet<TableId>>,
+    /// Nobody begins before all know what is done, or one who comes late would skip it.
+    together: Arc<Barrier>,
+    begun: OnceCell<()>,
 }
 
 #[async_trait]
@@ -33,6 +37,10 @@ impl TargetLayer for Shared {
     }
 
     async fn turn(&self, part: &Part) -> Result<Turn> {
+        let wait = async || {
+            self.together.wait().await;
+        };
+        self.begun.get_or_init(wait).await;
         let mut claims = self.claims.lock().unwrap();
         Ok(match *claims.entry(part.id).or_insert(self.me) {
             holder if holder == self.me => Turn::Now(part.clone()),
@@ -84,13 +92,15 @@ fn jobs(jobs: usize) -> Options {
 fn two_runs_share_the_parts_of_one_plan() {
     let runtime = Runtime::new().unwrap();
     let target = MemoryTarget::new();
-    let claims = Arc::default();
+    let (claims, together) = (Arc::default(), Arc::new(Barrier::new(2)));
     let run = |me| -> (Summary, BTreeSet<TableId>) {
         let shared = Arc::new(Shared {
             inner: target.clone(),
             me,
             claims: Arc::clone(&claims),
             loaded: Mutex::default(),
+            together: Arc::clone(&together),
+            begun: OnceCell::new(),
         });
         let summary = Pipeline::from(Arc::new(database()))
             .to(Arc::clone(&shared) as _, runtime.handle().clone())
