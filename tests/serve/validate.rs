@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::oracle::assert_migrated;
 use crate::support::runtime_server::RuntimeServer;
-use crate::support::{Cluster, Output, Pair, Pghaul, fixture};
+use crate::support::{Cluster, Output, Pair, Pghaul, fixture, pg};
 
 /// Everything of a server that a migration would add to.
 const SHARED: &str = "
@@ -230,4 +230,70 @@ fn agents_that_are_killed_while_they_check_are_replaced_and_the_migration_follow
     for (number, one) in found.iter().enumerate() {
         assert!(!found[..number].contains(one), "{one}");
     }
+}
+
+/// The first four cells of each row of a page: code, side, check and outcome.
+fn outcomes(page: &str) -> BTreeSet<String> {
+    let rows = page.lines().filter(|line| line.starts_with("<tr><td>6"));
+    let cells = rows.filter_map(|row| row.match_indices("</td>").nth(3).map(|(at, _)| &row[..at]));
+    cells.map(str::to_owned).collect()
+}
+
+#[test]
+fn what_was_found_is_a_page_that_runs_nothing() {
+    let pair = Pair::start();
+    let odd = "<img src=x onerror=alert(1)>";
+    pair.source.create_db(odd);
+    pair.source
+        .psql(odd, "CREATE TABLE \"<script>alert(2)</script>\" (id int)");
+    pair.source.psql("postgres", "CREATE ROLE plain LOGIN");
+    let server = RuntimeServer::start(&[]);
+    server.create("m", &job("validate", &[odd]));
+    let path = "/api/v1/migrations/m/validation.html";
+    assert_eq!(
+        server.ask("GET", path, None).status,
+        404,
+        "nothing is checked yet"
+    );
+    let source = pair.source.dsn(odd).replace("postgres@", "plain@");
+    let target = pair.target.dsn(odd);
+    ends(&server, ("m", "ValidationFailed"), &source, &target);
+    let page = server.ask("GET", path, None);
+    assert_eq!(
+        (page.status, page.kind.as_str()),
+        (200, "text/html; charset=utf-8")
+    );
+    for markup in ["<img", "<script"] {
+        assert!(!page.text.contains(markup), "{}", page.text);
+    }
+    assert!(page.text.contains("&lt;img src=x onerror=alert(1)&gt;"));
+    assert!(
+        page.text.contains("&lt;script&gt;alert(2)"),
+        "{}",
+        page.text
+    );
+    // A browser takes no style but the page's own, and nothing else at all.
+    let style = page.text.split_once("<style>").expect("a style").1;
+    let style = style.split_once("</style>").expect("its end").0;
+    let hash = "import base64, hashlib, sys
+print(base64.b64encode(hashlib.sha256(sys.stdin.buffer.read()).digest()).decode(), end='')";
+    let mut python = std::process::Command::new("python3");
+    let hash = pg::run_with_input(python.args(["-c", hash]), style).expect("a hash");
+    let policy = format!("content-security-policy: default-src 'none'; style-src 'sha256-{hash}';");
+    assert!(page.head.contains(&policy), "{}", page.head);
+    assert!(!page.text.contains(" style="), "{}", page.text);
+    // It is the page that a process writes that reaches both servers.
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("page.html");
+    let name = file.to_str().expect("UTF-8");
+    let call = Pghaul::new(&["validate", "--html", name]);
+    call.source(&source).target(&target).run().expect(1);
+    let written = outcomes(&std::fs::read_to_string(file).expect("a page"));
+    let shown = outcomes(&page.text);
+    assert!(written.len() > 30, "{written:?}");
+    let lacking: Vec<_> = written.difference(&shown).collect();
+    assert!(lacking.is_empty(), "{lacking:?}");
+    // Whoever may look at the migration may read it, and nobody else.
+    let nobody = server.send("GET", path, "", "");
+    assert_eq!(nobody.status, 401, "{}", nobody.text);
 }

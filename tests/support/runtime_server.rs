@@ -43,6 +43,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// The type of the body.
     pub(crate) kind: String,
+    /// The status line and the headers.
+    pub(crate) head: String,
     /// The body.
     pub(crate) text: String,
 }
@@ -238,6 +240,7 @@ impl RuntimeServer {
         Ok(Answer {
             status: status.parse().expect("a number"),
             kind: kind.unwrap_or_default().to_owned(),
+            head: head.to_owned(),
             text: text.to_owned(),
         })
     }

@@ -24,6 +24,7 @@ pub mod job;
 pub mod listen;
 mod machine;
 pub mod model;
+pub mod page;
 mod private_file;
 mod problem;
 pub mod properties;

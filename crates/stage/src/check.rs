@@ -20,6 +20,11 @@ macro_rules! checks {
             /// All of them, by code.
             pub const ALL: &[Check] = &[$(Check::$check),*];
 
+            /// The check of a code; `None` if none has it.
+            pub fn of(code: u32) -> Option<Check> {
+                Self::ALL.iter().copied().find(|check| check.code() == code)
+            }
+
             /// Its stable code.
             pub fn code(self) -> u32 {
                 match self {

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use pghaul_server::page::escape;
 use pghaul_stage::Result;
 
 use super::report::Measured;
-use crate::output::html::{self, escape};
-use crate::output::{bytes, duration};
+use crate::output::{bytes, duration, html};
 
 /// Width of a chart, in its own units.
 const WIDTH: f64 = 640.0;

@@ -378,8 +378,8 @@ impl Agents {
         let mut fresh: Vec<Value> = events.into_iter().skip(known).collect();
         for event in &mut fresh {
             event["agent"] = json!(side);
-            // What is about neither server but what lies between them, remains so.
-            if event["event"] != "finding" || event["side"] != "runtime" {
+            // A check says what it is about, which may be how both servers fit.
+            if event["event"] != "finding" {
                 event["side"] = json!(side);
             }
         }

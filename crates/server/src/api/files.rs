@@ -10,6 +10,8 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use pghaul_stage::Finding;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -17,7 +19,8 @@ use utoipa_axum::routes;
 
 use super::migrations::refused;
 use crate::app::App;
-use crate::model::ValidationDetails;
+use crate::model::{ValidationDetails, ValidationMessage};
+use crate::page::{self, findings::section};
 use crate::problem::Problem;
 
 /// Bytes of a log that are given at a time.
@@ -46,6 +49,7 @@ struct From {
 pub(crate) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(validation))
+        .routes(routes!(validation_page))
         .routes(routes!(report))
         .routes(routes!(log))
 }
@@ -60,11 +64,61 @@ fn validation(
     State(app): State<App>,
     Path(name): Path<String>,
 ) -> Ready<Result<Json<ValidationDetails>, Problem>> {
-    ready(super::find(&app, &name).and_then(|shown| {
-        let details = &shown.migration.current_status.current_sub_state_details;
-        let found = details.validation_details.clone().map(Json);
-        found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "nothing has been checked yet"))
+    ready(found(&app, &name).map(Json))
+}
+
+/// Read what the checks found, as a page: the one that `pghaul validate --html` writes.
+#[utoipa::path(get, path = "/migrations/{name}/validation.html", operation_id = "getValidationPage",
+    security(("token" = ["viewer"]), ("session" = ["viewer"])), tag = "progress",
+    params(("name" = String, Path)),
+    responses((status = 200, content_type = "text/html", body = String),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+fn validation_page(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Ready<Result<Response, Problem>> {
+    ready(found(&app, &name).map(|details| {
+        let body = sections(&name, &details);
+        page::answer(page::page(&format!("Validation of {name}"), &body))
     }))
+}
+
+fn found(app: &App, name: &str) -> Result<ValidationDetails, Problem> {
+    let shown = super::find(app, name)?;
+    let details = &shown.migration.current_status.current_sub_state_details;
+    let found = details.validation_details.clone();
+    found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "nothing has been checked yet"))
+}
+
+/// What was found of both servers, and of each database.
+fn sections(name: &str, details: &ValidationDetails) -> String {
+    let findings = |messages: &[&[ValidationMessage]]| -> Vec<Finding> {
+        let messages = messages.iter().flat_map(|some| some.iter());
+        let mut found: Vec<Finding> = messages.filter_map(ValidationMessage::finding).collect();
+        found.sort_by_key(|finding| (finding.side() as u8, finding.check()));
+        found
+    };
+    let time = |time: DateTime<Utc>| time.format("%F %T UTC");
+    let span = |from: DateTime<Utc>, to: Option<DateTime<Utc>>| match to {
+        Some(to) => format!("from {} to {}", time(from), time(to)),
+        None => format!("since {}", time(from)),
+    };
+    let mut body = format!("<h1>Validation of {}</h1>\n", page::escape(name));
+    let servers = details.server_level_validation_details.iter();
+    let messages: Vec<&[ValidationMessage]> = servers.map(|one| &one.messages[..]).collect();
+    let took = span(
+        details.validation_start_time_in_utc,
+        details.validation_end_time_in_utc,
+    );
+    body += &section(Some("Both servers"), &findings(&messages), &took);
+    for database in &details.db_level_validation_details {
+        let groups = database.summary.iter();
+        let messages: Vec<&[ValidationMessage]> = groups.map(|one| &one.messages[..]).collect();
+        let heading = format!("Database {}", database.database_name);
+        let took = span(database.started_on, database.ended_on);
+        body += &section(Some(&heading), &findings(&messages), &took);
+    }
+    body
 }
 
 /// Read the report, as Markdown.

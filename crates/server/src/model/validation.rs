@@ -1,5 +1,6 @@
 //! What the checks before a migration found, in the service's shape.
 
+use pghaul_stage::{Check, Finding, Side};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -96,8 +97,33 @@ pub struct ValidationMessage {
     pub message: String,
     /// The check's stable code; docs/validation.md describes each.
     pub code: u32,
+    /// Where: `source`, `target`, or `runtime` for what lies between both.
+    #[serde(default)]
+    pub side: String,
     /// What to do.
     pub remedy: Option<String>,
     /// The objects it is about.
     pub objects: Vec<String>,
+}
+
+impl ValidationMessage {
+    /// The finding that it was; `None` for a code that is not known.
+    pub(crate) fn finding(&self) -> Option<Finding> {
+        let check = Check::of(self.code)?;
+        let side = match self.side.as_str() {
+            "source" => Side::Source,
+            "target" => Side::Target,
+            _ => Side::Link,
+        };
+        let (message, remedy) = (
+            self.message.clone(),
+            self.remedy.clone().unwrap_or_default(),
+        );
+        let finding = match self.state {
+            ValidationState::Succeeded => Finding::succeeded(check, side, message),
+            ValidationState::Warning => Finding::warning(check, side, message, remedy),
+            ValidationState::Failed => Finding::failed(check, side, message, remedy),
+        };
+        Some(finding.on(self.objects.clone()))
+    }
 }

@@ -46,6 +46,8 @@ struct Line {
     objects: Vec<String>,
     message: String,
     remedy: Option<String>,
+    #[serde(default)]
+    side: String,
 }
 
 impl Findings {
@@ -81,6 +83,7 @@ impl Findings {
                     state: line.severity,
                     message: line.message,
                     code: line.code,
+                    side: line.side,
                     remedy: line.remedy,
                     objects: line.objects,
                 };
