@@ -4,6 +4,7 @@ mod agents;
 mod api;
 mod endpoints;
 mod hostile;
+mod names;
 mod queue;
 mod restart;
 mod roles;

@@ -7,6 +7,7 @@ use std::num::NonZeroU64;
 
 use crate::admission::Admission;
 use crate::copying::{Copying, Reading, Writing};
+use crate::databases::unquote;
 use crate::selection::{Leaving, Selecting};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
@@ -391,10 +392,28 @@ pub(crate) struct Cleanup {
 
 /// Two names with `=` between them.
 pub(crate) fn parse_pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((old, new)) if !old.is_empty() && !new.is_empty() => Ok((old.into(), new.into())),
-        _ => Err("write two names with = between them, such as old=new".to_owned()),
-    }
+    let names = pair(text).filter(|(old, new)| !old.is_empty() && !new.is_empty());
+    names.ok_or_else(|| {
+        "write two names with = between them, such as old=new; one that has = in it, or begins with \
+         a double quote, in double quotes"
+            .to_owned()
+    })
+}
+
+fn pair(text: &str) -> Option<(String, String)> {
+    let (old, rest) = match text.strip_prefix('"') {
+        Some(quoted) => unquote(quoted)?,
+        None => {
+            let (old, rest) = text.split_at(text.find('=')?);
+            (old.to_owned(), rest)
+        }
+    };
+    let new = rest.strip_prefix('=')?;
+    let new = match new.strip_prefix('"') {
+        Some(quoted) => unquote(quoted).and_then(|(new, rest)| rest.is_empty().then_some(new))?,
+        None => new.to_owned(),
+    };
+    Some((old, new))
 }
 
 /// A size in bytes, with an optional unit in powers of 1024, as PostgreSQL writes them.
@@ -430,11 +449,33 @@ pub(crate) fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
 mod tests {
     use clap::CommandFactory;
 
-    use super::{Cli, parse_size};
+    use super::{Cli, parse_pair, parse_size};
 
     #[test]
     fn the_flags_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn pairs_of_names() {
+        let pair = |text| parse_pair(text).map_err(drop);
+        let names = |old: &str, new: &str| Ok((old.to_owned(), new.to_owned()));
+        assert_eq!(pair("a=b"), names("a", "b"));
+        assert_eq!(pair("a b=New \"Owner\""), names("a b", "New \"Owner\""));
+        assert_eq!(pair("a=b=c"), names("a", "b=c"));
+        assert_eq!(pair(r#""a=b"=c"#), names("a=b", "c"));
+        assert_eq!(pair(r#""say ""=""="="b=c""#), names("say \"=\"=", "b=c"));
+        for wrong in [
+            "a",
+            "=b",
+            "a=",
+            r#""a=b"#,
+            r#""a"b=c"#,
+            r#"a="b"c"#,
+            r#"""=a"#,
+        ] {
+            assert_eq!(pair(wrong), Err(()), "{wrong}");
+        }
     }
 
     #[test]

@@ -175,7 +175,7 @@ pub(crate) fn listed(name: &str) -> String {
 }
 
 /// The name up to its closing quote, and what follows.
-fn unquote(quoted: &str) -> Option<(String, &str)> {
+pub(crate) fn unquote(quoted: &str) -> Option<(String, &str)> {
     let mut name = String::new();
     let mut rest = quoted;
     loop {

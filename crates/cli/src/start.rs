@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pghaul_extract::{Changed, PgSource, Probe, Settled, probe};
 use pghaul_load::{PgTarget, Saved, State, inspect};
+use pghaul_server::job::quoted;
 use pghaul_stage::{Catalog, Error, Kind, PartId, Plan, Result, Selection, Side, Source, TableId};
 
 use crate::destination::{Database, Destination, NAMES, Prepared, not_older};
@@ -310,9 +311,13 @@ fn role_map(map: &BTreeMap<String, String>) -> String {
     if map.is_empty() {
         return "no --role-map".to_owned();
     }
+    let name = |name: &String| match name.contains('=') || name.starts_with('"') {
+        true => quoted(name),
+        false => name.clone(),
+    };
     let flags = map.iter();
     let flags: Vec<String> = flags
-        .map(|(old, new)| format!("--role-map {:?}", format!("{old}={new}")))
+        .map(|(old, new)| format!("--role-map {:?}", format!("{}={}", name(old), name(new))))
         .collect();
     flags.join(" ")
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub(crate) use arguments::quoted;
+pub use arguments::quoted;
 pub use check::Fault;
 pub use endpoint::{Endpoint, Password, SourceType, SslMode};
 pub use schema::schema;

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use pghaul_server::agents::Task;
-use pghaul_server::job::{Extent, Job};
+use pghaul_server::job::{Extent, Job, quoted};
 use pghaul_server::spool::Side;
 use pghaul_stage::{Error, Result, Selection};
 
@@ -112,7 +112,7 @@ impl Flags {
 
     fn pairs<'v>(&mut self, flag: &str, pairs: impl IntoIterator<Item = (&'v String, &'v String)>) {
         for (old, new) in pairs {
-            self.value(flag, Some(format!("{old}={new}")));
+            self.value(flag, Some(format!("{}={}", quoted(old), quoted(new))));
         }
     }
 }

@@ -55,7 +55,7 @@ impl Job {
             ("role-map", &self.role_map),
         ] {
             for (old, new) in map {
-                value(name, &format!("{old}={new}"));
+                value(name, &format!("{}={}", quoted(old), quoted(new)));
             }
         }
         for (name, number) in [("jobs", self.jobs), ("index-jobs", self.index_jobs)] {
@@ -70,8 +70,8 @@ impl Job {
     }
 }
 
-/// A name as lists of databases have it, where a comma would end it.
-pub(crate) fn quoted(name: &str) -> String {
+/// A name as lists of databases and pairs of names have it, where a comma or `=` would end it.
+pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
@@ -114,6 +114,7 @@ mod tests {
         let job = json!({
             "databases": ["a,b", "say \"hi\"", "--overwrite"],
             "selection": {"tables": ["--help"]},
+            "roleMap": {"a=b": "c=d", "--x": "\"y"},
             "verify": false,
         });
         let expected = [
@@ -122,6 +123,8 @@ mod tests {
             r#"--databases="say ""hi""""#,
             r#"--databases="--overwrite""#,
             "--table=--help",
+            r#"--role-map="--x"="""y""#,
+            r#"--role-map="a=b"="c=d""#,
         ];
         assert_eq!(arguments(job), expected);
     }
