@@ -265,6 +265,7 @@ fn labels_whose_provider_is_gone_are_named(way: Way) {
            SELECT oid, 'pg_database'::regclass, 'selinux', 'd' FROM pg_database WHERE datname = 'd'
            UNION ALL SELECT 'labelled'::regrole, 'pg_authid'::regclass, 'selinux', 'r'",
     );
+    pair.pghaul("d", &["validate", "--strict"]).run().expect(1);
     let output = way.migrate(&mut pair, "d", &["--verify"]).expect(0);
     for expected in [
         "SECURITY LABEL FOR selinux ON TABLE public.t IS 'it''s t';",
@@ -277,5 +278,4 @@ fn labels_whose_provider_is_gone_are_named(way: Way) {
         let told = output.stdout.contains(expected);
         assert!(told, "{expected}: {}\n{}", output.stdout, output.stderr);
     }
-    pair.pghaul("d", &["validate", "--strict"]).run().expect(1);
 }

@@ -200,6 +200,7 @@ fn database_properties_and_another_name(way: Way) {
          GRANT CREATE, CONNECT ON DATABASE german TO teller WITH GRANT OPTION;
          ALTER DATABASE german SET search_path = public, \"weird, one\";
          ALTER ROLE teller IN DATABASE german SET statement_timeout = '7s';
+         ALTER DATABASE german IS_TEMPLATE true;
          CREATE TABLE wörter (w text); INSERT INTO wörter VALUES ('Straße'), ('façade');",
     );
     let mut haul = way.of("german").target(&pair.target.dsn("deutsch"));
@@ -208,6 +209,9 @@ fn database_properties_and_another_name(way: Way) {
     let encoding =
         "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'deutsch'";
     assert_eq!(pair.target.psql("postgres", encoding), "LATIN1");
+    // A template is overwritten as any other database is.
+    haul.run(&mut pair, &["--overwrite"]).expect(0);
+    assert_same(&pair.source, "german", &pair.target, "deutsch");
 }
 
 both_ways!(a_binary_format_that_cannot_work_is_refused_by_name);

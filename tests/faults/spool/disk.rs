@@ -8,6 +8,12 @@ use crate::faults::disk::SmallDisk;
 fn disk_full_of_the_spool_stops_cleanly_and_resumes() {
     let spooled = Spooled::start();
     random_rows(&spooled.source, "noise");
+    // A part with one table fits, and one with many does not: it leaves none of its files behind.
+    let many =
+        "SELECT format('CREATE TABLE little_%s AS SELECT * FROM noise WHERE id %% 40 = %s', n, n)
+            FROM generate_series(0, 39) AS n \\gexec
+        DELETE FROM noise WHERE id > 20000; VACUUM FULL noise";
+    spooled.source.psql("noise", many);
     let folder = spooled.folder("full");
     std::fs::create_dir(&folder).expect("a folder");
     let disk = SmallDisk::mount(&folder, "2m");

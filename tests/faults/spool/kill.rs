@@ -39,7 +39,13 @@ fn sigkill_of_either_half_converges() {
     let mut round = 0;
     let (mut whole_extract, mut whole_load) = (Duration::from_secs(2), Duration::from_secs(3));
     while killed < kills {
-        let source = if round % 2 == 0 { "shop" } else { "noise" };
+        // A load that is to be killed spends most of its time with parts that are under way.
+        let (source, rate) = if round % 2 == 0 {
+            ("shop", "1MB")
+        } else {
+            ("noise", "4MB")
+        };
+        let slowly = ["--rate-limit", rate];
         let (spool, db) = (format!("spool_{round}"), format!("killed_{round}"));
         let extract = |more: &[&str]| spooled.extract(source, &spool, &[&key, more].concat());
         let load = |more: &[&str]| spooled.load(&db, &spool, &[&key, more].concat());
@@ -54,7 +60,7 @@ fn sigkill_of_either_half_converges() {
                 if !first && !second {
                     whole_extract = began.elapsed() / 3;
                 }
-                killed += u64::from(kill(load(&[]).spawn(), &mut random, whole_load));
+                killed += u64::from(kill(load(&slowly).spawn(), &mut random, whole_load));
             }
             // Both at once, and the one that extracts is killed: the other one notices.
             1 => {
@@ -74,7 +80,7 @@ fn sigkill_of_either_half_converges() {
             // Both at once, and the one that loads is killed: the other one goes on.
             _ => {
                 let extracting = extract(&split).spawn();
-                let loading = load(&["--wait", "60"]).spawn();
+                let loading = load(&["--wait", "60", "--rate-limit", rate]).spawn();
                 killed += u64::from(kill(loading, &mut random, whole_load));
                 extracting.wait().expect(0);
             }
