@@ -1,13 +1,25 @@
 //! Where a migration goes: what may be there already, and how it is made ready.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pghaul_load::{Cluster, Occupied, PgTarget, Saved, State, inspect};
 use pghaul_relay::Progress;
+use pghaul_stage as stage;
 use pghaul_stage::{Catalog, Error, Event, Kind, Observer, Plan, Result, Selection, Side, Step};
 use pghaul_wire::Conninfo;
 
 use crate::output::warn;
+
+/// A template is in somebody's use: of a run that was killed, or of a process of the server, which
+/// leaves when it is asked to.
+const IN_USE: &str = "55006";
+
+/// How long that may be so. The server itself waits for five seconds each time.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long to wait before the server is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// How many names an error lists.
 pub(crate) const NAMES: usize = 5;
@@ -162,10 +174,7 @@ impl Destination<'_> {
         }
         if database != Database::Kept {
             let tablespace = catalog.database_tablespace();
-            let create = async {
-                let _turn = self.cluster.databases().await;
-                pghaul_load::create(self.target, &catalog.database, tablespace).await
-            };
+            let create = self.create(&catalog.database, tablespace);
             if let Err(error) = self.step(Step::Database, create).await {
                 // The server may just have finished what a run that was killed had asked for.
                 let exists = matches!(error.code(), Some("42P04" | "23505"));
@@ -183,9 +192,27 @@ impl Destination<'_> {
         Ok(target)
     }
 
+    /// Creates the database, once nobody uses the template it is made from.
+    async fn create(&self, database: &stage::Database, tablespace: &str) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let created = {
+                let _turn = self.cluster.databases().await;
+                pghaul_load::create(self.target, database, tablespace).await
+            };
+            match created {
+                Err(error) if error.code() == Some(IN_USE) && began.elapsed() < PATIENCE => {
+                    self.warn(&format!("waiting, because {}", error.message()));
+                    tokio::time::sleep(PAUSE).await;
+                }
+                created => return created,
+            }
+        }
+    }
+
     /// Reports a step that happens once.
     async fn step<T>(&self, step: Step, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         self.observer.observe(&Event::StepStarted {
             step,
             subject: "",
