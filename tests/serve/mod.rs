@@ -2,9 +2,11 @@
 
 mod agents;
 mod api;
+mod decommission;
 mod endpoints;
 mod hostile;
 mod names;
+mod predecessor;
 mod queue;
 mod restart;
 mod roles;

@@ -1,7 +1,9 @@
 //! `pghaul decommission`: takes a runtime server out of use, once nothing depends on it any more.
 
+use std::time::Duration;
+
 use clap::Args;
-use pghaul_server::decommission::{Decommissioned, Left, Remains};
+use pghaul_server::decommission::{Decommissioning, Left, Remains, Stage};
 use pghaul_stage::{Error, Kind, Result};
 use reqwest::Method;
 use serde::de::DeserializeOwned;
@@ -11,6 +13,9 @@ use tokio::runtime::Handle;
 use crate::Outcome;
 use crate::migration::{Client, Output, Remote, plain, print};
 use crate::output::{bytes, say};
+
+/// How often to look how far it is.
+const POLL: Duration = Duration::from_millis(500);
 
 /// `pghaul decommission`.
 #[derive(Debug, Args)]
@@ -68,10 +73,25 @@ async fn list(args: &Decommission, client: &Client) -> Result<Outcome> {
 /// Removes it.
 async fn remove(args: &Decommission, client: &Client) -> Result<Outcome> {
     let body = json!({ "force": args.force });
-    let answer = client
-        .ask(Method::POST, &["decommission"], &[], Some(&body))
-        .await?;
-    let done: Decommissioned = read(&answer)?;
+    let begin = client.ask(Method::POST, &["decommission"], &[], Some(&body));
+    let mut course: Decommissioning = read(&begin.await?)?;
+    while course.state == Stage::Running {
+        tokio::time::sleep(POLL).await;
+        course = read(&client.get(&["decommission", "progress"], &[]).await?)?;
+    }
+    let (done, error) = (course.result.unwrap_or_default(), course.error);
+    let answer = json!(done);
+    if let Some(error) = error {
+        let failed = Error::new(Kind::Permanent, error.message);
+        return Err(failed.remedy(error.remedy.unwrap_or_default()));
+    }
+    if course.state == Stage::Idle {
+        return Err(Error::new(
+            Kind::Transient,
+            "the runtime server was started anew before it was done",
+        )
+        .remedy("do it again: what is gone is gone"));
+    }
     if !print(args.output.form, &answer)? {
         tell("removed: ", &done.removed);
         for one in &done.lost {

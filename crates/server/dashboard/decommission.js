@@ -1,6 +1,6 @@
 // Decommission: what is left on this server, and its end.
 
-import { get, post } from './api.js';
+import { ApiError, get, post } from './api.js';
 import { announce } from './announce.js';
 import { confirmByName } from './dialog.js';
 import { fill, h } from './dom.js';
@@ -9,6 +9,9 @@ import { bytes, plural, words } from './format.js';
 import { href } from './router.js';
 import { heading } from './shell.js';
 import { badge, plainBadge } from './state.js';
+
+/** How often to look how far it is, in milliseconds. */
+const POLL = 1000;
 
 /** What has to be typed. */
 const WORD = 'decommission';
@@ -46,9 +49,16 @@ export function decommissionPage({ main, setTitle, signal }) {
         'The databases on the sources and on the targets stay as they are.',
       ],
       act: async () => {
-        const answer = await post('/decommission', { force });
+        let course = await post('/decommission', { force });
+        while (course.state === 'running') {
+          await new Promise((resolve) => setTimeout(resolve, POLL));
+          course = await get('/decommission/progress', { signal });
+        }
+        if (course.state !== 'done') {
+          throw new ApiError(500, { detail: course.error?.message ?? 'The server was started anew before it was done', remedy: course.error?.remedy ?? 'Do it again.' });
+        }
         announce('This server is decommissioned');
-        ask(answer);
+        ask(course.result);
       },
     }), { kind: 'danger', sign: 'box' });
     act.disabled = !complete;

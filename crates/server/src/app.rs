@@ -8,6 +8,7 @@ use pghaul_wire::Reach;
 
 use crate::access::Access;
 use crate::agents::Agents;
+use crate::decommission::Course;
 use crate::run::Program;
 use crate::spool::Spools;
 use crate::store::Store;
@@ -29,6 +30,7 @@ pub(crate) struct Parts {
     pub(crate) program: Program,
     pub(crate) state: PathBuf,
     pub(crate) max_running: usize,
+    pub(crate) course: Course,
 }
 
 impl App {
@@ -59,6 +61,11 @@ impl App {
     /// The program that does what is asked for.
     pub(crate) fn program(&self) -> &Program {
         &self.0.program
+    }
+
+    /// The end of its use.
+    pub(crate) fn course(&self) -> &Course {
+        &self.0.course
     }
 
     /// What outlives the process.

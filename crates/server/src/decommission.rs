@@ -1,6 +1,7 @@
 //! Taking a server out of use: what its migrations left, whether that may go, and its removal.
 
 mod cleanup;
+mod course;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,19 +11,24 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::job::{Extent, Job, Topology};
-use crate::model::{Migration, State};
+use crate::model::{Failure, Migration, State};
 use crate::problem::Problem;
 use crate::supervisor::{Action, Request, Shown};
 use crate::words::words;
-use cleanup::Will;
+use cleanup::{Cleaned, Will};
+pub(crate) use course::{Course, begin};
+pub use course::{Decommissioning, Stage};
 
 /// Migrations whose servers are asked at the same time.
 const AT_A_TIME: usize = 4;
+
+/// How long all servers together may take to say what is left.
+const LOOK: Duration = Duration::from_secs(40);
 
 /// How long a migration that is to be stopped may take for it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -156,7 +162,7 @@ pub(crate) async fn look(app: &App) -> Remains {
     let mut left = Vec::new();
     for shown in &all {
         match traces.remove(&shown.migration.name) {
-            Some(Ok(found)) => left.extend(found),
+            Some(Ok(found)) => left.extend(found.removed),
             Some(Err(reason)) => left.push(trace(shown, format!("cannot be told: {reason}"))),
             None => {}
         }
@@ -169,21 +175,29 @@ pub(crate) async fn look(app: &App) -> Remains {
     }
 }
 
-/// Removes all that is left.
-///
-/// # Errors
-///
-/// Unless it is forced: a conflict if something is in the way, before anything is removed; and one
-/// if a server does not let its traces be removed, with those of the others gone.
-pub(crate) async fn carry_out(app: &App, force: bool) -> Result<Decommissioned, Problem> {
+/// Refuses to remove anything as long as a migration is not complete and verified.
+fn in_the_way(all: &[Arc<Shown>]) -> Result<(), Problem> {
+    let in_the_way = all.iter().filter_map(|shown| {
+        let one = Standing::of(&shown.migration);
+        Some(format!("migration {}: {}", one.name, one.reason?))
+    });
+    let in_the_way: Vec<_> = in_the_way.collect();
+    if in_the_way.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::conflict(in_the_way.join("; ")).remedy(
+        "complete and verify them, or delete them, or force it; what is lost is then listed",
+    ))
+}
+
+/// Removes all that is left, which nothing is in the way of, or which is forced: what was done, and
+/// unless it is forced, which servers did not let their traces be removed.
+async fn carry_out(app: &App, force: bool) -> (Decommissioned, Option<Failure>) {
     let mut all = app.desk().board.all();
-    let standings: Vec<_> = all
-        .iter()
-        .map(|shown| Standing::of(&shown.migration))
-        .collect();
     let mut done = Decommissioned::default();
     if force {
-        done.lost = standings.iter().filter_map(Standing::loss).collect();
+        let standings = all.iter().map(|shown| Standing::of(&shown.migration));
+        done.lost = standings.filter_map(|one| one.loss()).collect();
         stop(app, &all).await;
         let names: Vec<_> = all
             .iter()
@@ -193,17 +207,6 @@ pub(crate) async fn carry_out(app: &App, force: bool) -> Result<Decommissioned, 
             .iter()
             .filter_map(|name| app.desk().board.get(name))
             .collect();
-    } else {
-        let in_the_way = standings.iter().filter_map(|one| {
-            let reason = one.reason.as_ref()?;
-            Some(format!("migration {}: {reason}", one.name))
-        });
-        let in_the_way: Vec<_> = in_the_way.collect();
-        if !in_the_way.is_empty() {
-            return Err(Problem::conflict(in_the_way.join("; ")).remedy(
-                "complete and verify them, or delete them, or force it; what is lost is then listed",
-            ));
-        }
     }
     let will = if force { Will::Force } else { Will::Remove };
     let mut traces = clean(app, &all, will).await;
@@ -211,12 +214,18 @@ pub(crate) async fn carry_out(app: &App, force: bool) -> Result<Decommissioned, 
     for shown in &all {
         let name = &shown.migration.name;
         match traces.remove(name) {
-            Some(Ok(found)) => done.removed.extend(found),
+            Some(Ok(Cleaned { removed, kept })) => {
+                done.removed.extend(removed);
+                let kept = kept.iter();
+                done.kept
+                    .extend(kept.map(|what| format!("what migration {name} left on its {what}")));
+            }
             Some(Err(reason)) if force => done.kept.push(format!(
                 "what migration {name} left on its servers: {reason}"
             )),
             Some(Err(reason)) => {
                 failed.push(format!("migration {name}: {reason}"));
+                app.course().settle();
                 continue;
             }
             None if needs_agents(shown) => done.kept.push(format!(
@@ -230,15 +239,16 @@ pub(crate) async fn carry_out(app: &App, force: bool) -> Result<Decommissioned, 
             Err(problem) if force => done.kept.push(format!("migration {name}: {problem}")),
             Err(problem) => failed.push(format!("migration {name}: {problem}")),
         }
+        app.course().settle();
     }
-    if failed.is_empty() {
-        return Ok(done);
-    }
-    Err(Problem::new(
-        axum::http::StatusCode::CONFLICT,
-        format!("not everything could be removed: {}", failed.join("; ")),
-    )
-    .remedy("make the servers reachable and do it again, or force it"))
+    let error = (!failed.is_empty()).then(|| Failure {
+        remedy: Some("make the servers reachable and do it again, or force it".to_owned()),
+        ..Failure::new(format!(
+            "not everything could be removed: {}",
+            failed.join("; ")
+        ))
+    });
+    (done, error)
 }
 
 /// Cancels what has not ended, and waits for it.
@@ -270,17 +280,27 @@ async fn clean(
     app: &App,
     all: &[Arc<Shown>],
     will: Will,
-) -> HashMap<String, Result<Vec<Left>, String>> {
+) -> HashMap<String, Result<Cleaned, String>> {
+    // Whoever asks what is left waits for the answer.
+    let limit = (will == Will::List).then(|| Instant::now() + LOOK);
     let places = Arc::new(Semaphore::new(AT_A_TIME));
     let mut tasks = JoinSet::new();
     for shown in all.iter().filter(|shown| has_servers(shown)) {
         let (app, shown, places) = (app.clone(), Arc::clone(shown), Arc::clone(&places));
         tasks.spawn(async move {
-            let _place = places.acquire().await;
             let name = shown.migration.name.clone();
-            let found = match job(&app, &shown).await {
-                Ok(job) => cleanup::run(app.program(), &name, &job, &shown.run, will).await,
-                Err(problem) => Err(problem.to_string()),
+            let found = async {
+                let _place = places.acquire().await;
+                match job(&app, &shown).await {
+                    Ok(job) => cleanup::run(app.program(), &name, &job, &shown.run, will).await,
+                    Err(problem) => Err(problem.to_string()),
+                }
+            };
+            let found = match limit {
+                Some(limit) => timeout_at(limit, found)
+                    .await
+                    .unwrap_or_else(|_| Err("its servers did not answer in time".to_owned())),
+                None => found.await,
             };
             (name, found)
         });

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use crate::access::{Access, FirstAdmin, Hosts, Settings};
 use crate::agents::Agents;
 use crate::app::{App, Parts};
+use crate::decommission::Course;
 use crate::listen::{Listener, Tls, TlsFiles};
 use crate::router::router;
 use crate::run::{Program, SOCKET};
@@ -122,6 +123,7 @@ pub async fn serve(
         program,
         state: options.state,
         max_running: options.max_running,
+        course: Course::default(),
     });
     let routes = router(app, access)?;
     listening(Listening {

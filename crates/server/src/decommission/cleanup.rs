@@ -30,7 +30,17 @@ pub(super) enum Will {
     Force,
 }
 
-/// Lists or removes what a migration left on its servers.
+/// What came of it.
+#[derive(Debug, Default)]
+pub(super) struct Cleaned {
+    /// What was found, or removed.
+    pub(super) removed: Vec<Left>,
+    /// Which side could not be cleaned, and why; only if it was forced.
+    pub(super) kept: Vec<String>,
+}
+
+/// Lists or removes what a migration left on its servers. If it is forced, one that cannot be
+/// reached keeps nobody from cleaning the other one.
 ///
 /// # Errors
 ///
@@ -41,9 +51,42 @@ pub(super) async fn run(
     job: &Job,
     directory: &RunDir,
     will: Will,
+) -> Result<Cleaned, String> {
+    let call = async |without: Option<&str>| {
+        let command = program.command(directory, job);
+        let mut command = Command::from(command.map_err(|error| error.to_string())?);
+        without.map(|variable| command.env_remove(variable));
+        clean(command, name, job, will).await
+    };
+    let both = call(None).await;
+    let reason = match both {
+        Ok(removed) => {
+            let kept = Vec::new();
+            return Ok(Cleaned { removed, kept });
+        }
+        Err(reason) if will != Will::Force => return Err(reason),
+        Err(reason) => reason,
+    };
+    let mut cleaned = Cleaned::default();
+    for (side, other) in [("target", "PGHAUL_SOURCE"), ("source", "PGHAUL_TARGET")] {
+        match call(Some(other)).await {
+            Ok(removed) => cleaned.removed.extend(removed),
+            Err(reason) => cleaned.kept.push(format!("{side}: {reason}")),
+        }
+    }
+    match cleaned.kept.len() {
+        2 => Err(reason),
+        _ => Ok(cleaned),
+    }
+}
+
+/// Has the servers of a job cleaned that the command knows.
+async fn clean(
+    mut command: Command,
+    name: &str,
+    job: &Job,
+    will: Will,
 ) -> Result<Vec<Left>, String> {
-    let command = program.command(directory, job);
-    let mut command = Command::from(command.map_err(|error| error.to_string())?);
     command
         .args(["cleanup", "--output=json"])
         .args(
