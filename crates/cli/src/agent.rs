@@ -10,6 +10,7 @@ mod child;
 mod flags;
 pub(crate) mod host;
 mod outbox;
+mod pieces;
 mod tail;
 mod work;
 

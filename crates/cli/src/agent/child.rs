@@ -16,6 +16,7 @@ use tokio::process::{Child as Process, Command};
 use tokio::time::{Instant, sleep_until};
 
 use super::outbox::{Outbox, Wanted};
+use super::pieces;
 use super::tail::Tail;
 
 /// How often to look for what it has told.
@@ -241,8 +242,8 @@ fn why(wanted: &Wanted, database: &str, cancel: &Cancel) -> Option<Stop> {
 
 /// Tells the server what the process has told since, and people what it has logged.
 ///
-/// A line is told as soon as it is taken from the tail, or not at all: whoever drops this future
-/// loses none.
+/// A line is told before it is taken from the tail: whoever drops this future loses none, and may
+/// tell the first pieces of a long one again.
 async fn tell(
     events: &mut Tail,
     log: &mut Tail,
@@ -259,10 +260,6 @@ async fn tell(
     }
     while let Some(line) = events.peek().map_err(unreadable)? {
         let mut event = match serde_json::from_slice(&line) {
-            _ if line.len() > LONGEST => json!({
-                "event": "notice", "severity": "warning",
-                "message": format!("an event of {} bytes was left out", line.len()),
-            }),
             Ok(Value::Object(event)) => Value::Object(event),
             _ => Value::Null,
         };
@@ -271,11 +268,13 @@ async fn tell(
             seen.ended = Some(event);
         } else if !event.is_null() {
             event["database"] = json!(database);
-            outbox.speaker().say(&event).await?;
             match event["event"].as_str() {
                 Some("planned") => seen.planned = true,
                 Some("part_done") => seen.parts += 1,
                 _ => {}
+            }
+            for piece in pieces::of(event, LONGEST) {
+                outbox.speaker().say(&piece).await?;
             }
         }
         events.take();
