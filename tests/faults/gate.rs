@@ -10,27 +10,27 @@ use crate::support::way::Haul;
 use crate::support::{Cluster, Output, Pair, Way, fixture};
 
 /// In the middle of copying the table `gate.big`.
-pub(super) const COPY: &str = "copy";
+pub(crate) const COPY: &str = "copy";
 
 /// While the index `gate.waiting` is built.
-pub(super) const INDEX: &str = "index";
+pub(crate) const INDEX: &str = "index";
 
 /// While the materialized view `gate.seen` is refreshed.
-pub(super) const REFRESH: &str = "refresh";
+pub(crate) const REFRESH: &str = "refresh";
 
 /// A closed gate; it opens when dropped.
-pub(super) struct Gate(PathBuf);
+pub(crate) struct Gate(PathBuf);
 
 impl Gate {
-    /// Closes the gate of this name.
-    pub(super) fn close(pair: &Pair, name: &str) -> Self {
+    /// Closes the gate of this name; of one database if it has that before it, and a dot.
+    pub(crate) fn close(pair: &Pair, name: &str) -> Self {
         let file = pair.target.socket_dir().join(name);
         fs::write(&file, "").expect("the gate closes");
         Self(file)
     }
 
     /// Opens it.
-    pub(super) fn open(self) {}
+    pub(crate) fn open(self) {}
 }
 
 impl Drop for Gate {
@@ -40,7 +40,7 @@ impl Drop for Gate {
 }
 
 /// Creates a source database with gates, all of them open.
-pub(super) fn database(pair: &Pair, db: &str) {
+pub(crate) fn database(pair: &Pair, db: &str) {
     fixture::pgbench(&pair.source, db, 1);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/faults/gated.sql");
     let folder = pair
@@ -54,13 +54,16 @@ pub(super) fn database(pair: &Pair, db: &str) {
 /// Waits until the target's server stands at a closed gate.
 #[track_caller]
 pub(super) fn wait_at(run: &mut Running, target: &Cluster, db: &str) {
-    wait_until(run, "the target came to the gate", |_| {
-        let waiting = format!(
-            "SELECT count(*) FROM pg_stat_activity
-             WHERE datname = '{db}' AND wait_event = 'PgSleep'"
-        );
-        target.psql("postgres", &waiting) != "0"
-    });
+    wait_until(run, "the target came to the gate", |_| is_at(target, db));
+}
+
+/// Whether the target's server stands at a closed gate.
+pub(crate) fn is_at(target: &Cluster, db: &str) -> bool {
+    let waiting = format!(
+        "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = '{db}' AND wait_event = 'PgSleep'"
+    );
+    target.psql("postgres", &waiting) != "0"
 }
 
 /// Waits until one lane stands in the middle of `gate.big` and `pgbench_accounts` is durable.

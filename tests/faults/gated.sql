@@ -1,6 +1,7 @@
 -- A database whose migration a test can stop: the target's server waits inside a CHECK of a row
 -- in the middle of a table, inside the build of an index, inside a refresh, as long as a file
--- exists in a folder. The tables of pgbench are there already.
+-- exists in a folder: one for all databases, or one for this one. The tables of pgbench are there
+-- already.
 -- psql variable: folder.
 
 CREATE SCHEMA gate;
@@ -8,7 +9,10 @@ CREATE SCHEMA gate;
 SELECT format($format$
   CREATE FUNCTION gate.pass(value int, name text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
   BEGIN
-    WHILE (pg_catalog.pg_stat_file(%L || '/' || name, true)).size IS NOT NULL LOOP
+    WHILE (pg_catalog.pg_stat_file(%1$L || '/' || name, true)).size IS NOT NULL
+      OR (pg_catalog.pg_stat_file(
+        %1$L || '/' || pg_catalog.current_database() || '.' || name, true)).size IS NOT NULL
+    LOOP
       PERFORM pg_catalog.pg_sleep(0.02);
     END LOOP;
     RETURN value;

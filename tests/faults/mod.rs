@@ -3,7 +3,7 @@
 mod connection;
 mod disk;
 mod fence;
-mod gate;
+pub(crate) mod gate;
 mod kill;
 mod lock;
 mod privilege;

@@ -180,7 +180,7 @@ fn agents_and_the_server_are_killed_and_others_go_on() {
 }
 
 /// The processes that a process has started.
-fn children(pid: u32) -> Vec<String> {
+pub(super) fn children(pid: u32) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("its threads");
     let of_task = |task: fs::DirEntry| fs::read_to_string(task.path().join("children"));
     let lists = tasks.filter_map(|task| of_task(task.ok()?).ok());

@@ -5,6 +5,7 @@ mod api;
 mod decommission;
 mod endpoints;
 mod hostile;
+mod kill;
 mod names;
 mod predecessor;
 mod queue;

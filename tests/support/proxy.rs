@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -44,7 +44,8 @@ struct State {
     struck: usize,
     /// How often what is held was released.
     releases: usize,
-    sockets: Vec<TcpStream>,
+    /// Those that are open: one that nobody forwards is closed, so that its peer does not wait.
+    sockets: Vec<Weak<TcpStream>>,
 }
 
 /// A fault that waits for its connection.
@@ -77,6 +78,11 @@ impl Proxy {
             shared,
             acceptor: Some(acceptor),
         }
+    }
+
+    /// Where it listens, at 127.0.0.1.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// A URI of the cluster's database through this proxy, as [`Cluster::tcp_dsn`] otherwise.
@@ -140,7 +146,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.change(|state| {
             state.over = true;
-            for socket in &state.sockets {
+            for socket in state.sockets.iter().filter_map(Weak::upgrade) {
                 drop(socket.shutdown(Shutdown::Both));
             }
         });
@@ -179,11 +185,11 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, shared.upstream)) else {
             continue;
         };
+        let [client, server] = [client, server].map(Arc::new);
+        state.sockets.retain(|socket| socket.strong_count() > 0);
         for socket in [&client, &server] {
             drop(socket.set_nodelay(true));
-            state
-                .sockets
-                .push(socket.try_clone().expect("a second handle"));
+            state.sockets.push(Arc::downgrade(socket));
         }
         let struck = Struck::default();
         for up in [true, false] {
@@ -194,8 +200,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             };
             let mut direction = Direction {
                 up,
-                from: from.try_clone().expect("a second handle"),
-                to: to.try_clone().expect("a second handle"),
+                from: Arc::clone(from),
+                to: Arc::clone(to),
                 struck: Arc::clone(&struck),
                 tail: Vec::new(),
                 shared: Arc::clone(shared),
@@ -220,8 +226,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 struct Direction {
     /// From the client to the server.
     up: bool,
-    from: TcpStream,
-    to: TcpStream,
+    from: Arc<TcpStream>,
+    to: Arc<TcpStream>,
     struck: Struck,
     /// The last bytes seen, because a pattern may be cut by a read.
     tail: Vec<u8>,
@@ -238,7 +244,7 @@ impl Direction {
                 (state.rate, state.delay)
             };
             let size = rate.map_or(buffer.len(), |rate| (rate / 50).clamp(1, buffer.len()));
-            let length = self.from.read(&mut buffer[..size])?;
+            let length = (&*self.from).read(&mut buffer[..size])?;
             if length == 0 {
                 return Ok(true);
             }
@@ -250,7 +256,7 @@ impl Direction {
                 Some(passing) => passing,
                 None => return Ok(false),
             };
-            self.to.write_all(&buffer[..passing])?;
+            (&*self.to).write_all(&buffer[..passing])?;
             if let Some(rate) = rate {
                 thread::sleep(Duration::from_secs_f64(passing as f64 / rate as f64));
             }

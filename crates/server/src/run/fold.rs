@@ -60,6 +60,8 @@ struct Database {
     tables: BTreeMap<String, Tracked>,
     /// Whether the plan stands, in the last attempt.
     planned: bool,
+    /// Whether rows are not on the target yet, durably. What is on its way counts for the fraction.
+    copying: bool,
     /// Whether source and target are the same, if they were compared.
     verified: Option<bool>,
     /// When progress was told last, and the bytes it told.
@@ -80,6 +82,10 @@ struct Progress {
     rows: u64,
     bytes: u64,
     fraction: f64,
+    #[serde(default)]
+    parts: u64,
+    #[serde(default)]
+    parts_done: u64,
     remaining: Option<f64>,
     steps: Vec<StepLine>,
 }
@@ -125,6 +131,7 @@ impl Database {
             details: DbDetails::new(name),
             tables: BTreeMap::new(),
             planned: false,
+            copying: true,
             verified: None,
             last: None,
         }
@@ -233,7 +240,7 @@ impl Fold {
     /// What the state machine has to know.
     pub(crate) fn seen(&self, alive: bool) -> Seen {
         let open = self.databases.values().filter(|one| !one.has_ended());
-        let mut left = open.map(|one| !one.planned || one.details.fraction < 1.0);
+        let mut left = open.map(|one| !one.planned || one.copying);
         let begun = self.databases.values().any(|one| one.planned);
         Seen {
             alive,
@@ -346,6 +353,7 @@ impl Database {
             "planned" => {
                 let number = |key: &str| event.get(key).and_then(Value::as_u64).unwrap_or(0);
                 self.planned = true;
+                self.copying = true;
                 self.details.rows_expected = number("rows_estimate");
                 self.details.bytes_expected = number("bytes_estimate");
                 self.operate("copying");
@@ -393,6 +401,7 @@ impl Database {
         details.rows = progress.rows;
         details.bytes = progress.bytes;
         details.fraction = progress.fraction;
+        self.copying = progress.fraction < 1.0 || progress.parts_done < progress.parts;
         details.eta_seconds = progress.remaining;
         let steps = progress.steps.into_iter();
         details.running_steps = steps

@@ -153,6 +153,19 @@ fn what_is_no_event_adds_nothing() {
 }
 
 #[test]
+fn rows_that_are_on_their_way_are_still_copied() {
+    let mut all = begun();
+    all.push(json!({"event": "databases_chosen", "databases": ["a"]}));
+    all.retain(|event| event["databases"] != json!(["a", "b"]));
+    let copying = |done| {
+        let mut last = progress(1000, 1.0);
+        (last["parts"], last["parts_done"]) = (json!(3), json!(done));
+        fold(&[&all[..], &[last]].concat()).seen(true).copying
+    };
+    assert_eq!((copying(2), copying(3)), (Some(true), Some(false)));
+}
+
+#[test]
 fn samples_are_sums_over_all_databases() {
     let planned = |database, bytes| json!({"event": "planned", "database": database, "bytes_estimate": bytes});
     let progress = |database, bytes: u64, fraction: f64| {
