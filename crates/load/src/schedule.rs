@@ -355,6 +355,20 @@ mod tests {
     }
 
     #[test]
+    fn the_most_urgent_goes_first_whatever_its_size() {
+        let mut schedule = Schedule::default();
+        let ranks = [Rank::Analyze, Rank::Check, Rank::Build, Rank::Finish];
+        for (rank, size) in ranks.into_iter().zip([9, 7, 8, 1]) {
+            schedule.add(rank, terms(rank, size, &[], &[]), &[]);
+        }
+        let order = std::iter::from_fn(|| schedule.start().map(|started| started.work));
+        assert_eq!(
+            order.collect::<Vec<_>>(),
+            [Rank::Finish, Rank::Build, Rank::Check, Rank::Analyze]
+        );
+    }
+
+    #[test]
     fn a_job_is_lone_if_it_outweighs_what_runs_beside_it() {
         let lone = |sizes: &[u64], later: &[u64]| {
             let mut schedule = Schedule::default();
