@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::oracle::assert_migrated;
-use crate::support::{Cluster, Output, Pair, pg};
+use crate::support::{Cluster, Output, Pair, Way, both_ways, pg};
 
 /// A folder for a tablespace, within the cluster's own, which is removed with it.
 fn folder(cluster: &Cluster, name: &str) -> PathBuf {
@@ -60,9 +60,9 @@ ALTER DATABASE d SET temp_tablespaces = 'Slow one', quick";
 /// What is set.
 const SET: &str = "SELECT unnest(setconfig) FROM pg_db_role_setting ORDER BY 1";
 
-#[test]
-fn tablespaces_are_kept_mapped_or_said_to_be_missing() {
-    let pair = Pair::start();
+both_ways!(tablespaces_are_kept_mapped_or_said_to_be_missing);
+fn tablespaces_are_kept_mapped_or_said_to_be_missing(way: Way) {
+    let mut pair = Pair::start();
     tablespaces(&pair.source, &["quick", "Slow one", "home"]);
     pair.source.psql(
         "postgres",
@@ -73,7 +73,7 @@ fn tablespaces_are_kept_mapped_or_said_to_be_missing() {
     let places = pair.source.psql("d", PLACES);
 
     // The target has none of them.
-    let lacking = pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
+    let lacking = way.migrate(&mut pair, "d", &["--verify"]).expect(0);
     for name in ["quick", "Slow one", "home"] {
         let line = |line: &str| line.contains("tablespace") && line.contains(&format!("{name:?}"));
         let told = lacking.stdout.lines().chain(lacking.stderr.lines());
@@ -101,8 +101,8 @@ fn tablespaces_are_kept_mapped_or_said_to_be_missing() {
         "--tablespace-map",
         "home=house",
     ];
-    let args = [&["migrate", "--verify", "--overwrite"][..], &map].concat();
-    pair.pghaul("d", &args).run().expect(0);
+    let args = [&["--verify", "--overwrite"][..], &map].concat();
+    way.migrate(&mut pair, "d", &args).expect(0);
     let expected = places
         .replace("Slow one", "Nine lives")
         .replace("home", "house");
@@ -119,8 +119,8 @@ fn tablespaces_are_kept_mapped_or_said_to_be_missing() {
         "postgres",
         "DROP DATABASE d; CREATE DATABASE d TEMPLATE template0",
     );
-    let args = [&["migrate", "--verify"][..], &map].concat();
-    let stayed = pair.pghaul("d", &args).run().expect(0);
+    let args = [&["--verify"][..], &map].concat();
+    let stayed = way.migrate(&mut pair, "d", &args).expect(0);
     let told = format!("{}{}", stayed.stdout, stayed.stderr);
     assert!(
         told.contains("ALTER DATABASE \"d\" SET TABLESPACE \"house\""),
@@ -132,18 +132,17 @@ fn tablespaces_are_kept_mapped_or_said_to_be_missing() {
     // All under their own names: then even the oracle sees no difference.
     pair.target.psql("postgres", "DROP ROLE placed");
     tablespaces(&pair.target, &["Slow one", "home"]);
-    pair.pghaul("d", &["migrate", "--verify", "--overwrite"])
-        .run()
+    way.migrate(&mut pair, "d", &["--verify", "--overwrite"])
         .expect(0);
     assert_migrated(&pair.source, "d", &pair.target, "d");
 }
 
+both_ways!(properties_of_tablespaces_are_named_where_they_differ);
 /// They are a server's own, so that only what a tablespace is called decides.
-#[test]
-fn properties_of_tablespaces_are_named_where_they_differ() {
+fn properties_of_tablespaces_are_named_where_they_differ(way: Way) {
     let properties = "SELECT spcname, pg_get_userbyid(spcowner), spcacl, spcoptions,
         shobj_description(oid, 'pg_tablespace') FROM pg_tablespace WHERE spcname IN ('its own', 'same') ORDER BY 1";
-    let pair = Pair::start();
+    let mut pair = Pair::start();
     pair.source.create_db("d");
     for cluster in [&pair.source, &pair.target] {
         tablespaces(cluster, &["its own", "same", "unused"]);
@@ -163,10 +162,7 @@ fn properties_of_tablespaces_are_named_where_they_differ() {
     let reset = "ALTER TABLESPACE \"its own\" SET (effective_io_concurrency = 7)";
     pair.target.psql("postgres", reset);
     pair.pghaul("d", &["validate", "--strict"]).run().expect(1);
-    let output = pair
-        .pghaul("d", &["migrate", "--output", "json"])
-        .run()
-        .expect(0);
+    let output = way.migrate(&mut pair, "d", &["--output", "json"]).expect(0);
     let lines = output.stdout.lines();
     let mut lines =
         lines.map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
@@ -209,10 +205,10 @@ fn a_tablespace_map_that_cannot_be_followed_is_refused() {
     assert_eq!(pair.target.databases(), ["postgres"]);
 }
 
+both_ways!(what_roles_lack_on_a_server_that_has_them_is_named);
 /// Of a server, and so of every database on it: what is there already stays as it is.
-#[test]
-fn what_roles_lack_on_a_server_that_has_them_is_named() {
-    let pair = Pair::start();
+fn what_roles_lack_on_a_server_that_has_them_is_named(way: Way) {
+    let mut pair = Pair::start();
     pair.source.create_db("d");
     let roles = "CREATE ROLE one; CREATE ROLE other LOGIN; CREATE ROLE \"th\"\"ird\";";
     pair.source.psql("d", roles);
@@ -229,7 +225,7 @@ fn what_roles_lack_on_a_server_that_has_them_is_named() {
     );
     let strict = ["validate", "--strict"];
     pair.pghaul("d", &strict).run().expect(1);
-    let output = pair.pghaul("d", &["migrate", "--verify"]).run().expect(0);
+    let output = way.migrate(&mut pair, "d", &["--verify"]).expect(0);
     let told = format!("{}{}", output.stdout, output.stderr);
     let remedies = [
         "GRANT \"one\" TO \"other\" WITH ADMIN OPTION",
