@@ -1,12 +1,14 @@
 //! TLS, and where the server may connect.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 use crate::support::oracle::assert_migrated;
 use crate::support::runtime_server::{RuntimeServer, job};
@@ -186,4 +188,82 @@ fn a_job_connects_where_the_server_may_and_nowhere_else() {
         "{}",
         refused.stderr
     );
+}
+
+/// A file with a certificate of an agent and its key.
+fn identity(authority: &Authority, name: &str) -> NamedTempFile {
+    let issued = authority.issue(name, &[]);
+    let mut both = NamedTempFile::new().expect("a file");
+    for part in [&issued.cert, &issued.key] {
+        both.write_all(&fs::read(part).expect("a file of it"))
+            .expect("it is written");
+    }
+    both
+}
+
+#[test]
+fn agents_check_the_server_and_show_certificates() {
+    let pair = Pair::start();
+    fixture::pgbench(&pair.source, "a", 1);
+    let [of_server, of_agents, of_others] = [0, 1, 2].map(|_| Authority::new());
+    let [known, agents, unknown] = [&of_server, &of_agents, &of_others].map(Authority::root);
+    let server = RuntimeServer::start_tls(&of_server, &["--tls-client-ca", text(&agents)]);
+    server.create("m", &json!({ "topology": "agents", "databases": ["a"] }));
+    let (own, stolen) = (identity(&of_agents, "agent"), identity(&of_others, "thief"));
+    let (own, stolen) = (text(own.path()), text(stolen.path()));
+    let (source, target) = (pair.source.dsn("a"), pair.target.dsn("a"));
+    let token = server.agent_token("m", &json!({ "side": "source" }));
+    let known = ["--ca-file", text(&known)];
+    let shown = [&known[..], &["--client-cert", own]].concat();
+
+    let named = format!("relay+{}/m", server.url().replace("127.0.0.1", "localhost"));
+    let elsewhere = Pghaul::new(&[&["extract", "--spool", &named], &shown[..]].concat());
+    let with = |args: &[&str], token: &str| server.agent_with("extract", "m", args, token);
+    for (agent, words) in [
+        // It does not know the server, or knows it by another name.
+        (with(&["--client-cert", own], &token), "UnknownIssuer"),
+        (
+            with(&["--client-cert", own, "--ca-file", text(&unknown)], &token),
+            "--ca-file",
+        ),
+        (elsewhere.env("PGHAUL_TOKEN", &token), "not valid for name"),
+        // The server does not know it.
+        (with(&known, &token), "--tls-client-ca"),
+        // A certificate is no token.
+        (
+            with(&shown, "pghaul-agent.nobody"),
+            "does not accept the token",
+        ),
+    ] {
+        let refused = agent.source(&source).run().expect(1);
+        assert!(
+            refused.stderr.contains(words),
+            "{words}: {}",
+            refused.stderr
+        );
+    }
+    with(&shown, "").source(&source).run().expect(2);
+    // Who is cut off cannot tell why, and tries again.
+    let stolen = [&known[..], &["--client-cert", stolen]].concat();
+    let stranger = with(&stolen, &token).source(&source).spawn();
+    server.wait("m", "a stranger is cut off", |_| {
+        stranger.stderr().contains("cannot be reached") || stranger.stderr().contains("refused TLS")
+    });
+    drop(stranger);
+    assert_eq!(server.agents(), Vec::<Value>::new(), "none of them came in");
+
+    let extracting = with(&shown, &token).source(&source).spawn();
+    let loading = server.agent("load", "m", &shown).target(&target).spawn();
+    let ended = server.wait_for("m", "Succeeded");
+    assert_eq!(ended["verified"], true, "{ended:#}");
+    extracting.wait().expect(0);
+    loading.wait().expect(0);
+    assert_migrated(&pair.source, "a", &pair.target, "a");
+
+    // Where the server asks for no certificate, none is needed.
+    let open = RuntimeServer::start_tls(&of_server, &[]);
+    open.create("m", &json!({ "topology": "agents", "databases": ["a"] }));
+    let waiting = open.agent("extract", "m", &known).source(&source).spawn();
+    open.wait("m", "an agent is let in", |_| !open.agents().is_empty());
+    drop(waiting);
 }

@@ -111,28 +111,38 @@ impl ObjectStore {
 
     /// As [`Self::pghaul`], with the spool of this URL.
     pub(crate) fn pghaul_at(&self, args: &[&str], url: &str) -> Pghaul {
-        let args = [args, &["--spool", url]].concat();
+        let call = Pghaul::new(&[args, &["--spool", url]].concat());
+        let env = self.env().into_iter();
+        env.fold(call, |call, (name, value)| call.env(name, value))
+    }
+
+    /// The environment that leads to it.
+    pub(crate) fn env(&self) -> Vec<(&'static str, String)> {
         let endpoint = format!("http://{}:{}", self.address, self.port);
         match self.emulator {
-            Emulator::Azurite => Pghaul::new(&args)
-                .env("AZURE_STORAGE_USE_EMULATOR", "true")
-                .env("AZURITE_BLOB_STORAGE_URL", endpoint)
-                .env("AZURE_STORAGE_ACCOUNT_NAME", Self::ACCOUNT)
-                .env("AZURE_STORAGE_ACCOUNT_KEY", Self::SECRET),
-            Emulator::Gcs => Pghaul::new(&args).env("GOOGLE_ALLOW_HTTP", "true").env(
-                "GOOGLE_SERVICE_ACCOUNT_KEY",
-                serde_json::json!({
+            Emulator::Azurite => vec![
+                ("AZURE_STORAGE_USE_EMULATOR", "true".to_owned()),
+                ("AZURITE_BLOB_STORAGE_URL", endpoint),
+                ("AZURE_STORAGE_ACCOUNT_NAME", Self::ACCOUNT.to_owned()),
+                ("AZURE_STORAGE_ACCOUNT_KEY", Self::SECRET.to_owned()),
+            ],
+            Emulator::Gcs => {
+                let key = serde_json::json!({
                     "gcs_base_url": endpoint, "disable_oauth": true, "client_email": Self::ACCOUNT,
                     "private_key_id": "1", "private_key": Self::SECRET,
-                })
-                .to_string(),
-            ),
-            _ => Pghaul::new(&args)
-                .env("AWS_ENDPOINT", endpoint)
-                .env("AWS_ALLOW_HTTP", "true")
-                .env("AWS_REGION", "us-east-1")
-                .env("AWS_ACCESS_KEY_ID", Self::ACCOUNT)
-                .env("AWS_SECRET_ACCESS_KEY", Self::SECRET),
+                });
+                vec![
+                    ("GOOGLE_ALLOW_HTTP", "true".to_owned()),
+                    ("GOOGLE_SERVICE_ACCOUNT_KEY", key.to_string()),
+                ]
+            }
+            _ => vec![
+                ("AWS_ENDPOINT", endpoint),
+                ("AWS_ALLOW_HTTP", "true".to_owned()),
+                ("AWS_REGION", "us-east-1".to_owned()),
+                ("AWS_ACCESS_KEY_ID", Self::ACCOUNT.to_owned()),
+                ("AWS_SECRET_ACCESS_KEY", Self::SECRET.to_owned()),
+            ],
         }
     }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::network::{Network, enter};
+use super::object_store::ObjectStore;
 use super::pghaul::Running;
 use super::run_dir::RunDir;
+use super::tls::{Authority, Certificate};
 use super::{Cluster, Pair, Pghaul};
 
 /// How long a migration may take to come to some point.
@@ -25,6 +28,9 @@ pub(crate) struct RuntimeServer {
     running: Option<Running>,
     address: String,
     network: Option<PathBuf>,
+    /// What vouches for its certificate, if it speaks TLS.
+    authority: Option<PathBuf>,
+    env: Vec<(&'static str, String)>,
 }
 
 /// Sends what it is given to an address, and prints the answer.
@@ -66,16 +72,40 @@ impl Answer {
 impl RuntimeServer {
     /// Starts one with these flags, in a state of its own.
     pub(crate) fn start(flags: &[&str]) -> Self {
-        Self::start_at(flags, None)
+        let mut server = Self::new(flags);
+        server.start_again();
+        server
+    }
+
+    /// As [`Self::start`], with a certificate for 127.0.0.1 of this authority.
+    pub(crate) fn start_tls(authority: &Authority, flags: &[&str]) -> Self {
+        let Certificate { cert, key } = authority.issue("server", &["IP:127.0.0.1"]);
+        let [cert, key] = [&cert, &key].map(|path| path.to_str().expect("paths here are UTF-8"));
+        let mut server = Self::new(&[flags, &["--tls-cert", cert, "--tls-key", key]].concat());
+        server.authority = Some(authority.root());
+        server.start_again();
+        server
+    }
+
+    /// As [`Self::start`], with spools below this prefix of an object store.
+    pub(crate) fn start_over(store: &ObjectStore, prefix: &str, flags: &[&str]) -> Self {
+        let url = store.url(prefix);
+        let mut server = Self::new(&[flags, &["--spool-store", &url]].concat());
+        server.env = store.env();
+        server.start_again();
+        server
     }
 
     /// As [`Self::start`], in a network.
     pub(crate) fn start_in(network: &Network, flags: &[&str]) -> Self {
-        Self::start_at(flags, Some(network.path()))
+        let mut server = Self::new(flags);
+        server.network = Some(network.path());
+        server.start_again();
+        server
     }
 
-    fn start_at(flags: &[&str], network: Option<PathBuf>) -> Self {
-        let mut server = Self {
+    fn new(flags: &[&str]) -> Self {
+        Self {
             folder: tempfile::Builder::new()
                 .prefix("pghaul-state-")
                 .tempdir()
@@ -83,10 +113,10 @@ impl RuntimeServer {
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             running: None,
             address: String::new(),
-            network,
-        };
-        server.start_again();
-        server
+            network: None,
+            authority: None,
+            env: Vec::new(),
+        }
     }
 
     /// Starts it again on the same state, at the same address.
@@ -109,6 +139,9 @@ impl RuntimeServer {
         args.extend(insecure);
         args.extend(self.flags.iter().map(String::as_str));
         let mut call = Pghaul::new(&args).env("PGHAUL_PG_BINDIR", super::pg::bindir());
+        for (name, value) in &self.env {
+            call = call.env(name, value);
+        }
         if let Some(network) = &self.network {
             call = call.network_at(network);
         }
@@ -158,7 +191,11 @@ impl RuntimeServer {
 
     /// Where it is.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = match self.authority {
+            Some(_) => "https",
+            None => "http",
+        };
+        format!("{scheme}://{}", self.address)
     }
 
     /// The administrator's token, which is the password of the user `admin`, too.
@@ -258,7 +295,7 @@ impl RuntimeServer {
 
     /// As [`Self::agent`], with this token.
     pub(crate) fn agent_with(&self, verb: &str, name: &str, args: &[&str], token: &str) -> Pghaul {
-        let spool = format!("relay+http://{}/{name}", self.address);
+        let spool = format!("relay+{}/{name}", self.url());
         let args = [&[verb, "--spool", &spool], args].concat();
         Pghaul::new(&args)
             .env("PGHAUL_TOKEN", token)
@@ -286,6 +323,20 @@ impl RuntimeServer {
             let mut python = enter(Some(network), "python3");
             let asking = python.args(["-c", EXCHANGE, host, port]);
             return super::pg::run_with_input(asking, request).map_err(std::io::Error::other);
+        }
+        if let Some(authority) = &self.authority {
+            let mut openssl = Command::new("openssl");
+            openssl.args([
+                "s_client",
+                "-quiet",
+                "-verify_return_error",
+                "-verify_quiet",
+            ]);
+            openssl
+                .arg("-CAfile")
+                .arg(authority)
+                .args(["-connect", &self.address]);
+            return super::pg::run_with_input(&mut openssl, request).map_err(std::io::Error::other);
         }
         let mut stream = TcpStream::connect(&self.address)?;
         stream.set_read_timeout(Some(PATIENCE))?;

@@ -44,3 +44,4 @@ pub use lane::Lane;
 pub use reach::Reach;
 pub use server_error::server_error;
 pub use startup::Unconnected;
+pub use tls::https_refusal;

@@ -167,18 +167,47 @@ fn handshake_failed(error: std::io::Error) -> Error {
 
 /// What one side found wrong with the other, if TLS and not the network is the reason.
 pub(crate) fn refusal(error: &std::io::Error) -> Option<Error> {
+    told(
+        error,
+        "check sslrootcert, and that host is a name in the certificate",
+        "check the client certificate (sslcert, sslkey)",
+    )
+}
+
+/// As that of a connection to a database, of a request by HTTPS that did not come about.
+pub fn https_refusal(error: &(dyn std::error::Error + 'static)) -> Option<Error> {
+    told(
+        error,
+        "check --ca-file, and that the address is a name in the certificate",
+        "check the client certificate (--client-cert)",
+    )
+}
+
+fn told(
+    error: &(dyn std::error::Error + 'static),
+    of_server: &'static str,
+    of_client: &'static str,
+) -> Option<Error> {
     use rustls::Error::{AlertReceived, InvalidCertificate};
-    Some(match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+    Some(match cause(error)? {
         InvalidCertificate(reason) => {
             let message = format!("the server's certificate is not accepted: {reason}");
-            Error::new(Kind::Permanent, message)
-                .remedy("check sslrootcert, and that host is a name in the certificate")
+            Error::new(Kind::Permanent, message).remedy(of_server)
         }
         AlertReceived(alert) => Error::new(
             Kind::Permanent,
             format!("the server refused TLS: {alert:?}"),
         )
-        .remedy("check the client certificate (sslcert, sslkey)"),
+        .remedy(of_client),
         _ => Error::new(Kind::Permanent, "TLS with the server failed"),
     })
+}
+
+/// What TLS says of an error. One of the system's holds it without naming it as its source.
+fn cause<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
+    let held = || error.downcast_ref::<std::io::Error>()?.get_ref();
+    let inner = held().map(|held| held as &(dyn std::error::Error + 'static));
+    error
+        .downcast_ref()
+        .or_else(|| cause(inner.or_else(|| error.source())?))
 }

@@ -6,6 +6,7 @@ use pghaul_server::agents::{Assignment, Over, Received, Registration};
 use pghaul_server::model::State;
 use pghaul_spool::{AGENT_HEADER, Connection, EPOCH_HEADER, Seat};
 use pghaul_stage::{Error, Kind, Result, Side};
+use pghaul_wire::https_refusal;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -81,8 +82,11 @@ impl Api {
     async fn sent(&self, call: reqwest::RequestBuilder) -> Result<reqwest::Response> {
         call.send().await.map_err(|error| {
             // The URL is told with the error, and says less than the subject.
-            let failed = Error::new(Kind::Transient, "the runtime server cannot be reached");
-            self.on(failed).because(error.without_url())
+            let error = error.without_url();
+            let failed = https_refusal(&error).unwrap_or_else(|| {
+                Error::new(Kind::Transient, "the runtime server cannot be reached")
+            });
+            self.on(failed).because(error)
         })
     }
 
@@ -109,9 +113,17 @@ impl Api {
             _ => (Kind::Permanent, "the runtime server refuses the call"),
         };
         let detail = detail.unwrap_or("without saying why");
-        let error = self
-            .on(Error::new(kind, message))
-            .because(format!("{status}: {detail}"));
+        let refused = |message| {
+            let error = self.on(Error::new(kind, message));
+            error.because(format!("{status}: {detail}"))
+        };
+        if let (401 | 403, Some(remedy)) = (status, problem["remedy"].as_str()) {
+            // It is not the token.
+            return Err(
+                refused("the runtime server does not let this agent in").remedy(remedy.to_owned())
+            );
+        }
+        let error = refused(message);
         Err(match status {
             401 | 403 => error.remedy("get a token for this side of this migration, and give it as PGHAUL_TOKEN or --token-file"),
             _ => error,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use pghaul_stage::{Error, Kind, Result};
+use pghaul_wire::https_refusal;
 use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -190,6 +191,9 @@ impl Client {
         let answer = request.send().await.map_err(|error| {
             // The address is said already, and may hold names.
             let error = error.without_url();
+            if let Some(refusal) = https_refusal(&error) {
+                return refusal.on(self.address()).because(error);
+            }
             let message = if error.is_timeout() {
                 "the runtime server does not answer"
             } else {
