@@ -6,11 +6,12 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::object_store::{Emulator, ObjectStore};
 use crate::support::oracle::assert_migrated;
 use crate::support::pghaul::Running;
+use crate::support::runtime_server::RuntimeServer;
 use crate::support::{Pair, Pghaul, fixture};
 
 /// Cuts pgbench's 13 MB of rows into a dozen parts.
@@ -76,6 +77,61 @@ fn from_extract_to_rm(emulator: Emulator) {
     assert_ne!(some, none, "what is loaded was not removed");
     spool("rm").run().expect(0);
     spool("ls").run().expect(2);
+}
+
+#[test]
+fn spools_of_a_server_in_s3() {
+    spools_of_a_server(Emulator::Localbucket);
+}
+
+#[test]
+fn spools_of_a_server_in_azure() {
+    spools_of_a_server(Emulator::Azurite);
+}
+
+/// Agents know nothing of the store behind their server.
+fn spools_of_a_server(emulator: Emulator) {
+    let mut store = ObjectStore::start(emulator);
+    let pair = Pair::start();
+    fixture::pgbench(&pair.source, "d", 1);
+    let mut server = RuntimeServer::start_over(&store, "hub/spools", &[]);
+    // With checks, it would wait for an agent of the target.
+    let job = json!({
+        "topology": "agents", "option": "migrate", "databases": ["d"],
+        "bytesPerSecond": 1_000_000,
+    });
+    let created = server.create("m", &job);
+    let id = created["migrationId"].as_str().expect("an identifier");
+    let prefix = format!("hub/spools/{id}/d");
+    let (source, target) = (pair.source.dsn("d"), pair.target.dsn("d"));
+    let extract = server.agent("extract", "m", &SPLIT).source(&source).spawn();
+    wait_until("a part is sealed", || listed(&store, &prefix).1 > 0);
+    assert!(!server.state().join("spool").exists(), "it is in the store");
+
+    // The store goes away, and its server with it.
+    store.stop();
+    server.end("KILL");
+    server.start_again();
+    store.start_again();
+    let sealed = listed(&store, &prefix).1;
+    wait_until("another part is sealed", || {
+        listed(&store, &prefix).1 > sealed
+    });
+    let free = json!({ "action": "throttle", "bytesPerSecond": null });
+    server.act("m", &free).expect(200);
+    let load = server.agent("load", "m", &[]).target(&target).spawn();
+    let ended = server.wait_for("m", "Succeeded");
+    assert_eq!(ended["verified"], true, "{ended:#}");
+    extract.wait().expect(0);
+    load.wait().expect(0);
+    assert_migrated(&pair.source, "d", &pair.target, "d");
+
+    store.pghaul(&["spool", "check"], &prefix).run().expect(0);
+    server
+        .ask("DELETE", "/api/v1/migrations/m", None)
+        .expect(204);
+    let gone = store.pghaul(&["spool", "ls"], &prefix).run().expect(2);
+    assert!(gone.stderr.contains("no spool"), "{}", gone.stderr);
 }
 
 #[test]
