@@ -12,5 +12,6 @@ mod queue;
 mod restart;
 mod roles;
 mod secret;
+mod streams;
 mod transport;
 mod validate;

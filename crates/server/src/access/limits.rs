@@ -190,8 +190,12 @@ pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
 
 /// Lets a stream of events last no longer than it may, and keeps its place for as long.
 pub(super) fn stream(answer: Response, place: OwnedSemaphorePermit) -> Response {
+    lasting(answer, place, STREAM)
+}
+
+fn lasting(answer: Response, place: OwnedSemaphorePermit, longest: Duration) -> Response {
     answer.map(|body| {
-        let end = Box::pin(tokio::time::sleep(STREAM));
+        let end = Box::pin(tokio::time::sleep(longest));
         let events = body.into_data_stream().take_until(end);
         Body::from_stream(events.inspect(move |_| {
             // The place is free once this is dropped.
@@ -221,5 +225,23 @@ mod tests {
         assert!(login("10.0.0.2").is_ok());
         assert!(login("fd00::1").is_ok() && login("fd00::ffff:2").is_ok());
         assert!(login("fd00::3").is_err() && login("fd00:0:0:1::3").is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_in_time_and_gives_its_place_back() {
+        let limits = Limits::new(Rates::default());
+        let mut places: Vec<_> = (0..STREAMS).map(|_| limits.stream().unwrap()).collect();
+        assert!(limits.stream().is_none());
+        // One event, and then nothing for ever.
+        let silence = futures_util::stream::pending();
+        let events =
+            futures_util::stream::iter([Ok::<_, axum::Error>("data: 1\n\n")]).chain(silence);
+        let answer = Body::from_stream(events).into_response();
+        let longest = Duration::from_millis(50);
+        let answer = lasting(answer, places.pop().unwrap(), longest);
+        assert!(limits.stream().is_none(), "it is being read");
+        let told = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(told, "data: 1\n\n");
+        assert!(limits.stream().is_some(), "it has ended");
     }
 }
