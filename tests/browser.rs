@@ -1,6 +1,8 @@
 //! The dashboard in a real browser. Each case is in `browser/`, where Chromium is driven; it fails
 //! if the browser has anything to complain about, as what the content security policy forbids.
 
+mod pictures;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -28,8 +30,6 @@ impl<'a> Case<'a> {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
         let target = target.unwrap_or_else(|| repository.join("target"));
-        // Pictures for docs/dashboard.md are taken when a folder is named.
-        let pictures = std::env::var("PGHAUL_PICTURES").ok();
         let settings = json!({
             "url": format!("http://{}/", server.address()),
             "user": "admin",
@@ -41,7 +41,6 @@ impl<'a> Case<'a> {
             "limit": SLOW,
             "source": runtime_server::end(&pair.source),
             "target": runtime_server::end(&pair.target),
-            "pictures": pictures,
         });
         let Value::Object(settings) = settings else {
             unreachable!("it is an object");
@@ -148,6 +147,42 @@ fn a_migration_by_keyboard_alone_is_canceled_in_two_steps() {
         .with("databases", json!(["bench"]))
         .with("limit", json!("200 kB"))
         .run();
+}
+
+/// Adds a user of the server's who has this role, and gives what to sign in with.
+fn user(server: &RuntimeServer, name: &str, role: &str) -> Value {
+    let password = format!("the password of {name}");
+    let body = json!({ "role": role, "password": password });
+    let path = format!("/api/v1/users/{name}");
+    let added = server.ask("PUT", &path, Some(&body));
+    assert!((200..300).contains(&added.status), "{}", added.text);
+    json!({ "user": name, "password": password })
+}
+
+#[test]
+fn a_role_is_offered_what_it_may_do_and_nothing_else() {
+    let pair = Pair::start();
+    pair.source.create_db("a");
+    let server = RuntimeServer::start(&[]);
+    server.create("ended", &runtime_server::job(&pair, &["a"], json!({})));
+    server.wait_for("ended", "Succeeded");
+    let agents = json!({ "topology": "agents", "databases": ["a"] });
+    server.create("open", &agents);
+    Case::new("roles", &server, &pair)
+        .with("open", json!("open"))
+        .with("ended", json!("ended"))
+        .with(
+            "users",
+            json!({
+                "viewer": user(&server, "vera", "viewer"),
+                "operator": user(&server, "olga", "operator"),
+                "admin": user(&server, "ada", "admin"),
+            }),
+        )
+        .run();
+    let open = server.get("open");
+    assert_eq!(open["paused"], true, "an operator has paused it");
+    server.get("ended");
 }
 
 #[test]

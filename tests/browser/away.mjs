@@ -1,6 +1,6 @@
 // The server goes away and comes back: the page says so, and goes on by itself.
 
-import { check, picture, signIn, withPage } from "./page.mjs";
+import { check, signIn, withPage } from "./page.mjs";
 
 export async function away(settings) {
   await withPage(settings, async (page) => {
@@ -9,7 +9,6 @@ export async function away(settings) {
     check(!(await banner.isVisible()), "the server is there");
     console.log("stop");
     await banner.waitFor();
-    await picture(page, settings, "away");
     console.log("start");
     await banner.waitFor({ state: "hidden", timeout: settings.patience });
     await page.getByRole("heading", { name: "Migrations", level: 1 }).waitFor();

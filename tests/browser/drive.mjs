@@ -4,8 +4,10 @@ import { readFileSync } from "node:fs";
 import { wizard } from "./wizard.mjs";
 import { keyboard } from "./keyboard.mjs";
 import { away } from "./away.mjs";
+import { pictures } from "./pictures.mjs";
+import { roles } from "./roles.mjs";
 
-const CASES = { wizard, keyboard, away };
+const CASES = { wizard, keyboard, away, pictures, roles };
 
 const settings = JSON.parse(readFileSync(0, "utf8"));
 try {

@@ -85,6 +85,12 @@ function watch(page, settings, complaints) {
   });
 }
 
+/** Fails if something sticks out of the page. */
+export async function noWider(page, what) {
+  const [wide, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  check(wide <= room, `${what} is ${wide} wide, and there is room for ${room}`);
+}
+
 /** Saves what is seen as `NAME-light.png` and `NAME-dark.png`, if pictures are wanted. */
 export async function picture(page, settings, name) {
   if (!settings.pictures) {
@@ -94,7 +100,20 @@ export async function picture(page, settings, name) {
   for (const colorScheme of ["dark", "light"]) {
     await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
     await page.waitForTimeout(150);
+    await page.evaluate(neutral, settings.names);
     await page.screenshot({ path: join(settings.pictures, `${name}-${colorScheme}.png`) });
+  }
+}
+
+/** What is where, and called what, on the host that takes the pictures, is nothing to show. */
+function neutral(names) {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    for (const [here, shown] of names) {
+      if (texts.currentNode.data.includes(here)) {
+        texts.currentNode.data = texts.currentNode.data.replaceAll(here, shown);
+      }
+    }
   }
 }
 

@@ -10,6 +10,9 @@ import { badge } from './state.js';
 
 const LIMIT = 200;
 
+/** What was done, where the name of the operation does not say it. */
+const ACTIONS = { putMigration: 'Create migration', issue: 'Make token for an agent', putUser: 'Add or change user', login: 'Sign in', logout: 'Sign out' };
+
 /** Opens the page. */
 export function auditPage({ main, setTitle, signal }) {
   setTitle('Audit log');
@@ -52,7 +55,7 @@ export function auditPage({ main, setTitle, signal }) {
   }
 
   function draw() {
-    const shown = entries.filter((entry) => !text || [entry.user, entry.action, entry.subject, entry.outcome, entry.address].some((word) => String(word ?? '').toLowerCase().includes(text)));
+    const shown = entries.filter((entry) => !text || [entry.user, action(entry), entry.subject, entry.outcome, entry.address].some((word) => String(word ?? '').toLowerCase().includes(text)));
     fill(body, shown.map(line));
     show(list, shown.length > 0);
     show(older, next !== null);
@@ -62,9 +65,11 @@ export function auditPage({ main, setTitle, signal }) {
   load(null);
 }
 
+const action = (entry) => ACTIONS[entry.action] ?? words(entry.action);
+
 function line(entry) {
   const refused = entry.outcome && !/^(ok|succeeded|success|allowed|done|2\d\d)$/i.test(String(entry.outcome));
   return h('tr', {}, h('td', { class: 'nowrap' }, time(entry.time)), h('th', { scope: 'row' }, entry.user ?? '–'), h('td', {}, entry.role ?? ''),
-    h('td', {}, words(entry.action)), h('td', { class: 'mono' }, entry.subject ?? ''),
+    h('td', {}, action(entry)), h('td', { class: 'mono' }, entry.subject ?? ''),
     h('td', {}, entry.outcome ? badge(words(entry.outcome), refused ? 'bad' : 'good', refused ? 'cross' : 'check') : ''), h('td', { class: 'mono' }, entry.address ?? ''));
 }

@@ -2,7 +2,7 @@
 
 import { h } from './dom.js';
 import { icon } from './icons.js';
-import { words } from './format.js';
+import { time, words } from './format.js';
 
 const STATES = {
   InProgress: ['In progress', 'busy', 'play'],
@@ -32,8 +32,6 @@ const OPTIONS = {
   Migrate: 'Migrate only',
   ValidateAndMigrate: 'Validate and migrate',
 };
-
-const TONES = { Succeeded: 'good', Warning: 'warn', Failed: 'bad', InProgress: 'busy' };
 
 const FINAL = new Set(['Canceled', 'Failed', 'Succeeded', 'ValidationFailed']);
 
@@ -88,6 +86,13 @@ export function doing(migration) {
     return migration.queuePosition > 0 ? `number ${migration.queuePosition} in the queue` : 'next in the queue';
   }
   const name = subState(migration);
+  const { startAt, window } = migration.job ?? {};
+  if (name === 'WaitingForDataMigrationScheduling' && startAt) {
+    return `Starts ${time(startAt)}`;
+  }
+  if (name === 'WaitingForDataMigrationWindow' && window) {
+    return new Date() < new Date(window.from) ? `Its window opens ${time(window.from)}` : 'Its window is over';
+  }
   return SUBSTATES[name] ?? words(name);
 }
 
@@ -106,12 +111,14 @@ export function stateBadge(migration) {
   return badge(...look(migration));
 }
 
-/** The badge of a database, a table, a finding or an agent. */
+/** The badge of a state that stands alone: of a migration, a database, a table, a finding or an agent. */
 export function plainBadge(name) {
   const lower = String(name ?? '').toLowerCase();
-  if (TONES[name]) {
-    const sign = { good: 'check', warn: 'warning', bad: 'cross', busy: 'play' }[TONES[name]];
-    return badge(words(name), TONES[name], sign);
+  if (STATES[name]) {
+    return badge(...STATES[name]);
+  }
+  if (name === 'Warning') {
+    return badge('Warning', 'warn', 'warning');
   }
   if (['completed', 'done', 'working', 'connected'].includes(lower)) {
     return badge(words(name), lower === 'working' ? 'busy' : 'good', lower === 'working' ? 'play' : 'check');

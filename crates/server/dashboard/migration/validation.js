@@ -1,5 +1,6 @@
 // What the validation found, in the service's groups: the server, then each database.
 
+import { address, at } from '../api.js';
 import { fill, h } from '../dom.js';
 import { empty, loading, select } from '../form.js';
 import { icon } from '../icons.js';
@@ -11,7 +12,7 @@ const RANK = { Failed: 0, Warning: 1, Succeeded: 2 };
 const FEW = 8;
 
 /** Opens the tab. */
-export function validationTab({ place, migration }) {
+export function validationTab({ place, name, migration }) {
   let drawn = '';
   let only = '';
   let details = null;
@@ -36,6 +37,7 @@ export function validationTab({ place, migration }) {
         h('span', {}, [plural(tally('Failed'), 'failure'), plural(tally('Warning'), 'warning'), `${tally('Succeeded')} passed`].join(' · ')),
         details.validationEndTimeInUtc && h('span', { class: 'sub' }, `${time(details.validationEndTimeInUtc)}, took ${duration(took)}`),
         h('span', { class: 'grow' }),
+        h('a', { href: address(at('migrations', name, 'validation.html')), target: '_blank', rel: 'noopener' }, 'Report as a page (HTML)'),
         select(only, [['', 'All findings'], ['trouble', 'Failures and warnings']], (value) => {
           only = value;
           draw();
