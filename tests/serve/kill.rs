@@ -48,6 +48,9 @@ type State = (&'static str, Hold, &'static str);
 /// What is asked of both servers, or of the source at the end of an extraction, to compare rows.
 const COMPARES: &str = "what both servers must agree on";
 
+/// Is asked of a source that is checked.
+const CHECKS: &str = "pg_catalog.pg_prepared_xacts";
+
 /// Begins the snapshot that is copied; checks have one of their own.
 const BEGINS: &str = "pg_export_snapshot";
 
@@ -57,7 +60,7 @@ const CREATES: &str = "CREATE TABLE gate.big";
 const STATES: [State; 9] = [
     (
         "validating",
-        Hold::Source(0, "pg_catalog.pg_prepared_xacts"),
+        Hold::Source(0, CHECKS),
         "ValidationInProgress",
     ),
     (

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{BEGINS, COMPARES, COPIES, CREATES, Held, Hold, State, assert_ended, copy_of_seed};
+use super::{
+    BEGINS, CHECKS, COMPARES, COPIES, CREATES, Held, Hold, State, assert_ended, copy_of_seed,
+};
 use crate::faults::gate;
 use crate::serve::agents::children;
 use crate::support::pghaul::Running;
@@ -14,7 +16,12 @@ const EXTRACTS: Hold = Hold::Source(0, "COPY ");
 
 /// Once the agent of the source is at work, a migration is said to be prepared until the target's
 /// knows its plan.
-const OF_SOURCE: [State; 5] = [
+const OF_SOURCE: [State; 6] = [
+    (
+        "validating",
+        Hold::Source(0, CHECKS),
+        "ValidationInProgress",
+    ),
     (
         "planning",
         Hold::Source(0, BEGINS),
@@ -30,7 +37,12 @@ const OF_SOURCE: [State; 5] = [
     ),
 ];
 
-const OF_TARGET: [State; 7] = [
+const OF_TARGET: [State; 8] = [
+    (
+        "validating",
+        Hold::Target("conforencoding"),
+        "ValidationInProgress",
+    ),
     (
         "preparing",
         Hold::Target(CREATES),
@@ -98,7 +110,11 @@ fn kill(side: Side, states: &[State]) {
     let running = (states.len() + 1).to_string();
     let mut server = RuntimeServer::start(&["--max-running", &running]);
     let job = |name: &str, more: Value| {
-        let mut job = json!({ "topology": "agents", "databases": [name] });
+        let option = match name {
+            "validating" => "validateAndMigrate",
+            _ => "migrate",
+        };
+        let mut job = json!({ "topology": "agents", "databases": [name], "option": option });
         more.as_object()
             .into_iter()
             .flatten()

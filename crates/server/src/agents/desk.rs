@@ -17,6 +17,12 @@ use crate::supervisor::{Desk, Shown};
 
 #[async_trait]
 impl Migrations for Desk {
+    async fn name(&self, migration: Uuid) -> Result<Option<String>> {
+        // What its events add up to is not known yet when the server has just started.
+        let shown = self.of(migration).filter(|shown| shown.fold.is_some());
+        Ok(shown.map(|shown| shown.migration.name.clone()))
+    }
+
     async fn find(&self, name: &str) -> Result<Option<Uuid>> {
         let shown = self.board.get(name);
         let shown = shown.filter(|shown| shown.migration.topology == Topology::Agents);

@@ -14,6 +14,9 @@ use crate::model::State;
 /// The migrations of the server, as far as agents are concerned.
 #[async_trait]
 pub trait Migrations: fmt::Debug + Send + Sync {
+    /// The name of a migration that has not ended.
+    async fn name(&self, migration: Uuid) -> Result<Option<String>>;
+
     /// The migration of a name; `None` if there is none, or agents have no part in it.
     async fn find(&self, name: &str) -> Result<Option<Uuid>>;
 

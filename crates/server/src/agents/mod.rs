@@ -123,7 +123,7 @@ impl Agents {
                 received,
             };
             known.seats.insert((migration, side), place);
-            let name = migrations.work(migration).await?.map(|asked| asked.name);
+            let name = migrations.name(migration).await?;
             if let (Some(registration), Some(name)) = (holder, name) {
                 let agent = Agent {
                     registration,
