@@ -2,6 +2,7 @@
 
 mod agents;
 mod api;
+mod command;
 mod decommission;
 mod endpoints;
 mod hostile;
