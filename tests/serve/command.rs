@@ -95,3 +95,26 @@ fn a_certificate_is_vouched_for_by_a_file() {
     list(&[]).expect(1);
     list(&["--ca-file", &text(&Authority::new().root())]).expect(1);
 }
+
+#[test]
+fn a_spool_that_a_server_keeps_is_looked_at_and_not_changed() {
+    let pair = Pair::start();
+    pair.source.create_db("d");
+    let server = RuntimeServer::start(&[]);
+    let job = json!({ "topology": "agents", "databases": ["d"] });
+    server.create("m", &job);
+    let token = server.agent_token("m", &json!({ "side": "source" }));
+    let spool = format!("relay+http://{}/m/d", server.address());
+    let source = pair.source.dsn("d");
+    for (verb, remedy) in [
+        ("gc", "migration delete"),
+        ("rm", "migration delete"),
+        ("repair", "create the migration again"),
+    ] {
+        let call = Pghaul::new(&["spool", verb, "--spool", &spool]);
+        let call = call.env("PGHAUL_TOKEN", &token).source(&source);
+        let refused = call.run().expect(2).stderr;
+        assert!(refused.contains("looks after the spools"), "{refused}");
+        assert!(refused.contains(remedy), "{refused}");
+    }
+}

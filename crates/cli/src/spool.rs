@@ -147,6 +147,31 @@ impl Place {
         Ok(self.relay()?.filter(|relay| !relay.is_of_database()))
     }
 
+    /// Refuses to change what a runtime server keeps: only the agent that has the seat may, and the
+    /// server removes the rest.
+    fn allows(&self, command: &Command) -> Result<()> {
+        let remedy = match command {
+            Command::Ls(_) | Command::Check(_) => return Ok(()),
+            Command::Gc(_) => {
+                "files of rows are removed as they are loaded, and all others with the migration: \
+                 `pghaul migration delete`"
+            }
+            Command::Rm(_) => {
+                "`pghaul migration delete` removes the migration, and its spool with it"
+            }
+            Command::Repair(_) => "create the migration again: its agents extract anew",
+        };
+        if self.relay()?.is_none() {
+            return Ok(());
+        }
+        Err(
+            Error::input("a runtime server looks after the spools that it keeps")
+                .at(Side::Link)
+                .on(self.spool.clone())
+                .remedy(remedy),
+        )
+    }
+
     pub(crate) fn key(&self) -> Result<Option<Key>> {
         self.encrypt_key_file.as_deref().map(Key::read).transpose()
     }
@@ -210,6 +235,7 @@ pub(crate) fn run(command: &Command) -> Result<Outcome> {
     let cancel = Cancel::new();
     signal::cancel_on_interrupt(cancel.clone());
     let handle = Handle::current();
+    command.look().place.allows(command)?;
     match command {
         Command::Ls(look) => handle.block_on(cancel.until(ls::run(look))),
         Command::Check(look) => handle.block_on(cancel.until(check::run(look))),
@@ -222,11 +248,15 @@ pub(crate) fn run(command: &Command) -> Result<Outcome> {
 impl Command {
     /// How it prints.
     pub(crate) fn output(&self) -> Form {
+        self.look().output.output
+    }
+
+    fn look(&self) -> &Look {
         match self {
-            Command::Ls(look) | Command::Check(look) => look.output.output,
-            Command::Gc(collect) => collect.look.output.output,
-            Command::Rm(remove) => remove.look.output.output,
-            Command::Repair(repair) => repair.look.output.output,
+            Command::Ls(look) | Command::Check(look) => look,
+            Command::Gc(collect) => &collect.look,
+            Command::Rm(remove) => &remove.look,
+            Command::Repair(repair) => &repair.look,
         }
     }
 }
