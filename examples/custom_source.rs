@@ -36,7 +36,7 @@ impl Source for Lines {
             ..Table::default()
         };
         Ok(Catalog {
-            tables: vec![table.into()],
+            tables: vec![table].into(),
             ..Catalog::default()
         })
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use pghaul_load::{Digest, VerifyOptions, digest, verify_digest};
 use pghaul_relay::Cancel;
 use pghaul_spool::Spool;
-use pghaul_stage::{Error, Result, Side};
+use pghaul_stage::{Error, Kind, Packed, Packer, Result, Side};
 use pghaul_wire::Conninfo;
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -131,6 +131,19 @@ pub(crate) fn compare_spool(
     })
 }
 
+/// A digest as a spool has it: as JSON, which is many times longer, in frames of zstd.
+///
+/// # Errors
+///
+/// Kind permanent if there is not enough memory.
+pub(crate) fn pack(digest: &Digest) -> Result<Vec<u8>> {
+    let mut packer = Packer::new()?;
+    serde_json::to_writer(&mut packer, digest).map_err(|error| {
+        Error::new(Kind::Permanent, "the checksums cannot be written").because(error)
+    })?;
+    Ok(packer.finish()?.frames().collect::<Vec<_>>().concat())
+}
+
 /// The digest of a spool's source, with the sequences as they were when the extraction ended.
 ///
 /// # Errors
@@ -149,14 +162,14 @@ pub(crate) async fn of_spool(spool: &Spool) -> Result<Digest> {
             "wait until it is, or go on with `pghaul extract --resume`",
         ));
     };
-    let Some(json) = spool.digest().await? else {
+    let Some(packed) = spool.digest().await? else {
         return Err(missing(
             "it has no checksums",
             "extract without --no-checksums, or compare with `pghaul verify` where both servers can \
              be reached",
         ));
     };
-    let mut digest = Digest::read(&json[..])?;
+    let mut digest = Digest::read(Packed::of_frames(&packed)?.read_from(0))?;
     digest.set_sequences(&sequences);
     Ok(digest)
 }

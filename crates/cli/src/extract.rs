@@ -18,6 +18,7 @@ use crate::Outcome;
 use crate::agent;
 use crate::args::Extract;
 use crate::copying::farewell;
+use crate::digest;
 use crate::output::{Screen, note};
 use crate::run_dir::RunDir;
 use crate::running::Running;
@@ -403,11 +404,7 @@ impl Extraction<'_> {
             let (source, observer) = (source.clone(), Arc::clone(&observer));
             let options = options.clone();
             Box::pin(async move {
-                let digest = pghaul_load::digest(&source, options, observer).await?;
-                serde_json::to_vec(&digest).map_err(|error| {
-                    let unwritten = Error::new(Kind::Permanent, "the checksums cannot be written");
-                    unwritten.because(error)
-                })
+                digest::pack(&pghaul_load::digest(&source, options, observer).await?)
             })
         })
     }

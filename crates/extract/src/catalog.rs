@@ -19,7 +19,7 @@ pub(crate) mod tables;
 mod tablespaces;
 pub(crate) mod types;
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use pghaul_stage::{Catalog, Omission, Result, Selection, Server, TableId};
 use pghaul_wire::{Chosen, Client};
@@ -36,7 +36,7 @@ pub(crate) struct Inventory {
     /// What goes to the target.
     pub(crate) catalog: Catalog,
     /// More about each table, in the order of the catalog's tables.
-    pub(crate) facts: Vec<Facts>,
+    pub(crate) facts: Box<[Arc<Facts>]>,
     /// Every type that a column uses, directly or within another type.
     pub(crate) types: Types,
     /// About large objects.
@@ -48,7 +48,6 @@ pub(crate) struct Inventory {
     pub(crate) hidden: Vec<Omission>,
     /// Bytes of a block.
     pub(crate) block_size: u64,
-    by_name: HashMap<TableId, usize>,
 }
 
 impl Inventory {
@@ -113,12 +112,6 @@ impl Inventory {
             tables,
             ..Catalog::default()
         };
-        let by_name = catalog
-            .tables
-            .iter()
-            .map(|table| table.id.clone())
-            .zip(0..)
-            .collect();
         Ok(Self {
             block_size: tables::block_size(client).await?,
             catalog,
@@ -127,14 +120,13 @@ impl Inventory {
             large_objects,
             with_oids,
             hidden,
-            by_name,
         })
     }
 
     /// The table of this name, with its facts.
     pub(crate) fn table(&self, id: &TableId) -> Option<(&pghaul_stage::Table, &Facts)> {
-        let index = *self.by_name.get(id)?;
+        let index = self.catalog.tables.place(id)?;
         let table = self.catalog.tables.get(index)?;
-        Some((table, self.facts.get(index)?))
+        Some((table, &**self.facts.get(index)?))
     }
 }

@@ -1,11 +1,11 @@
 //! Whether rows that were copied under an earlier snapshot are still the same.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 use pghaul_stage::{
-    Catalog, Error, Kind, Part, PartId, Plan, Range, Result, Side, Slice, Table, TableId, Work,
+    Catalog, Error, Kind, Part, PartId, Plan, Range, Result, Side, Slice, Table, TableId, Tables,
+    Work,
 };
 use pghaul_wire::Client;
 
@@ -70,16 +70,11 @@ impl PgSource {
             return Ok(changed);
         }
         let inventory = self.inventory().await?;
-        let before: HashMap<&TableId, &Table> = catalog
-            .tables
-            .iter()
-            .map(|table| (&table.id, table.as_ref()))
-            .collect();
         let lanes = usize::try_from(self.config.jobs)
             .unwrap_or(1)
             .clamp(1, parts.len());
         let work = (0..lanes).map(|lane| {
-            let (parts, before, different) = (&parts, &before, &different);
+            let (parts, before, different) = (&parts, &catalog.tables, &different);
             let snapshot = &snapshot;
             async move {
                 let client = snapshot.session(&self.info).await?;
@@ -188,22 +183,15 @@ fn bounds(visible: &str) -> Option<(u64, u64)> {
     (fields.next().is_some() && xmin <= xmax).then_some((xmin, xmax))
 }
 
-fn compare(before: &[Arc<Table>], now: &[Arc<Table>]) -> Vec<Changed> {
+fn compare(before: &Tables, now: &Tables) -> Vec<Changed> {
     let change = |table: &Table, why: String| Changed {
         table: Some(table.id.clone()),
         part: None,
         why,
     };
-    let by_name = |tables: &[Arc<Table>]| -> HashMap<TableId, Arc<Table>> {
-        tables
-            .iter()
-            .map(|table| (table.id.clone(), Arc::clone(table)))
-            .collect()
-    };
-    let (old, new) = (by_name(before), by_name(now));
     let mut changed: Vec<Changed> = before
         .iter()
-        .filter_map(|table| match new.get(&table.id) {
+        .filter_map(|table| match now.named(&table.id) {
             None => Some(change(table, "no longer exists".into())),
             Some(found) if found.oid != table.oid => {
                 Some(change(table, "was dropped and created again".into()))
@@ -214,7 +202,7 @@ fn compare(before: &[Arc<Table>], now: &[Arc<Table>]) -> Vec<Changed> {
             Some(_) => None,
         })
         .collect();
-    let came = now.iter().filter(|table| !old.contains_key(&table.id));
+    let came = now.iter().filter(|table| before.named(&table.id).is_none());
     changed.extend(came.map(|table| change(table, "did not exist then".into())));
     changed
 }
@@ -224,7 +212,7 @@ struct Check<'a> {
     client: &'a Client,
     inventory: &'a Inventory,
     since: Since,
-    before: &'a HashMap<&'a TableId, &'a Table>,
+    before: &'a Tables,
     /// Tables of which it is known already that they differ.
     different: &'a HashSet<TableId>,
 }
@@ -251,7 +239,7 @@ impl Check<'_> {
             let Some((table, _)) = self.inventory.table(id) else {
                 continue;
             };
-            let before = self.before.get(id);
+            let before = self.before.named(id);
             let rewritten = before.is_some_and(|before| before.filenode != table.filenode);
             if self.different.contains(id) {
                 continue;
@@ -414,8 +402,8 @@ mod tests {
         );
     }
 
-    fn table(name: &str, oid: u32, columns: &[&str]) -> Arc<Table> {
-        Arc::new(Table {
+    fn table(name: &str, oid: u32, columns: &[&str]) -> Table {
+        Table {
             id: TableId::new("public", name),
             oid,
             filenode: oid,
@@ -426,28 +414,24 @@ mod tests {
                     type_name: "text".into(),
                 })
                 .collect(),
-            generated: Vec::new(),
-            rows: 0,
-            heap: 0,
-            toast: 0,
-            child: false,
-        })
+            ..Table::default()
+        }
     }
 
     #[test]
     fn tables_are_compared_by_name_identity_and_columns() {
-        let before = [
+        let before = Tables::from_iter([
             table("same", 1, &["a"]),
             table("gone", 2, &["a"]),
             table("anew", 3, &["a"]),
             table("altered", 4, &["a"]),
-        ];
-        let now = [
+        ]);
+        let now = Tables::from_iter([
             table("same", 1, &["a"]),
             table("anew", 30, &["a"]),
             table("altered", 4, &["a", "b"]),
             table("came", 5, &["a"]),
-        ];
+        ]);
         let changed: Vec<String> = compare(&before, &now)
             .into_iter()
             .map(|changed| format!("{} {}", changed.table.unwrap(), changed.why))
@@ -455,9 +439,9 @@ mod tests {
         assert_eq!(
             changed,
             [
-                "public.gone no longer exists",
-                "public.anew was dropped and created again",
                 "public.altered has other columns now",
+                "public.anew was dropped and created again",
+                "public.gone no longer exists",
                 "public.came did not exist then",
             ]
         );

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use pghaul_stage::{
-    Batch, Encoding, Error, Kind, Mark, Part, Payload, Range, Result, Shape, Side, Slice, Work,
+    Batch, Encoding, Error, Kind, Mark, Part, Payload, Range, Result, Side, Slice, Work,
 };
 use pghaul_wire::quote::literal;
 use pghaul_wire::{Conninfo, CopyEvent, CopyOut, Lane};
@@ -173,7 +173,7 @@ fn rows(inventory: &Inventory, wanted: &Slice) -> Result<Statement> {
     Ok(Statement {
         sql: slice(table, wanted, &Weights::new(table, facts, &inventory.types)),
         encoding: wanted.encoding,
-        ends: !matches!(wanted.shape, Shape::Columns { last: false, .. }),
+        ends: wanted.shape.ends_rows(),
         subject,
     })
 }

@@ -6,7 +6,8 @@
 //! gigabyte for itself, which is more than any value of text or bytes can take.
 
 use pghaul_stage::{
-    Encoding, Error, Event, Observer, Part, Result, Severity, Shape, Slice, Table, Work,
+    Encoding, Error, Event, Observer, Part, Result, Severity, Shape, Slice, SomeColumns, Table,
+    Work,
 };
 use pghaul_wire::Client;
 use pghaul_wire::quote::ident;
@@ -233,11 +234,11 @@ fn split(slice: &Slice, groups: Vec<Group>, limit: u64) -> Vec<Slice> {
     let count = groups.len();
     slices.extend(groups.into_iter().zip(1..).map(|(group, number)| Slice {
         encoding: group.encoding,
-        shape: Shape::Columns {
+        shape: Shape::Columns(Box::new(SomeColumns {
             limit,
             names: group.columns,
             last: number == count,
-        },
+        })),
         ..slice.clone()
     }));
     slices
@@ -286,7 +287,7 @@ mod tests {
         };
         let slices = split(&whole, groups, 100);
         assert_eq!(slices[0].shape, Shape::Small { limit: 100 });
-        let last = |slice: &Slice| matches!(slice.shape, Shape::Columns { last: true, .. });
+        let last = |slice: &Slice| matches!(&slice.shape, Shape::Columns(some) if some.last);
         let lasts: Vec<bool> = slices.iter().map(last).collect();
         assert_eq!(lasts, [false, false, false, false, true]);
         assert_eq!(slices[2].encoding, binary);

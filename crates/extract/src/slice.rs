@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use pghaul_stage::{Encoding, Part, PartId, Range, Shape, Slice, TableId, Work};
+use pghaul_stage::{Encoding, KeyRange, Part, PartId, Range, Shape, Slice, TableId, Work};
 
 use crate::Config;
 
@@ -55,12 +55,12 @@ pub(crate) fn by_keys(column: &str, mut bounds: Vec<i64>) -> Vec<Range> {
     between(&bounds)
         .map(|(from, to)| match (from, to) {
             (None, None) => Range::All,
-            (from, to) => Range::Keys {
+            (from, to) => Range::Keys(Box::new(KeyRange {
                 column: column.to_owned(),
                 from,
                 to,
                 nulls: from.is_none(),
-            },
+            })),
         })
         .collect()
 }
@@ -196,10 +196,10 @@ mod tests {
     fn holds_key(range: &Range, key: Option<i64>) -> bool {
         match (range, key) {
             (Range::All, _) => true,
-            (Range::Keys { from, to, .. }, Some(key)) => {
-                from.is_none_or(|from| from <= key) && to.is_none_or(|to| key < to)
+            (Range::Keys(range), Some(key)) => {
+                range.from.is_none_or(|from| from <= key) && range.to.is_none_or(|to| key < to)
             }
-            (Range::Keys { nulls, .. }, None) => *nulls,
+            (Range::Keys(range), None) => range.nulls,
             _ => false,
         }
     }

@@ -45,9 +45,9 @@ pub(crate) fn slice(table: &Table, slice: &Slice, weights: &Weights) -> String {
             let small = format!("NOT {}", weights.large(*limit));
             (list, both(range, Some(small)))
         }
-        Shape::Columns { limit, names, .. } => {
-            let names: Vec<String> = names.iter().map(|name| ident(name)).collect();
-            let large = weights.large(*limit);
+        Shape::Columns(some) => {
+            let names: Vec<String> = some.names.iter().map(|name| ident(name)).collect();
+            let large = weights.large(some.limit);
             (
                 format!("ctid, {}", names.join(", ")),
                 both(range, Some(large)),
@@ -73,21 +73,20 @@ pub(crate) fn condition(range: &Range) -> Option<String> {
             from.map(|block| format!("ctid >= '({block},0)'::pg_catalog.tid")),
             to.map(|block| format!("ctid < '({block},0)'::pg_catalog.tid")),
         ),
-        Range::Keys {
-            column,
-            from,
-            to,
-            nulls,
-        } => {
-            let column = ident(column);
+        Range::Keys(range) => {
+            let column = ident(&range.column);
             let keys = both(
-                from.map(|key| format!("{column} >= '{key}'::pg_catalog.int8")),
-                to.map(|key| format!("{column} < '{key}'::pg_catalog.int8")),
+                range
+                    .from
+                    .map(|key| format!("{column} >= '{key}'::pg_catalog.int8")),
+                range
+                    .to
+                    .map(|key| format!("{column} < '{key}'::pg_catalog.int8")),
             );
             match keys {
-                Some(keys) if *nulls => Some(format!("({keys} OR {column} IS NULL)")),
+                Some(keys) if range.nulls => Some(format!("({keys} OR {column} IS NULL)")),
                 Some(keys) => Some(keys),
-                None if *nulls => None,
+                None if range.nulls => None,
                 None => Some(format!("{column} IS NOT NULL")),
             }
         }
@@ -156,7 +155,7 @@ pub(crate) fn objects(column: &str, from: Option<u32>, to: Option<u32>) -> Strin
 
 #[cfg(test)]
 mod tests {
-    use pghaul_stage::{Column, Encoding, TableId};
+    use pghaul_stage::{Column, Encoding, KeyRange, SomeColumns, TableId};
 
     use super::*;
     use crate::catalog::Facts;
@@ -195,7 +194,7 @@ mod tests {
                     type_name: "integer".into(),
                 })
                 .collect(),
-            generated: Vec::new(),
+            generated: Box::default(),
             rows: 0,
             heap: 0,
             toast: 0,
@@ -219,11 +218,11 @@ mod tests {
     fn rows_are_small_or_large() {
         let weight = "(coalesce(16::int8 * pg_column_size(\"a\"), 0)::int8) >= 99";
         let small = Shape::Small { limit: 99 };
-        let columns = Shape::Columns {
+        let columns = Shape::Columns(Box::new(SomeColumns {
             limit: 99,
             names: vec!["a".into()],
             last: true,
-        };
+        }));
         let table = table(&["a"]);
         assert_eq!(
             read(&table, Encoding::Text, small),
@@ -248,12 +247,12 @@ mod tests {
             Some("ctid >= '(7,0)'::pg_catalog.tid")
         );
         let keys = |from, to, nulls| {
-            condition(&Range::Keys {
+            condition(&Range::Keys(Box::new(KeyRange {
                 column: "k\"".into(),
                 from,
                 to,
                 nulls,
-            })
+            })))
             .unwrap_or_default()
         };
         assert_eq!(

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pghaul_stage::{Catalog, Index, Table, TableId};
+use pghaul_stage::{Catalog, Index, Table, TableId, Tables};
 
 use crate::archive::{Archive, Entry, Positions};
 use crate::entry::{Phase, phases};
@@ -14,33 +14,34 @@ use crate::entry::{Phase, phases};
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
     /// Before the rows.
-    pub(crate) pre_data: Vec<usize>,
+    pub(crate) pre_data: Vec<u32>,
     /// Per table, as soon as its rows are there.
-    pub(crate) tables: Tables,
+    pub(crate) tables: Waiting,
+    /// What the source's catalog knows of large tables' indexes, by the position of the entry that
+    /// makes them.
+    pub(crate) indexes: HashMap<u32, Arc<Index>>,
     /// Foreign keys. Those between such tables follow as soon as both are done.
-    pub(crate) foreign_keys: Box<[ForeignKey]>,
+    pub(crate) foreign_keys: ForeignKeys,
     /// When all tables are done.
-    pub(crate) rest: Vec<usize>,
-    /// Positions in `foreign_keys` of those that need something of `rest`.
-    pub(crate) late_foreign_keys: Vec<usize>,
+    pub(crate) rest: Vec<u32>,
+    /// Places in `foreign_keys` of those that need something of `rest`.
+    pub(crate) late_foreign_keys: Vec<u32>,
     /// What needs a foreign key.
-    pub(crate) after_foreign_keys: Vec<usize>,
+    pub(crate) after_foreign_keys: Vec<u32>,
     /// Privileges.
-    pub(crate) privileges: Vec<usize>,
+    pub(crate) privileges: Vec<u32>,
     /// Materialized views' rows.
     pub(crate) refreshes: Vec<Refresh>,
     /// What comes last.
-    pub(crate) last: Vec<usize>,
+    pub(crate) last: Vec<u32>,
 }
 
-/// Tables with what they wait for. They are sorted by name, and what they wait for lies side by side,
-/// which takes a third of the room that a map of lists would.
+/// Tables with what they wait for, which lies side by side.
 #[derive(Debug, Default)]
-pub(crate) struct Tables {
-    /// Names, and bytes on the source.
-    known: Box<[(TableId, u64)]>,
-    indexes: Grouped<IndexWork>,
-    statistics: Grouped<usize>,
+pub(crate) struct Waiting {
+    tables: Tables,
+    indexes: Grouped<u32>,
+    statistics: Grouped<u32>,
     foreign_keys: Grouped<u32>,
 }
 
@@ -54,39 +55,30 @@ pub(crate) struct TableWork<'a> {
     /// Bytes on the source.
     pub(crate) bytes: u64,
     /// Its indexes and the constraints that are made of an index.
-    pub(crate) indexes: &'a [IndexWork],
+    pub(crate) indexes: &'a [u32],
     /// Its statistics objects.
-    pub(crate) statistics: &'a [usize],
-    /// Positions in `foreign_keys` of those that it is part of, unless they are late.
+    pub(crate) statistics: &'a [u32],
+    /// Places in `foreign_keys` of those that it is part of, unless they are late.
     pub(crate) foreign_keys: &'a [u32],
 }
 
-/// Items of each table, one table after the other.
+/// Items of each group, one group after the other.
 #[derive(Debug)]
 struct Grouped<T> {
     items: Box<[T]>,
-    /// Where those of each table end.
+    /// Where those of each group end.
     ends: Box<[u32]>,
 }
 
-impl Tables {
-    fn new(tables: impl Iterator<Item = (TableId, u64)>) -> Self {
-        let mut known: Box<[(TableId, u64)]> = tables.collect();
-        known.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        Self {
-            known,
-            ..Self::default()
-        }
-    }
-
+impl Waiting {
     /// What a table waits for.
     pub(crate) fn get(&self, table: &TableId) -> Option<TableWork<'_>> {
         let place = self.place(table)?;
-        let (table, bytes) = self.known.get(place)?;
+        let table = self.tables.get(place)?;
         Some(TableWork {
-            table,
+            table: &table.id,
             place,
-            bytes: *bytes,
+            bytes: bytes(table),
             indexes: self.indexes.of(place),
             statistics: self.statistics.of(place),
             foreign_keys: self.foreign_keys.of(place),
@@ -98,27 +90,34 @@ impl Tables {
         self.place(table).is_some()
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.tables.len()
+    }
+
     /// Their names, in order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &TableId> {
-        self.known.iter().map(|(table, _)| table)
+        self.tables.iter().map(|table| &table.id)
     }
 
     /// Where a table is among all of them.
     pub(crate) fn place(&self, table: &TableId) -> Option<usize> {
-        self.known
-            .binary_search_by(|(known, _)| known.cmp(table))
-            .ok()
+        self.tables.place(table)
     }
 }
 
+fn bytes(table: &Table) -> u64 {
+    table.heap.saturating_add(table.toast)
+}
+
 impl<T> Grouped<T> {
-    /// Groups items by the places of their tables, and leaves those of a table in their order.
-    fn new(mut items: Vec<(usize, T)>, tables: usize) -> Self {
+    /// Groups items by the places of their groups, and leaves those of a group in their order.
+    fn new(mut items: Vec<(usize, T)>, groups: usize) -> Self {
         items.sort_by_key(|(place, _)| *place);
         let mut end = 0;
-        let ends = (0..tables).map(|table| {
+        let ends = (0..groups).map(|group| {
             let rest = items.get(end..).unwrap_or_default();
-            end += rest.partition_point(|(place, _)| *place <= table);
+            end += rest.partition_point(|(place, _)| *place <= group);
             // The items are entries of an archive, whose places are numbers of this size.
             end as u32
         });
@@ -144,31 +143,43 @@ impl<T> Default for Grouped<T> {
     }
 }
 
-/// An index, or a constraint that is one.
-#[derive(Debug)]
-pub(crate) struct IndexWork {
-    /// The entry.
-    pub(crate) entry: usize,
-    /// What the source's catalog knows of it.
-    pub(crate) index: Arc<Index>,
-    /// Whether the entry is a constraint.
-    pub(crate) constraint: bool,
+/// Foreign keys.
+#[derive(Debug, Default)]
+pub(crate) struct ForeignKeys {
+    entries: Vec<u32>,
+    tables: Grouped<TableId>,
 }
 
 /// A foreign key.
-#[derive(Debug)]
-pub(crate) struct ForeignKey {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ForeignKey<'a> {
     /// The entry.
-    pub(crate) entry: usize,
+    pub(crate) entry: u32,
     /// The tables it connects, and no others if they are plain.
-    pub(crate) tables: Box<[TableId]>,
+    pub(crate) tables: &'a [TableId],
+}
+
+impl ForeignKeys {
+    /// The foreign key at this place.
+    pub(crate) fn get(&self, place: u32) -> Option<ForeignKey<'_>> {
+        let place = place as usize;
+        Some(ForeignKey {
+            entry: *self.entries.get(place)?,
+            tables: self.tables.of(place),
+        })
+    }
+
+    /// All of them, by their places.
+    fn all(&self) -> impl Iterator<Item = (u32, ForeignKey<'_>)> {
+        (0..).map_while(|place| Some((place, self.get(place)?)))
+    }
 }
 
 /// A materialized view's rows.
 #[derive(Debug)]
 pub(crate) struct Refresh {
     /// The entry.
-    pub(crate) entry: usize,
+    pub(crate) entry: u32,
     /// Its name.
     pub(crate) view: TableId,
     /// Positions in `refreshes` that must be done before.
@@ -188,52 +199,50 @@ impl Agenda {
         ] {
             positions.shrink_to_fit();
         }
+        self.foreign_keys.entries.shrink_to_fit();
     }
 
     /// Sorts.
     pub(crate) fn new(archive: &Archive, catalog: &Catalog) -> Agenda {
+        let known = catalog.indexes.iter();
+        let constraints = known
+            .clone()
+            .filter_map(|index| Some((index.constraint?, index)));
         let sorter = Sorter {
             positions: archive.positions(),
+            tables: named_tables(archive, &catalog.tables),
             archive,
-            indexes: ByOid::new(catalog.indexes.iter().map(|index| (index.oid, index))),
-            constraints: ByOid::new(
-                catalog
-                    .indexes
-                    .iter()
-                    .filter_map(|index| Some((index.constraint?, index))),
-            ),
+            indexes: known.map(|index| (index.oid, index)).collect(),
+            constraints: constraints.collect(),
         };
-        let bytes = |table: &Table| table.heap.saturating_add(table.toast);
-        let tables = catalog.tables.iter();
-        let tables = Tables::new(tables.map(|table| (table.id.clone(), bytes(table))));
         sorter.sort(Agenda {
-            tables,
+            tables: Waiting {
+                tables: catalog.tables.clone(),
+                ..Waiting::default()
+            },
             ..Agenda::default()
         })
     }
 }
 
+/// The names of an archive's tables by the numbers of their entries, shared with those that are known.
+pub(crate) fn named_tables(archive: &Archive, known: &Tables) -> HashMap<i32, TableId> {
+    let tables = archive.entries().filter(|entry| entry.desc == "TABLE");
+    let named = tables.map(|entry| {
+        let name = TableId::new(&*entry.schema, &*entry.tag);
+        let name = known.named(&name).map_or(name, |table| table.id.clone());
+        (entry.id, name)
+    });
+    named.collect()
+}
+
 struct Sorter<'a> {
     archive: &'a Archive,
     positions: Positions,
-    indexes: ByOid<'a>,
-    constraints: ByOid<'a>,
-}
-
-/// Indexes by an object identifier: their own, or their constraints'.
-struct ByOid<'a>(Vec<(u32, &'a Arc<Index>)>);
-
-impl<'a> ByOid<'a> {
-    fn new(indexes: impl Iterator<Item = (u32, &'a Arc<Index>)>) -> Self {
-        let mut indexes: Vec<_> = indexes.collect();
-        indexes.sort_unstable_by_key(|(oid, _)| *oid);
-        Self(indexes)
-    }
-
-    fn get(&self, oid: u32) -> Option<&'a Arc<Index>> {
-        let at = self.0.binary_search_by_key(&oid, |(oid, _)| *oid).ok()?;
-        self.0.get(at).map(|(_, index)| *index)
-    }
+    tables: HashMap<i32, TableId>,
+    /// Indexes by their object identifiers, and by those of their constraints.
+    indexes: HashMap<u32, &'a Arc<Index>>,
+    constraints: HashMap<u32, &'a Arc<Index>>,
 }
 
 /// Some of many positions.
@@ -242,7 +251,8 @@ pub(crate) struct Marked(Vec<bool>);
 
 impl Marked {
     /// Adds one.
-    pub(crate) fn mark(&mut self, at: usize) {
+    pub(crate) fn mark(&mut self, at: u32) {
+        let at = at as usize;
         if self.0.len() <= at {
             self.0.resize(at + 1, false);
         }
@@ -252,8 +262,8 @@ impl Marked {
     }
 
     /// Whether this is one of them.
-    pub(crate) fn has(&self, at: usize) -> bool {
-        self.0.get(at).is_some_and(|marked| *marked)
+    pub(crate) fn has(&self, at: u32) -> bool {
+        self.0.get(at as usize).is_some_and(|marked| *marked)
     }
 }
 
@@ -262,39 +272,35 @@ impl Sorter<'_> {
         // Entries that are done by the time the tables' own work is.
         let mut early = Marked::default();
         let mut waiting = Marked::default();
-        let (mut keys, mut indexes, mut statistics) = (Vec::new(), Vec::new(), Vec::new());
-        let mut refreshes: HashMap<usize, usize> = HashMap::new();
-        for (at, (entry, phase)) in phases(self.archive).enumerate() {
+        let (mut indexes, mut statistics) = (Vec::new(), Vec::new());
+        let (mut keys, mut key_tables) = (Vec::new(), Vec::new());
+        let mut refreshes: HashMap<u32, usize> = HashMap::new();
+        for (at, (entry, phase)) in (0..).zip(phases(self.archive)) {
             match phase {
                 Phase::Elsewhere => {}
                 Phase::PreData => {
                     agenda.pre_data.push(at);
                     early.mark(at);
                 }
-                Phase::Index | Phase::Constraint => {
-                    let index = match phase {
-                        Phase::Index => self.indexes.get(entry.oid),
-                        _ => self.constraints.get(entry.oid),
+                // A constraint of a partition that comes with its parent's has no identifier.
+                Phase::Index | Phase::Constraint if entry.oid != 0 => {
+                    let known = match phase {
+                        Phase::Index => self.indexes.get(&entry.oid),
+                        _ => self.constraints.get(&entry.oid),
                     };
-                    let table = index.and_then(|index| agenda.tables.place(&index.table));
-                    if let (Some(index), Some(table)) = (index, table) {
-                        let work = IndexWork {
-                            entry: at,
-                            index: Arc::clone(index),
-                            constraint: phase == Phase::Constraint,
-                        };
-                        indexes.push((table, work));
+                    if let Some(table) = self.only_table(&entry, &agenda) {
+                        agenda
+                            .indexes
+                            .extend(known.map(|index| (at, Arc::clone(index))));
+                        indexes.push((table, at));
                         early.mark(at);
                     } else {
                         agenda.rest.push(at);
                     }
                 }
+                Phase::Index | Phase::Constraint => agenda.rest.push(at),
                 Phase::Statistics => {
-                    let table = match &*self.tables(&entry, &agenda) {
-                        [table] => agenda.tables.place(table),
-                        _ => None,
-                    };
-                    if let Some(table) = table {
+                    if let Some(table) = self.only_table(&entry, &agenda) {
                         statistics.push((table, at));
                         early.mark(at);
                     } else {
@@ -302,10 +308,9 @@ impl Sorter<'_> {
                     }
                 }
                 Phase::ForeignKey => {
-                    keys.push(ForeignKey {
-                        entry: at,
-                        tables: self.tables(&entry, &agenda),
-                    });
+                    let tables = self.tables(&entry).into_iter();
+                    key_tables.extend(tables.map(|table| (keys.len(), table.clone())));
+                    keys.push(at);
                     waiting.mark(at);
                 }
                 Phase::PostData => {
@@ -321,7 +326,7 @@ impl Sorter<'_> {
                     let after = self.dependencies(&entry);
                     let after = after.filter_map(|on| refreshes.get(&on).copied()).collect();
                     refreshes.insert(at, agenda.refreshes.len());
-                    let view = TableId::new(&entry.schema, &entry.tag);
+                    let view = TableId::new(entry.schema, entry.tag);
                     agenda.refreshes.push(Refresh {
                         entry: at,
                         view,
@@ -331,8 +336,12 @@ impl Sorter<'_> {
                 Phase::Last => agenda.last.push(at),
             }
         }
+        agenda.foreign_keys = ForeignKeys {
+            tables: Grouped::new(key_tables, keys.len()),
+            entries: keys,
+        };
         let mut foreign_keys = Vec::new();
-        for (at, key) in keys.iter().enumerate() {
+        for (at, key) in agenda.foreign_keys.all() {
             let tables = key.tables.iter().map(|table| agenda.tables.place(table));
             let tables: Option<Vec<usize>> = tables.collect();
             let tables = tables.filter(|tables| {
@@ -343,22 +352,20 @@ impl Sorter<'_> {
                         .is_some_and(|entry| self.dependencies(&entry).all(|on| early.has(on)))
             });
             match tables {
-                // There are fewer than entries, whose places are numbers of this size.
-                Some(tables) => foreign_keys.extend(tables.iter().map(|table| (*table, at as u32))),
+                Some(tables) => foreign_keys.extend(tables.into_iter().map(|table| (table, at))),
                 None => agenda.late_foreign_keys.push(at),
             }
         }
-        agenda.foreign_keys = keys.into();
-        let tables = &mut agenda.tables;
-        tables.indexes = Grouped::new(indexes, tables.known.len());
-        tables.statistics = Grouped::new(statistics, tables.known.len());
-        tables.foreign_keys = Grouped::new(foreign_keys, tables.known.len());
+        let waiting = &mut agenda.tables;
+        waiting.indexes = Grouped::new(indexes, waiting.tables.len());
+        waiting.statistics = Grouped::new(statistics, waiting.tables.len());
+        waiting.foreign_keys = Grouped::new(foreign_keys, waiting.tables.len());
         agenda.shrink();
         agenda
     }
 
     /// The positions of what an entry needs, as far as the archive has it.
-    fn dependencies<'e>(&'e self, entry: &'e Entry) -> impl Iterator<Item = usize> + 'e {
+    fn dependencies<'e>(&'e self, entry: &'e Entry) -> impl Iterator<Item = u32> + 'e {
         entry
             .dependencies
             .iter()
@@ -366,20 +373,19 @@ impl Sorter<'_> {
     }
 
     /// The tables that an entry needs, each once.
-    fn tables(&self, entry: &Entry, agenda: &Agenda) -> Box<[TableId]> {
-        // Names are shared with those that are known already.
-        let shared = |table: TableId| match agenda.tables.get(&table) {
-            Some(work) => work.table.clone(),
-            None => table,
-        };
-        let mut tables: Vec<TableId> = self
-            .dependencies(entry)
-            .filter_map(|on| self.archive.entry(on))
-            .filter(|entry| entry.desc == "TABLE")
-            .map(|entry| shared(TableId::new(&entry.schema, &entry.tag)))
-            .collect();
+    fn tables(&self, entry: &Entry) -> Vec<&TableId> {
+        let needs = entry.dependencies.iter();
+        let mut tables: Vec<&TableId> = needs.filter_map(|id| self.tables.get(id)).collect();
         tables.sort_unstable();
         tables.dedup();
-        tables.into()
+        tables
+    }
+
+    /// The place of the table that an entry needs, if it needs only one, whose rows are copied.
+    fn only_table(&self, entry: &Entry, agenda: &Agenda) -> Option<usize> {
+        match *self.tables(entry) {
+            [table] => agenda.tables.place(table),
+            _ => None,
+        }
     }
 }

@@ -25,10 +25,9 @@ pub(crate) struct Positions(Vec<(i32, u32)>);
 
 impl Positions {
     /// The position of the entry with this number, if the archive has it.
-    pub(crate) fn get(&self, id: i32) -> Option<usize> {
+    pub(crate) fn get(&self, id: i32) -> Option<u32> {
         let found = self.0.binary_search_by_key(&id, |(id, _)| *id).ok()?;
-        let (_, at) = self.0.get(found)?;
-        usize::try_from(*at).ok()
+        self.0.get(found).map(|(_, at)| *at)
     }
 }
 
@@ -86,8 +85,10 @@ impl Archive {
     }
 
     /// The entry at this position.
-    pub(crate) fn entry(&self, at: usize) -> Option<Entry> {
-        self.places.get(at).and_then(|place| self.read(*place))
+    pub(crate) fn entry(&self, at: u32) -> Option<Entry> {
+        self.places
+            .get(at as usize)
+            .and_then(|place| self.read(*place))
     }
 
     /// Every entry, in the order in which it may be restored.

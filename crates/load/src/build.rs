@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pghaul_stage::{Omission, Step, TableId};
 
 use crate::admission::Admission;
-use crate::agenda::{Agenda, ForeignKey, IndexWork, Marked, TableWork};
+use crate::agenda::{Agenda, ForeignKey, Marked, TableWork};
 use crate::analyze::{self, Scope};
 use crate::archive::{Archive, Entry};
 use crate::entry::{Unit, Using};
@@ -55,14 +55,14 @@ pub(crate) struct Build {
     /// With their order.
     pub(crate) schedule: Schedule<Work>,
     /// The job after which a table's indexes and constraints stand, by the table's place.
-    loaded: Vec<Option<JobId>>,
+    loaded: Box<[Option<JobId>]>,
     /// Foreign keys that have a job.
     connected: Marked,
 }
 
 impl Ground {
     /// An entry, unless it is passed over.
-    fn entry(&self, at: usize) -> Option<Entry> {
+    fn entry(&self, at: u32) -> Option<Entry> {
         let entry = self.archive.entry(at);
         entry.filter(|_| !self.foresight.omits(at))
     }
@@ -73,7 +73,7 @@ impl Ground {
     }
 
     /// The units of entries, in order, without those that are done.
-    pub(crate) fn units(&self, positions: &[usize]) -> Vec<Unit> {
+    pub(crate) fn units(&self, positions: &[u32]) -> Vec<Unit> {
         let entries = positions.iter().filter_map(|at| self.entry(*at));
         self.pending(entries.map(|entry| {
             let mut unit = Unit::of(&entry, &self.present);
@@ -99,7 +99,7 @@ impl Ground {
         };
         let indexes = work.indexes.iter();
         let mut units: Vec<Unit> = indexes
-            .filter_map(|index| self.whole(table, index))
+            .filter_map(|index| self.whole(table, *index))
             .collect();
         units.extend(self.units(work.statistics));
         units.extend(self.statistics(table));
@@ -124,61 +124,55 @@ impl Ground {
     }
 
     /// A foreign key as its entry says.
-    fn foreign_key(&self, key: &ForeignKey) -> Option<Unit> {
+    fn foreign_key(&self, key: ForeignKey<'_>) -> Option<Unit> {
         let entry = self.entry(key.entry)?;
-        // The tag is the table's name and the key's, with a space between.
-        let own = |table: &&TableId| {
-            table.schema == entry.schema
-                && entry
-                    .tag
-                    .strip_prefix(&table.name)
-                    .is_some_and(|key| key.starts_with(' '))
-        };
         let unit = Unit::of(&entry, &self.present);
-        let Some(table) = key
-            .tables
-            .iter()
-            .filter(own)
-            .max_by_key(|table| table.name.len())
-        else {
+        let tables = key.tables.iter();
+        let own = tables.filter_map(|table| Some((table, entry.constraint_of(table)?)));
+        let Some((table, key)) = own.max_by_key(|(table, _)| table.name.len()) else {
             return Some(unit);
         };
-        let subject = entry.tag.get(table.name.len() + 1..).unwrap_or_default();
-        Some(unit.reported(Step::ForeignKey, &name(table, subject), table))
+        Some(unit.reported(Step::ForeignKey, &name(table, key), table))
     }
 
     /// An index or constraint as its entry says.
-    fn whole(&self, table: &TableId, work: &IndexWork) -> Option<Unit> {
-        let step = if work.constraint {
-            Step::Constraint
-        } else {
-            Step::Index
+    fn whole(&self, table: &TableId, at: u32) -> Option<Unit> {
+        let entry = self.entry(at)?;
+        let (step, index) = match entry.constraint_of(table) {
+            Some(constraint) => (Step::Constraint, constraint),
+            None => (Step::Index, &*entry.tag),
         };
-        let unit = Unit::of(&self.entry(work.entry)?, &self.present);
-        Some(unit.reported(step, &name(table, &work.index.name), table))
+        let unit = Unit::of(&entry, &self.present);
+        Some(unit.reported(step, &name(table, index), table))
     }
 
     /// An index whose constraint, or whose entry's further statements, follow apart from it.
-    fn parts(&self, table: &TableId, work: &IndexWork) -> Option<(Unit, Unit)> {
-        let entry = self.entry(work.entry)?;
-        let kind = work.index.constraint_type;
-        let (definition, using) = match (work.constraint, kind) {
-            (true, Some('p' | 'u')) if work.index.separable => {
+    fn parts(&self, table: &TableId, at: u32) -> Option<(Unit, Unit)> {
+        let entry = self.entry(at)?;
+        let constraint = entry.constraint_of(table);
+        let (definition, using) = match constraint {
+            Some(_) => {
+                let known = self.agenda.indexes.get(&at);
+                let known = known.filter(|known| known.separable)?;
+                let primary = match known.constraint_type? {
+                    'p' => true,
+                    'u' => false,
+                    _ => return None,
+                };
                 let using = Using {
                     table,
-                    index: &work.index.name,
-                    primary: kind == Some('p'),
+                    index: &known.name,
+                    primary,
                 };
-                (Some(&*work.index.definition), Some(using))
+                (Some(&*known.definition), Some(using))
             }
-            (true, _) => return None,
-            (false, _) => (None, None),
+            None => (None, None),
         };
-        let subject = name(table, &work.index.name);
+        let subject = name(table, constraint.unwrap_or(&entry.tag));
         let index =
             Unit::index(&entry, definition, &self.present).reported(Step::Index, &subject, table);
         let mut completion = Unit::completion(&entry, using);
-        if work.constraint {
+        if constraint.is_some() {
             completion = completion.reported(Step::Constraint, &subject, table);
         }
         Some((index, completion))
@@ -211,9 +205,8 @@ impl Build {
         for work in large {
             self.table(ground, work);
         }
-        let ready: Vec<usize> = candidates
+        let ready: Vec<u32> = candidates
             .into_iter()
-            .map(|at| at as usize)
             .filter(|at| self.is_ready(ground, *at))
             .collect();
         self.connect(ground, &ready);
@@ -225,9 +218,9 @@ impl Build {
         self.loaded.get(place).copied().flatten()
     }
 
-    fn set_job(&mut self, place: usize, job: JobId) {
-        if self.loaded.len() <= place {
-            self.loaded.resize(place + 1, None);
+    fn set_job(&mut self, ground: &Ground, place: usize, job: JobId) {
+        if self.loaded.is_empty() {
+            self.loaded = vec![None; ground.agenda.tables.len()].into();
         }
         if let Some(known) = self.loaded.get_mut(place) {
             *known = Some(job);
@@ -244,14 +237,11 @@ impl Build {
             terms.takes.push(work.table.clone());
             terms.size += work.bytes;
         }
-        let (ground, names) = (Arc::clone(ground), terms.takes.clone());
-        let work = move || {
-            let all = names.iter().flat_map(|table| ground.all(table));
-            ground.pending(all)
-        };
+        let (all, names) = (Arc::clone(ground), terms.takes.clone());
+        let work = move || all.pending(names.iter().flat_map(|table| all.all(table)));
         let job = self.schedule.add(Box::new(work), terms, &[]);
         for work in tables {
-            self.set_job(work.place, job);
+            self.set_job(ground, work.place, job);
         }
     }
 
@@ -261,13 +251,14 @@ impl Build {
         let alone = || vec![table.clone()];
         let (mut jobs, mut finish) = (Vec::new(), Vec::new());
         for index in work.indexes {
-            let size = index.index.bytes;
+            let known = ground.agenda.indexes.get(index);
+            let size = known.map_or(0, |known| known.bytes);
             let build = Terms {
                 rank: Rank::Build,
                 size,
                 ..Terms::default()
             };
-            let (unit, terms) = if let Some((unit, completion)) = ground.parts(table, index) {
+            let (unit, terms) = if let Some((unit, completion)) = ground.parts(table, *index) {
                 finish.push(completion);
                 (
                     unit,
@@ -276,7 +267,7 @@ impl Build {
                         ..build
                     },
                 )
-            } else if let Some(unit) = ground.whole(table, index) {
+            } else if let Some(unit) = ground.whole(table, *index) {
                 (
                     unit,
                     Terms {
@@ -300,7 +291,7 @@ impl Build {
         };
         let finish = ground.pending(finish);
         let finished = self.schedule.add(Box::new(|| finish), terms, &jobs);
-        self.set_job(work.place, finished);
+        self.set_job(ground, work.place, finished);
         if let Some(unit) = ground.statistics(table) {
             self.analyze(ground, table, unit, work.bytes, &[finished]);
         }
@@ -308,8 +299,8 @@ impl Build {
 
     /// Whether a foreign key has no job yet, and its tables all have their indexes or a job that
     /// makes them.
-    fn is_ready(&self, ground: &Ground, key: usize) -> bool {
-        let tables = |key: &ForeignKey| {
+    fn is_ready(&self, ground: &Ground, key: u32) -> bool {
+        let tables = |key: ForeignKey<'_>| {
             key.tables
                 .iter()
                 .all(|table| self.loading(ground, table).is_some())
@@ -323,18 +314,18 @@ impl Build {
     }
 
     /// Adds the jobs of foreign keys that have none; those between small tables share one.
-    pub(crate) fn connect(&mut self, ground: &Arc<Ground>, keys: &[usize]) {
-        let size = |key: &ForeignKey| -> u64 {
+    pub(crate) fn connect(&mut self, ground: &Arc<Ground>, keys: &[u32]) {
+        let size = |key: &ForeignKey<'_>| -> u64 {
             let tables = key.tables.iter();
             let tables = tables.filter_map(|table| ground.agenda.tables.get(table));
             tables.map(|work| work.bytes).sum()
         };
         let keys = keys.iter().filter(|at| !self.connected.has(**at));
         let keys = keys.filter_map(|at| Some((*at, ground.agenda.foreign_keys.get(*at)?)));
-        let (small, large): (Vec<(usize, &ForeignKey)>, Vec<_>) =
+        let (small, large): (Vec<(u32, ForeignKey<'_>)>, Vec<_>) =
             keys.partition(|(_, key)| size(key) < SMALL);
         for group in small.chunks(GROUP).chain(large.chunks(1)) {
-            let tables = group.iter().flat_map(|(_, key)| &key.tables);
+            let tables = group.iter().flat_map(|(_, key)| key.tables);
             let tables: BTreeSet<&TableId> = tables.collect();
             let after: Vec<JobId> = tables
                 .iter()
@@ -346,7 +337,7 @@ impl Build {
                 shares: Vec::new(),
                 takes: tables.into_iter().cloned().collect(),
             };
-            let positions: Vec<usize> = group.iter().map(|(at, _)| *at).collect();
+            let positions: Vec<u32> = group.iter().map(|(at, _)| *at).collect();
             for at in &positions {
                 self.connected.mark(*at);
             }
@@ -440,5 +431,5 @@ impl Build {
 
 /// For people: an object that is named within its table's schema.
 fn name(table: &TableId, object: &str) -> String {
-    TableId::new(&table.schema, object).to_string()
+    TableId::new(Arc::clone(&table.schema), object).to_string()
 }

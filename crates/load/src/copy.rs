@@ -61,10 +61,10 @@ pub(crate) fn script<'a>(
             let mut copies = Vec::with_capacity(slices.len());
             for (number, slice) in slices.iter().enumerate() {
                 let table = find(&slice.table).ok_or_else(|| unknown(&slice.table))?;
-                if let Shape::Columns { names, last, .. } = &slice.shape {
-                    before.push_str(&large_row::create(number, table, names));
+                if let Shape::Columns(some) = &slice.shape {
+                    before.push_str(&large_row::create(number, table, &some.names));
                     copies.push(large_row::copy(number, slice.encoding));
-                    unfinished.extend((!last).then_some(number));
+                    unfinished.extend((!some.last).then_some(number));
                     continue;
                 }
                 if let Range::Condition(condition) = &slice.range {

@@ -140,7 +140,7 @@ async fn find(
 ) -> Result<BTreeMap<TableId, u32>> {
     let (schemas, relations): (Vec<&str>, Vec<&str>) = names
         .into_iter()
-        .map(|table| (table.schema.as_str(), table.name.as_str()))
+        .map(|table| (&*table.schema, &*table.name))
         .unzip();
     let sql = "SELECT n.nspname::text, c.relname::text, c.oid
          FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]))

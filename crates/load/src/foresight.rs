@@ -38,7 +38,7 @@ pub(crate) const ABSENT_OR_CLOSED: &str =
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Foresight {
     /// Entries that are passed over, by position, and why.
-    omitted: BTreeMap<usize, Reason>,
+    omitted: BTreeMap<u32, Reason>,
     /// Tables whose rows could not be carried, because something they need is omitted.
     pub(crate) blocked: Vec<String>,
 }
@@ -47,7 +47,7 @@ pub(crate) struct Foresight {
 struct Reason {
     text: String,
     /// The entry it comes from: itself, or one it depends on.
-    root: usize,
+    root: u32,
 }
 
 impl Foresight {
@@ -55,11 +55,11 @@ impl Foresight {
     pub(crate) fn of(archive: &Archive, present: &Present) -> Foresight {
         let mut foresight = Foresight::default();
         let positions = archive.positions();
-        for (at, entry) in archive.entries().enumerate() {
+        for (at, entry) in (0..).zip(archive.entries()) {
             let needs = entry.dependencies.iter();
             let needs = needs.filter_map(|id| positions.get(*id));
             // The archive does not say which server a user mapping is for, but its tag does.
-            let server = |on: &&usize| {
+            let server = |on: &&u32| {
                 archive.entry(**on).is_some_and(|server| {
                     server.desc == "SERVER"
                         && entry.tag.ends_with(&format!(" SERVER {}", server.tag))
@@ -106,7 +106,7 @@ impl Foresight {
     }
 
     /// Whether an entry is passed over.
-    pub(crate) fn omits(&self, at: usize) -> bool {
+    pub(crate) fn omits(&self, at: u32) -> bool {
         self.omitted.contains_key(&at)
     }
 
@@ -122,7 +122,7 @@ impl Foresight {
     /// Privileges of roles that the target does not have.
     fn grants(&self, archive: &Archive, present: &Present) -> Vec<Omission> {
         let mut omissions = Vec::new();
-        for (at, entry) in archive.entries().enumerate() {
+        for (at, entry) in (0..).zip(archive.entries()) {
             let granting = matches!(entry.desc.as_str(), "ACL" | "DEFAULT ACL");
             if !granting || self.omits(at) || is_elsewhere(&entry) {
                 continue;
@@ -146,7 +146,7 @@ impl Foresight {
 
     /// What is passed over. What describes an object is part of the object.
     fn omissions(&self, archive: &Archive, present: &Present) -> Vec<Omission> {
-        let mut remedies: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+        let mut remedies: BTreeMap<u32, Vec<String>> = BTreeMap::new();
         for (at, reason) in &self.omitted {
             let Some(entry) = archive.entry(*at) else {
                 continue;
@@ -156,7 +156,7 @@ impl Foresight {
                 .or_default()
                 .push(remedy(&entry, present));
         }
-        let omission = |(at, parts): (usize, Vec<String>)| {
+        let omission = |(at, parts): (u32, Vec<String>)| {
             let (entry, reason) = (archive.entry(at)?, self.omitted.get(&at)?);
             Some(Omission::new(named(&entry), reason.text.as_str()).remedy(parts.join("\n")))
         };
@@ -227,7 +227,7 @@ fn versions(
     foresight: &Foresight,
     power: &Power,
 ) -> Vec<Omission> {
-    let created = archive.entries().enumerate();
+    let created = (0..).zip(archive.entries());
     let created = created
         .filter(|(at, entry)| entry.desc == "EXTENSION" && !foresight.omits(*at))
         .map(|(_, entry)| entry.tag);

@@ -175,7 +175,10 @@ mod tests {
             let tables: Vec<TableId> = tables.iter().map(|name| TableId::new("s", *name)).collect();
             let (parts, tables) = affected(&parts, &tables, objects);
             let ids: Vec<u32> = parts.iter().map(|part| part.id.0).collect();
-            let names: Vec<String> = tables.into_iter().map(|table| table.name.clone()).collect();
+            let names: Vec<String> = tables
+                .into_iter()
+                .map(|table| table.name.to_string())
+                .collect();
             (ids, names)
         };
         assert_eq!(of(&["b"], false), (vec![3], vec!["a".into(), "b".into()]));

@@ -60,7 +60,7 @@ fn unchecked(entry: &Entry) -> Vec<Instead> {
     let Some(statement) = entry.definition.trim_end().strip_suffix(';') else {
         return Vec::new();
     };
-    let name = TableId::new(&entry.schema, &entry.tag).to_string();
+    let name = TableId::new(&*entry.schema, &*entry.tag).to_string();
     let validate = validation(statement).unwrap_or_default();
     let kept = Omission::new(
         format!("validity of foreign key {name}"),

@@ -81,11 +81,11 @@ pub(crate) fn joins<'a>(
     let mut joins = Vec::new();
     let mut open: Vec<(usize, &[String])> = Vec::new();
     for (number, slice) in slices.iter().enumerate() {
-        let Shape::Columns { names, last, .. } = &slice.shape else {
+        let Shape::Columns(some) = &slice.shape else {
             continue;
         };
-        open.push((number, names));
-        if *last {
+        open.push((number, &some.names));
+        if some.last {
             let table = find(slice).ok_or_else(|| broken(slice))?;
             let groups = std::mem::take(&mut open);
             let given: Vec<&String> = groups.iter().flat_map(|(_, names)| *names).collect();

@@ -82,6 +82,6 @@ pub use validate::{Available, Intent, Locale, TargetFacts, throughput, validate}
 #[cfg(feature = "bench")]
 pub use verify::bench;
 pub use verify::{
-    Algorithm, Count, Difference, Digest, LargeObjectReport, Report, RowDifference, RowState,
-    TableReport, VerifyOptions, digest, verify, verify_digest,
+    Algorithm, Checksum, Count, Difference, Digest, LargeObjectReport, Report, RowDifference,
+    RowState, TableReport, VerifyOptions, digest, verify, verify_digest,
 };

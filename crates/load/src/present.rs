@@ -123,7 +123,7 @@ impl Present {
     pub(crate) fn omissions(&self, archive: &Archive, omitted: &Foresight) -> Vec<Omission> {
         let mut owners: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut tablespaces: BTreeMap<String, usize> = BTreeMap::new();
-        let entries = archive.entries().enumerate();
+        let entries = (0..).zip(archive.entries());
         for (_, entry) in entries.filter(|(at, _)| !omitted.omits(*at)) {
             if !self.may_own(&entry.owner)
                 && entry.owner != self.power.name

@@ -39,7 +39,7 @@ pub(crate) async fn units(client: &Client, catalog: &Catalog) -> Result<Vec<Unit
     let (schemas, names): (Vec<&str>, Vec<&str>) = catalog
         .populated
         .iter()
-        .map(|view| (view.schema.as_str(), view.name.as_str()))
+        .map(|view| (&*view.schema, &*view.name))
         .unzip();
     let rows = client
         .query(ORDER, &[&schemas, &names])

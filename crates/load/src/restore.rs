@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use pghaul_stage::{
     Catalog, Event, Observer, Omission, ParameterGrant, Part, Plan, Result, SequenceValue, Step,
-    TableId,
+    TableId, Tables,
 };
 use tokio::sync::OnceCell;
 
@@ -109,7 +109,7 @@ impl Restore {
             catalog: Catalog {
                 archive: Default::default(),
                 statistics: Default::default(),
-                tables: Vec::new(),
+                tables: Tables::default(),
                 indexes: Vec::new(),
                 types: BTreeMap::new(),
                 sequences: Vec::new(),
@@ -151,8 +151,8 @@ impl Restore {
         let (ledger, observer) = (Arc::clone(&self.ledger), Arc::clone(&self.observer));
         self.tell_of_secrets(&ground);
         selection::tell(&self.catalog, &*self.observer);
-        let entry = |at: &usize| self.archive.entry(*at);
-        let (schemas, others): (Vec<usize>, Vec<usize>) = self
+        let entry = |at: &u32| self.archive.entry(*at);
+        let (schemas, others): (Vec<u32>, Vec<u32>) = self
             .agenda
             .pre_data
             .iter()
@@ -263,7 +263,7 @@ impl Restore {
     }
 
     /// Restores entries in order.
-    async fn entries(&self, session: &mut Apply, positions: &[usize]) -> Result<()> {
+    async fn entries(&self, session: &mut Apply, positions: &[u32]) -> Result<()> {
         let ground = self.ground().await?;
         for some in positions.chunks(AT_ONCE) {
             self.post_data.run(session, &ground.units(some)).await?;
@@ -277,7 +277,7 @@ impl Restore {
         let Some(ground) = self.ground.get() else {
             return carried;
         };
-        for (at, entry) in self.archive.entries().enumerate() {
+        for (at, entry) in (0..).zip(self.archive.entries()) {
             let kind = match entry.desc.as_str() {
                 "ENCODING"
                 | "STDSTRINGS"

@@ -17,7 +17,7 @@ use pghaul_stage::TableId;
 
 /// Names a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct JobId(usize);
+pub(crate) struct JobId(u32);
 
 /// How urgent a job is; the later ones go first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,10 +114,11 @@ impl<W> Default for Schedule<W> {
 impl<W> Schedule<W> {
     /// Adds a job that starts after these others.
     pub(crate) fn add(&mut self, work: W, terms: Terms, after: &[JobId]) -> JobId {
-        let id = JobId(self.jobs.len());
+        // Each has tables of its own, or a foreign key, of which there are fewer than that.
+        let id = JobId(self.jobs.len() as u32);
         let mut waits_for = 0;
         for before in after {
-            if let Some(job) = self.jobs.get_mut(before.0).filter(|job| !job.done) {
+            if let Some(job) = self.jobs.get_mut(before.0 as usize).filter(|job| !job.done) {
                 job.followers.push(id);
                 waits_for += 1;
             }
@@ -142,7 +143,7 @@ impl<W> Schedule<W> {
         self.sift(|_| false);
         let key = self.ready.pop_first()?;
         let (_, _, id) = key;
-        let job = self.jobs.get_mut(id.0)?;
+        let job = self.jobs.get_mut(id.0 as usize)?;
         for table in &job.terms.shares {
             match self.held.entry(table.clone()).or_insert(Hold::Shared(0)) {
                 Hold::Shared(count) => *count += 1,
@@ -181,7 +182,7 @@ impl<W> Schedule<W> {
 
     /// A table that is held against a job, and how the job wants it.
     fn obstacle(&self, id: JobId) -> Option<(TableId, Hold)> {
-        let terms = &self.jobs.get(id.0)?.terms;
+        let terms = &self.jobs.get(id.0 as usize)?.terms;
         let taken = |table: &&TableId| self.held.get(*table) == Some(&Hold::Taken);
         let held = |table: &&TableId| self.held.contains_key(*table);
         let shared = terms.shares.iter().find(taken);
@@ -237,7 +238,10 @@ impl<W> Schedule<W> {
 
     /// Whether a job of this size is more work than all that run or could run beside it.
     fn outweighs(&mut self, size: u64) -> bool {
-        let running = self.running.iter().filter_map(|id| self.jobs.get(id.0));
+        let running = self
+            .running
+            .iter()
+            .filter_map(|id| self.jobs.get(id.0 as usize));
         let (mut left, mut alone) = (Some(size), self.running.is_empty());
         for job in running {
             left = left.and_then(|left| left.checked_sub(job.terms.size));
@@ -269,7 +273,7 @@ impl<W> Schedule<W> {
 
     /// Ends a job, so that those after it can start.
     pub(crate) fn finish(&mut self, id: JobId) {
-        let Some(job) = self.jobs.get_mut(id.0).filter(|job| !job.done) else {
+        let Some(job) = self.jobs.get_mut(id.0 as usize).filter(|job| !job.done) else {
             return;
         };
         job.done = true;
@@ -289,7 +293,7 @@ impl<W> Schedule<W> {
         self.running.remove(&id);
         self.unfinished -= 1;
         for follower in followers {
-            let Some(job) = self.jobs.get_mut(follower.0) else {
+            let Some(job) = self.jobs.get_mut(follower.0 as usize) else {
                 continue;
             };
             job.waits_for -= 1;
@@ -305,7 +309,7 @@ impl<W> Schedule<W> {
     }
 
     fn enqueue(&mut self, id: JobId) {
-        if let Some(job) = self.jobs.get(id.0) {
+        if let Some(job) = self.jobs.get(id.0 as usize) {
             self.ready
                 .insert((Reverse(job.terms.rank), Reverse(job.terms.size), id));
         }
@@ -479,7 +483,7 @@ mod tests {
                             let waits = !done.contains(id) && !running.contains(id)
                                 && after.iter().all(|id| done.contains(id));
                             let held = running.iter().any(|other| {
-                                let (_, other_shares, other_takes) = &before[other.0];
+                                let (_, other_shares, other_takes) = &before[other.0 as usize];
                                 takes.iter().any(|t| other_shares.contains(t) || other_takes.contains(t))
                                     || shares.iter().any(|t| other_takes.contains(t))
                             });
@@ -490,7 +494,7 @@ mod tests {
                     let (after, shares, takes) = &before[number];
                     prop_assert!(after.iter().all(|id| done.contains(id)));
                     for other in &running {
-                        let (_, other_shares, other_takes) = &before[other.0];
+                        let (_, other_shares, other_takes) = &before[other.0 as usize];
                         prop_assert!(!takes.iter().any(|t| other_shares.contains(t) || other_takes.contains(t)));
                         prop_assert!(!shares.iter().any(|t| other_takes.contains(t)));
                     }

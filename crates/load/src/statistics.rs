@@ -5,10 +5,12 @@
 //! (statistics objects) is collected by ANALYZE on the target.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use pghaul_stage::{Catalog, TableId};
+use pghaul_stage::{Catalog, TableId, Tables};
 
-use crate::archive::Archive;
+use crate::agenda::named_tables;
+use crate::archive::{Archive, Entry};
 
 /// The kind of the entries that hold them.
 const DESC: &str = "STATISTICS DATA";
@@ -23,7 +25,7 @@ const COLUMN: &str = "pg_restore_attribute_stats";
 pub(crate) struct Statistics {
     archive: Archive,
     /// The positions of entries by table or materialized view, those of its indexes included.
-    relations: HashMap<TableId, Vec<usize>>,
+    relations: HashMap<TableId, Vec<u32>>,
     /// Whether any were brought.
     brought: bool,
 }
@@ -42,29 +44,18 @@ impl Statistics {
                 return Statistics::default();
             }
         };
-        let owners: HashMap<TableId, &TableId> = catalog
-            .indexes
-            .iter()
-            .map(|index| {
-                (
-                    TableId::new(&index.table.schema, &*index.name),
-                    &index.table,
-                )
-            })
-            .collect();
-        let mut relations: HashMap<TableId, Vec<usize>> = HashMap::new();
+        let owners = owners(schema, &catalog.tables);
+        let mut relations: HashMap<TableId, Vec<u32>> = HashMap::new();
         let mut known: HashSet<TableId> = HashSet::new();
-        for (at, entry) in archive.entries().enumerate() {
+        for (at, entry) in (0..).zip(archive.entries()) {
             if entry.desc != DESC {
                 continue;
             }
-            let relation = TableId::new(&entry.schema, &entry.tag);
+            let relation = TableId::new(entry.schema, entry.tag);
             if entry.definition.contains(COLUMN) {
                 known.insert(relation.clone());
             }
-            let relation = owners
-                .get(&relation)
-                .map_or(relation, |table| (*table).clone());
+            let relation = owners.get(&relation).cloned().unwrap_or(relation);
             relations.entry(relation).or_default().push(at);
         }
         let objects = extended(schema);
@@ -89,12 +80,29 @@ impl Statistics {
     }
 }
 
+/// The tables of indexes, by the indexes' names.
+fn owners(schema: &Archive, known: &Tables) -> HashMap<TableId, TableId> {
+    let tables = named_tables(schema, known);
+    let owner = |entry: Entry| {
+        let mut owners = entry.dependencies.iter().filter_map(|id| tables.get(id));
+        let (table, index) = match entry.desc.as_str() {
+            "INDEX" => (owners.next()?, &*entry.tag),
+            // Its index has the same name.
+            "CONSTRAINT" => owners.find_map(|table| Some((table, entry.constraint_of(table)?)))?,
+            _ => return None,
+        };
+        let index = TableId::new(Arc::clone(&table.schema), index);
+        Some((index, table.clone()))
+    };
+    schema.entries().filter_map(owner).collect()
+}
+
 /// The tables with statistics objects, whose content does not travel.
 fn extended(schema: &Archive) -> HashSet<TableId> {
     let tables: HashMap<i32, TableId> = schema
         .entries()
         .filter(|entry| entry.desc == "TABLE" || entry.desc == "MATERIALIZED VIEW")
-        .map(|entry| (entry.id, TableId::new(&entry.schema, &entry.tag)))
+        .map(|entry| (entry.id, TableId::new(entry.schema, entry.tag)))
         .collect();
     let objects = schema.entries().filter(|entry| entry.desc == "STATISTICS");
     objects

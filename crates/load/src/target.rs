@@ -1,13 +1,13 @@
 //! The target stage: one PostgreSQL database.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use pghaul_stage::{
     Catalog, Database, Error, Event, Format, Kind, Mark, Observer, Part, Plan, Result,
-    SequenceValue, Side, Step, Table, TableId, Target, Writer,
+    SequenceValue, Side, Step, TableId, Tables, Target, Writer,
 };
 use pghaul_wire::{Client, Conninfo};
 use tokio::sync::OnceCell;
@@ -53,7 +53,7 @@ pub struct PgTarget {
 struct Ready {
     desk: Arc<Desk>,
     restore: Restore,
-    tables: HashMap<TableId, Arc<Table>>,
+    tables: Tables,
     /// What was begun with, if it is rows alone that are loaded.
     existing: Option<(Catalog, Plan)>,
     source: Database,
@@ -280,11 +280,7 @@ impl PgTarget {
             desk: Arc::new(desk),
             restore,
             existing: (!selection.has_schema()).then(|| (catalog.clone(), plan.clone())),
-            tables: catalog
-                .tables
-                .iter()
-                .map(|table| (table.id.clone(), Arc::clone(table)))
-                .collect(),
+            tables: catalog.tables.clone(),
             source: catalog.database.clone(),
             tablespace: catalog.database_tablespace().to_owned(),
         })
@@ -343,9 +339,7 @@ impl Target for PgTarget {
             Some(_) => Freeze::Never,
             None => self.config.freeze,
         };
-        let script = script(part, charset, freeze, |id| {
-            ready.tables.get(id).map(Arc::as_ref)
-        })?;
+        let script = script(part, charset, freeze, |id| ready.tables.named(id))?;
         Ok(Box::new(
             PartWriter::open(Arc::clone(&ready.desk), part, script).await?,
         ))

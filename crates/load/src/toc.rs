@@ -5,7 +5,7 @@
 
 use std::io::Read;
 
-use pghaul_stage::{Error, Kind, Packed, Result, Unpacked};
+use pghaul_stage::{Error, Kind, Packed, Result, TableId, Unpacked};
 
 /// The archive versions this reader knows: PostgreSQL 9.0 writes 1.12, 17 and 18 write 1.16.
 const VERSIONS: std::ops::RangeInclusive<(u8, u8)> = (1, 12)..=(1, 16);
@@ -94,6 +94,15 @@ impl Entry {
         }
         subject.extend(self.tag.chars().flat_map(char::escape_debug));
         subject
+    }
+
+    /// The name of this table's constraint, if that is what it makes: its tag is the table's name and
+    /// the constraint's, with a space between.
+    pub(crate) fn constraint_of(&self, table: &TableId) -> Option<&str> {
+        if !self.desc.ends_with("CONSTRAINT") || *self.schema != *table.schema {
+            return None;
+        }
+        self.tag.strip_prefix(&*table.name)?.strip_prefix(' ')
     }
 
     /// Whether all of its text is ASCII, and so the same in every encoding.

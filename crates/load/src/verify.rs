@@ -3,7 +3,7 @@
 //! ```text
 //!   snapshot ─▶ relation ─▶ checksum ─▶ narrow      rows and large objects
 //!            ├▶ sequence                            their present values
-//!            └▶ object ─▶ inventory                 names and properties of everything else
+//!            └▶ object ─▶ inventory ─▶ contrast     names and properties of everything else
 //! ```
 //!
 //! The source is either a server or what was recorded of one ([`digest`]); what is behind an
@@ -18,6 +18,7 @@
 #[cfg(feature = "bench")]
 pub mod bench;
 mod checksum;
+mod contrast;
 mod digest;
 mod extension_table;
 mod image;
@@ -43,10 +44,10 @@ use serde::{Deserialize, Serialize};
 
 pub use digest::{Digest, digest, verify_digest};
 pub use report::{
-    Count, Difference, LargeObjectReport, Report, RowDifference, RowState, TableReport,
+    Checksum, Count, Difference, LargeObjectReport, Report, RowDifference, RowState, TableReport,
 };
 
-use checksum::Outcome;
+use checksum::{AT_ONCE, Outcome};
 use image::Image;
 use origin::Origin;
 use parties::Wording;
@@ -168,7 +169,7 @@ impl Comparison<'_> {
         let mut report = Report::new(image.algorithm());
         if has_schema {
             let source = origin.inventory().await?;
-            inventory::compare(source, &ours, &mut target, &view, &mut report).await?;
+            contrast::compare(source, &ours, &mut target, &view, &mut report).await?;
         }
         let (a, b) =
             tokio::try_join!(origin.sequences(), sequence::read(&mut target, view.chosen))?;
@@ -183,23 +184,26 @@ impl Comparison<'_> {
             }
             let ends = origin.ends(target.snapshot());
             let jobs = options.jobs.max(1);
-            let outcomes = checksum::run(&ends, &image, &relations, jobs, observer).await?;
-            for (relation, outcome) in relations.iter().zip(&outcomes) {
-                let found = match outcome {
-                    Outcome::Sums { sums, wide, .. } if sums[0] != sums[1] => {
-                        let limit = options.rows;
-                        Some(match &mut origin {
-                            Origin::Live(source, _) => {
-                                let sessions = [source, &mut target];
-                                let rows = sums[0].rows.max(sums[1].rows);
-                                narrow::find(sessions, &image, relation, *wide, rows, limit).await?
-                            }
-                            Origin::Recorded(_) => narrow::unnamed(sums, limit),
-                        })
-                    }
-                    _ => None,
-                };
-                report.add(relation, outcome, found);
+            for some in relations.chunks(AT_ONCE) {
+                let outcomes = checksum::run(&ends, &image, some, jobs, observer).await?;
+                for (relation, outcome) in some.iter().zip(&outcomes) {
+                    let found = match outcome {
+                        Outcome::Sums { sums, wide, .. } if sums[0] != sums[1] => {
+                            let limit = options.rows;
+                            Some(match &mut origin {
+                                Origin::Live(source, _) => {
+                                    let sessions = [source, &mut target];
+                                    let rows = sums[0].rows.max(sums[1].rows);
+                                    narrow::find(sessions, &image, relation, *wide, rows, limit)
+                                        .await?
+                                }
+                                Origin::Recorded(_) => narrow::unnamed(sums, limit),
+                            })
+                        }
+                        _ => None,
+                    };
+                    report.add(relation, outcome, found);
+                }
             }
         }
         report.finish(start.elapsed());

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use pghaul_stage::{Part, TableId};
 
-/// Counts, per table, the slices that are not durable yet.
+/// Counts, per table of several slices, those that are not durable yet. A table of one slice is
+/// complete with it.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     missing: HashMap<TableId, usize>,
@@ -13,11 +14,15 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// Nothing of these parts is durable.
     pub(crate) fn new(parts: &[Part]) -> Self {
-        let mut missing = HashMap::new();
-        for slice in parts.iter().flat_map(Part::slices) {
-            *missing.entry(slice.table.clone()).or_default() += 1;
+        let slices = parts.iter().flat_map(Part::slices);
+        let mut tables: Vec<&TableId> = slices.map(|slice| &slice.table).collect();
+        tables.sort_unstable();
+        let tables = tables.chunk_by(|one, other| one == other);
+        let several = tables.filter(|same| same.len() > 1);
+        let missing = several.filter_map(|same| Some(((*same.first()?).clone(), same.len())));
+        Self {
+            missing: missing.collect(),
         }
-        Self { missing }
     }
 
     /// Takes note that a part is durable, and returns the tables that are complete with it:
@@ -25,13 +30,16 @@ impl Loaded {
     pub(crate) fn done(&mut self, part: &Part) -> Vec<TableId> {
         let mut complete = Vec::new();
         for slice in part.slices() {
-            if let Some(missing) = self.missing.get_mut(&slice.table) {
+            let left = self.missing.get_mut(&slice.table).map(|missing| {
                 *missing -= 1;
-                if *missing == 0 {
-                    self.missing.remove(&slice.table);
-                    complete.push(slice.table.clone());
-                }
+                *missing
+            });
+            match left {
+                Some(1..) => continue,
+                Some(0) => drop(self.missing.remove(&slice.table)),
+                None => {}
             }
+            complete.push(slice.table.clone());
         }
         complete
     }

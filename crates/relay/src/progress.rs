@@ -1,5 +1,7 @@
 //! Adds up what a run reports, for those who show it.
 
+mod totals;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,6 +10,7 @@ use pghaul_stage::{Encoding, Event, Observer, Omission, Part, PartId, Step, Tabl
 use serde::Serialize;
 
 use crate::summary::{seconds, some_seconds};
+use totals::{Tables, Totals, add};
 
 /// An [`Observer`] that keeps totals per part, table and step.
 ///
@@ -140,7 +143,7 @@ struct State {
     weight_done: f64,
     retries: u64,
     running: BTreeMap<PartId, Running>,
-    tables: BTreeMap<Option<TableId>, TableReport>,
+    tables: Tables,
     open_steps: Vec<(RunningStep, Instant)>,
     steps: BTreeMap<Step, StepReport>,
     omissions: Vec<Omission>,
@@ -232,7 +235,10 @@ impl Progress {
         for running in state.running.values().filter(|running| !running.void) {
             add(&mut tables, &running.part, &running.slices);
         }
-        tables.into_values().collect()
+        let reports = tables.into_iter();
+        reports
+            .map(|(table, totals)| totals.report(table))
+            .collect()
     }
 
     /// What each kind of step took so far, in the order of a migration.
@@ -311,7 +317,7 @@ impl State {
         // Made of all at once, the map has no gaps, which would be half of it.
         let known = std::mem::take(&mut self.tables);
         let planned = parts.iter().flat_map(subjects).map(|(table, _)| table);
-        self.tables = planned.map(|table| (table.clone(), empty(table))).collect();
+        self.tables = planned.map(|table| (table, Totals::default())).collect();
         self.tables.extend(known);
         for part in parts {
             let skipped = durable.contains(&part.id);
@@ -324,8 +330,8 @@ impl State {
                 let report = self.table(table);
                 report.encoding = encoding;
                 report.parts += 1;
-                report.parts_skipped += u64::from(skipped);
-                report.parts_done += u64::from(skipped);
+                report.parts_skipped += u32::from(skipped);
+                report.parts_done += u32::from(skipped);
                 report.rows_expected += part.rows / share;
                 report.bytes_expected += part.bytes / share;
             }
@@ -412,12 +418,12 @@ impl State {
         report.count += 1;
         report.elapsed += elapsed;
         if let (Step::Index | Step::Constraint | Step::ForeignKey, Some(table)) = (step, table) {
-            self.table(Some(table.clone())).indexing += elapsed;
+            self.table(Some(table.clone())).add_indexing(elapsed);
         }
     }
 
-    fn table(&mut self, table: Option<TableId>) -> &mut TableReport {
-        report(&mut self.tables, table)
+    fn table(&mut self, table: Option<TableId>) -> &mut Totals {
+        self.tables.entry(table).or_default()
     }
 }
 
@@ -469,36 +475,5 @@ fn subjects(part: &Part) -> Vec<(Option<TableId>, Option<Encoding>)> {
             .iter()
             .map(|slice| (Some(slice.table.clone()), Some(slice.encoding)))
             .collect(),
-    }
-}
-
-fn add(
-    tables: &mut BTreeMap<Option<TableId>, TableReport>,
-    part: &Part,
-    slices: &BTreeMap<u32, Tally>,
-) {
-    for (slice, tally) in slices {
-        // Large objects have no slices of tables, so all theirs fall to `None`.
-        let slice = usize::try_from(*slice).ok();
-        let table = slice.and_then(|slice| part.slices().get(slice));
-        let report = report(tables, table.map(|slice| slice.table.clone()));
-        report.rows += tally.rows;
-        report.bytes += tally.bytes;
-        report.copying += tally.elapsed;
-    }
-}
-
-fn report(
-    tables: &mut BTreeMap<Option<TableId>, TableReport>,
-    table: Option<TableId>,
-) -> &mut TableReport {
-    tables.entry(table.clone()).or_insert_with(|| empty(table))
-}
-
-/// Nothing was done yet.
-fn empty(table: Option<TableId>) -> TableReport {
-    TableReport {
-        table,
-        ..TableReport::default()
     }
 }

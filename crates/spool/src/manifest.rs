@@ -159,8 +159,8 @@ pub(crate) fn streams(work: &Work) -> Vec<Stream> {
             .iter()
             .map(|slice| Stream {
                 encoding: slice.encoding,
-                counts: !matches!(slice.shape, Shape::Columns { last: false, .. }),
-                typed: !matches!(slice.shape, Shape::Columns { .. }),
+                counts: slice.shape.ends_rows(),
+                typed: !matches!(slice.shape, Shape::Columns(_)),
             })
             .collect(),
         _ => vec![

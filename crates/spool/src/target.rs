@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use pghaul_codec::Field;
 use pghaul_stage::{
     Batch, Catalog, Error, Format, Kind, Mark, Part, Payload, Plan, Result, SequenceValue, Side,
-    Table, TableId, Target, Turn, Work, Writer,
+    TableId, Tables, Target, Turn, Work, Writer,
 };
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
@@ -69,7 +69,7 @@ pub struct SpoolTarget {
 
 /// What writers need to know of the source.
 struct Described {
-    tables: HashMap<TableId, Arc<Table>>,
+    tables: Tables,
     types: std::collections::BTreeMap<Arc<str>, pghaul_stage::Type>,
     utf8: bool,
 }
@@ -111,11 +111,7 @@ impl SpoolTarget {
 impl Described {
     fn new(catalog: &Catalog) -> Self {
         Self {
-            tables: catalog
-                .tables
-                .iter()
-                .map(|table| (table.id.clone(), Arc::clone(table)))
-                .collect(),
+            tables: catalog.tables.clone(),
             types: catalog.types.clone(),
             utf8: catalog.database.encoding == "UTF8",
         }
@@ -127,7 +123,7 @@ impl Described {
             return Vec::new();
         };
         let fields = |table: &TableId| {
-            let columns = &self.tables.get(table)?.columns;
+            let columns = &self.tables.named(table)?.columns;
             // Parquet has no rows without columns.
             if columns.is_empty() {
                 return None;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::{Home, LeftOut, Needed, Omission, Packed, Selection, TableId};
+use crate::{Home, LeftOut, Needed, Omission, Packed, Selection, TableId, Tables};
 
 /// The description of a source database.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -28,13 +28,14 @@ pub struct Catalog {
     /// empty if the target would not take it. It may hold values, and is not stored.
     #[serde(skip)]
     pub statistics: Packed,
-    /// Every table that can hold rows. Shared, because a catalog may have many and has copies.
-    pub tables: Vec<Arc<Table>>,
+    /// Every table that can hold rows.
+    pub tables: Tables,
     /// The types of their columns, by the names that columns call them. A source that knows
     /// nothing of them says nothing.
     #[serde(default)]
     pub types: BTreeMap<Arc<str>, Type>,
-    /// Every index on them.
+    /// The indexes of those among them that are so large that it is worth the while to build several
+    /// at once, or to know which one takes longest. Of all others the archive says enough.
     pub indexes: Vec<Arc<Index>>,
     /// Constraints that rows are known to meet although the parent's are not.
     #[serde(default)]
@@ -212,7 +213,7 @@ pub struct Table {
     pub columns: Arc<[Column]>,
     /// The names of its generated columns, which COPY does not move.
     #[serde(default)]
-    pub generated: Vec<String>,
+    pub generated: Box<[String]>,
     /// Estimated rows.
     pub rows: u64,
     /// Bytes of the heap.

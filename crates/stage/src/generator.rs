@@ -8,9 +8,9 @@ use futures_util::stream::{self, StreamExt};
 
 use crate::rows::SIGNATURE;
 use crate::{
-    Batch, Batches, Catalog, Column, Database, Encoding, Error, Format, Lsn, Mark, Part, PartId,
-    Payload, Plan, Range, Result, SequenceValue, Shape, Side, Slice, Source, Table, TableId, Type,
-    Work,
+    Batch, Batches, Catalog, Column, Database, Encoding, Error, Format, KeyRange, Lsn, Mark, Part,
+    PartId, Payload, Plan, Range, Result, SequenceValue, Shape, Side, Slice, Source, Table,
+    TableId, Tables, Type, Work,
 };
 
 /// Bytes of a batch, about: what one read of a socket brings.
@@ -167,10 +167,13 @@ impl Generator {
         let bounds = match part.slices() {
             [Slice { table, range, .. }] if *table == self.table => match range {
                 Range::All => Some((1, self.rows + 1)),
-                Range::Keys { from, to, .. } => {
-                    let bound = |key: &Option<i64>| key.and_then(|key| u64::try_from(key).ok());
-                    let from = bound(from).unwrap_or(1).max(1);
-                    Some((from, bound(to).unwrap_or(self.rows + 1).min(self.rows + 1)))
+                Range::Keys(keys) => {
+                    let bound = |key: Option<i64>| key.and_then(|key| u64::try_from(key).ok());
+                    let from = bound(keys.from).unwrap_or(1).max(1);
+                    Some((
+                        from,
+                        bound(keys.to).unwrap_or(self.rows + 1).min(self.rows + 1),
+                    ))
                 }
                 Range::Blocks { .. } | Range::Condition(_) => None,
             },
@@ -194,12 +197,12 @@ impl Generator {
             let next = first.saturating_add(self.rows_per_part).min(self.rows + 1);
             ranges.push((
                 next - first,
-                Range::Keys {
+                Range::Keys(Box::new(KeyRange {
                     column: "id".to_owned(),
                     from: (first > 1).then(|| key(first)),
                     to: (next <= self.rows).then(|| key(next)),
                     nulls: first == 1,
-                },
+                })),
             ));
             first = next;
         }
@@ -223,7 +226,7 @@ impl Source for Generator {
             oid: 1,
             filenode: 0,
             columns: columns.collect(),
-            generated: Vec::new(),
+            generated: Box::default(),
             rows: self.rows,
             heap: self.rows * self.shape.row_bytes(),
             toast: 0,
@@ -244,7 +247,7 @@ impl Source for Generator {
                 ..Database::default()
             },
             types: types.collect(),
-            tables: vec![table.into()],
+            tables: Tables::from_iter([table]),
             ..Catalog::default()
         })
     }

@@ -55,6 +55,7 @@ mod selection;
 mod sharing;
 mod source;
 mod table;
+mod tables;
 mod target;
 mod transform;
 mod untranslatable;
@@ -78,13 +79,16 @@ pub use map_rows::{MapRows, RowMap};
 pub use null::NullTarget;
 pub use omission::{Omission, Scope};
 pub use packed::{Packed, Packer, Unpacked};
-pub use part::{Encoding, Mark, Part, PartId, Plan, Range, Shape, Slice, Turn, Work};
+pub use part::{
+    Encoding, KeyRange, Mark, Part, PartId, Plan, Range, Shape, Slice, SomeColumns, Turn, Work,
+};
 pub use row::Row;
 pub use rows::{CopyItem, Rows};
 pub use selection::{Content, Home, LeftOut, Needed, Selection};
-pub use sharing::Sharing;
+pub use sharing::{Sharing, one_of};
 pub use source::{Batches, Source};
 pub use table::{QualifiedName, TableId};
+pub use tables::Tables;
 pub use target::{Target, Writer};
 pub use transform::{Pass, Transform};
 pub use untranslatable::Untranslatable;

@@ -70,13 +70,10 @@ impl Transform for MapRows {
 
     fn open(&self, catalog: &Catalog, part: &Part) -> Result<Box<dyn Pass>> {
         let slices = part.slices().iter().map(|slice| {
-            let table = catalog
-                .tables
-                .iter()
-                .find(|table| table.id == slice.table)?;
+            let table = catalog.tables.named(&slice.table)?;
             let (map, counts) = match &slice.shape {
                 Shape::Whole | Shape::Small { .. } => ((self.choose)(table)?, true),
-                Shape::Columns { names, last, .. } => ((self.choose)(&only(table, names))?, *last),
+                Shape::Columns(some) => ((self.choose)(&only(table, &some.names))?, some.last),
             };
             Some(Change {
                 encoding: slice.encoding,
@@ -167,7 +164,7 @@ impl Pass for Mapping {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Mark, PartId, Range, Slice, TableId, Work};
+    use crate::{Mark, PartId, Range, Slice, SomeColumns, TableId, Tables, Work};
 
     /// A row that comes a few columns at a time is masked all the same, and counted once.
     #[test]
@@ -178,22 +175,22 @@ mod tests {
             type_name: "text".into(),
         });
         let catalog = Catalog {
-            tables: vec![std::sync::Arc::new(Table {
+            tables: Tables::from_iter([Table {
                 id: id.clone(),
                 columns: columns.into(),
                 ..Table::default()
-            })],
+            }]),
             ..Catalog::default()
         };
         let slice = |names: [&str; 1], last| Slice {
             table: id.clone(),
             range: Range::All,
             encoding: Encoding::Text,
-            shape: Shape::Columns {
+            shape: Shape::Columns(Box::new(SomeColumns {
                 limit: 9,
                 names: names.map(str::to_owned).to_vec(),
                 last,
-            },
+            })),
         };
         let part = Part {
             id: PartId(0),

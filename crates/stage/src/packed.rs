@@ -18,7 +18,7 @@ use crate::{Error, Kind, Result};
 const PIECE: usize = 64 << 10;
 
 /// How hard is tried; more takes longer and saves little.
-const LEVEL: i32 = 3;
+const LEVEL: i32 = 9;
 
 /// Pieces that are kept as they were read last. Several readers go through a schema side by side,
 /// each in a few places.

@@ -66,7 +66,8 @@ pub enum Work {
     },
 }
 
-/// The range of one table within a part.
+/// The range of one table within a part. There may be one for each of a hundred thousand small tables,
+/// so what only large ones have lies elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slice {
     /// The table.
@@ -97,14 +98,18 @@ pub enum Shape {
     },
     /// Some columns of the rows that weigh `limit` or more. In front of them comes a field of type
     /// `tid`, which is the same for all columns of a row and different for different rows.
-    Columns {
-        /// As in [`Shape::Small`].
-        limit: u64,
-        /// Which columns.
-        names: Vec<String>,
-        /// Whether these are the last: with them, and only with them, a row ends and is counted.
-        last: bool,
-    },
+    Columns(Box<SomeColumns>),
+}
+
+/// Which columns of large rows a slice carries.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SomeColumns {
+    /// As in [`Shape::Small`].
+    pub limit: u64,
+    /// Which columns.
+    pub names: Vec<String>,
+    /// Whether these are the last: with them, and only with them, a row ends and is counted.
+    pub last: bool,
 }
 
 /// Which rows of a table. Ranges are half-open, and a missing bound is a missing bound, never
@@ -121,19 +126,23 @@ pub enum Range {
         to: Option<u32>,
     },
     /// Rows whose integer key is `from ≤ key < to`.
-    Keys {
-        /// The key column.
-        column: String,
-        /// First key, if bounded.
-        from: Option<i64>,
-        /// First key no longer included, if bounded.
-        to: Option<i64>,
-        /// Whether rows without a key (NULL) belong here; true in exactly one range of a table.
-        nulls: bool,
-    },
+    Keys(Box<KeyRange>),
     /// Rows that meet a condition in SQL, of a table that the target fills by itself with others:
     /// what users added to a table of an extension.
-    Condition(String),
+    Condition(Box<str>),
+}
+
+/// A range of integer keys.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct KeyRange {
+    /// The key column.
+    pub column: String,
+    /// First key, if bounded.
+    pub from: Option<i64>,
+    /// First key no longer included, if bounded.
+    pub to: Option<i64>,
+    /// Whether rows without a key (NULL) belong here; true in exactly one range of a table.
+    pub nulls: bool,
 }
 
 /// The two encodings of a COPY stream.
@@ -148,6 +157,13 @@ pub enum Encoding {
 /// A position inside a part, in bytes of payload; only grows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Mark(pub u64);
+
+impl Shape {
+    /// Whether a row ends with this slice, and is counted.
+    pub fn ends_rows(&self) -> bool {
+        !matches!(self, Shape::Columns(some) if !some.last)
+    }
+}
 
 impl Part {
     /// The slices of tables in it; none for large objects.
@@ -186,12 +202,13 @@ impl fmt::Display for Range {
             Range::All => Ok(()),
             Range::Condition(_) => f.write_str(" of an extension"),
             Range::Blocks { from, to } => write!(f, " blocks {}..{}", Bound(from), Bound(to)),
-            Range::Keys {
-                column,
-                from,
-                to,
-                nulls,
-            } => {
+            Range::Keys(keys) => {
+                let KeyRange {
+                    column,
+                    from,
+                    to,
+                    nulls,
+                } = &**keys;
                 write!(f, " {column} {}..{}", Bound(from), Bound(to))?;
                 if *nulls {
                     f.write_str(" and NULL")

@@ -43,8 +43,9 @@ impl Sharing {
         if let Some(known) = self.tables.get(table) {
             return known.clone();
         }
+        let table = TableId::new(self.name(&table.schema), &*table.name);
         self.tables.insert(table.clone());
-        table.clone()
+        table
     }
 
     /// Shares what is alike within a catalog and the plan made of it.
@@ -55,16 +56,15 @@ impl Sharing {
     }
 
     fn catalog(&mut self, catalog: &mut Catalog) {
-        for table in &mut catalog.tables {
+        catalog.tables.change(|table| {
             let columns = table.columns.iter().map(|column| Column {
                 name: self.name(&column.name),
                 type_name: self.name(&column.type_name),
             });
             let columns: Vec<Column> = columns.collect();
-            let table = Arc::make_mut(table);
             table.columns = self.columns(&columns);
             table.id = self.table(&table.id);
-        }
+        });
         for index in &mut catalog.indexes {
             let table = self.table(&index.table);
             Arc::make_mut(index).table = table;
@@ -86,7 +86,7 @@ impl Sharing {
 }
 
 /// The one that is equal to this, or a new one.
-fn one_of<T: ?Sized + Eq + Hash>(known: &mut HashSet<Arc<T>>, value: &T) -> Arc<T>
+pub fn one_of<T: ?Sized + Eq + Hash>(known: &mut HashSet<Arc<T>>, value: &T) -> Arc<T>
 where
     for<'a> Arc<T>: From<&'a T>,
 {
@@ -101,7 +101,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Encoding, Index, Lsn, Part, PartId, Range, Shape, Slice, Table};
+    use crate::{Encoding, Index, Lsn, Part, PartId, Range, Shape, Slice, Table, Tables};
 
     fn column(name: &str) -> Column {
         Column {
@@ -112,12 +112,10 @@ mod tests {
 
     #[test]
     fn what_was_stored_is_the_same_afterwards_and_shares_names_and_columns() {
-        let table = |name: &str| {
-            Arc::new(Table {
-                id: TableId::new("s", name),
-                columns: [column("a"), column("b")].into(),
-                ..Table::default()
-            })
+        let table = |name: &str| Table {
+            id: TableId::new("s", name),
+            columns: [column("a"), column("b")].into(),
+            ..Table::default()
         };
         let index = Index {
             oid: 1,
@@ -130,7 +128,7 @@ mod tests {
             bytes: 0,
         };
         let before = Catalog {
-            tables: vec![table("t"), table("u")],
+            tables: Tables::from_iter([table("t"), table("u")]),
             indexes: vec![Arc::new(index)],
             ..Catalog::default()
         };

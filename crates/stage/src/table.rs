@@ -14,15 +14,15 @@ pub struct TableId(Arc<QualifiedName>);
 /// What a [`TableId`] says.
 #[derive(Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct QualifiedName {
-    /// The schema.
-    pub schema: String,
+    /// The schema; shared, because many tables are in one.
+    pub schema: Arc<str>,
     /// The table in it.
-    pub name: String,
+    pub name: Box<str>,
 }
 
 impl TableId {
     /// The table `name` in `schema`.
-    pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
+    pub fn new(schema: impl Into<Arc<str>>, name: impl Into<Box<str>>) -> Self {
         Self(Arc::new(QualifiedName {
             schema: schema.into(),
             name: name.into(),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pghaul_stage::{Index, Omission, Result, Table, TableId};
+use pghaul_stage::{Index, Omission, Result, TableId, Tables};
 use pghaul_wire::{Chosen, Client};
 
 use super::tables::{FROM, copied};
@@ -11,31 +11,30 @@ use crate::session::{each, field, rows, size};
 
 /// A constraint can adopt a btree index over plain columns in default order; what else
 /// `ADD CONSTRAINT … USING INDEX` asks for (default operator classes and collations) every
-/// constraint's index has already. And it is worth the while only for a large table (`l`).
+/// constraint's index has already.
 ///
 /// Source: PostgreSQL's manual, ALTER TABLE.
 const SEPARABLE: &str = "coalesce(am.amname = 'btree' AND con.contype IN ('p', 'u') \
-    AND i.indexprs IS NULL AND i.indpred IS NULL AND NOT 0 <> ANY (i.indoption::int2[]) \
-    AND l.oid IS NOT NULL, false)";
+    AND i.indexprs IS NULL AND i.indpred IS NULL AND NOT 0 <> ANY (i.indoption::int2[]), false)";
 
 /// Bytes of rows from which on it helps to build several indexes of a table at once.
 const LARGE: u64 = 512 << 10;
 
-/// Every valid index of the tables. Definitions and sizes, which cost the server most, are asked
-/// for only where they are needed: on large tables.
+/// Every valid index of large tables. Definitions and sizes cost the server much, and of small
+/// tables there may be a hundred thousand.
 pub(crate) async fn read(
     client: &Client,
     chosen: &Chosen,
-    tables: &[Arc<Table>],
+    tables: &Tables,
 ) -> Result<Vec<Arc<Index>>> {
     let large = tables.iter().filter(|table| table.heap >= LARGE);
-    let large: Vec<String> = large.map(|table| table.oid.to_string()).collect();
+    let large: HashMap<u32, &TableId> = large.map(|table| (table.oid, &table.id)).collect();
+    let oids: Vec<String> = large.keys().map(u32::to_string).collect();
     let sql = format!(
         "SELECT i.indexrelid, ic.relname, c.oid, \
                 CASE WHEN s.separable THEN pg_catalog.pg_get_indexdef(i.indexrelid) ELSE '' END, \
                 con.oid, con.contype::text, s.separable, \
-                CASE WHEN l.oid IS NULL THEN 0 \
-                     ELSE coalesce(pg_catalog.pg_relation_size(i.indexrelid), 0) END \
+                coalesce(pg_catalog.pg_relation_size(i.indexrelid), 0) \
            FROM {FROM} \
            JOIN pg_catalog.pg_index i ON i.indrelid = c.oid \
            JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid \
@@ -43,17 +42,16 @@ pub(crate) async fn read(
            LEFT JOIN pg_catalog.pg_constraint con \
                   ON con.conindid = i.indexrelid AND con.conrelid = i.indrelid \
                  AND con.contype IN ('p', 'u', 'x') \
-           LEFT JOIN pg_catalog.unnest('{{{}}}'::pg_catalog.oid[]) l (oid) ON l.oid = c.oid \
           CROSS JOIN LATERAL (SELECT {SEPARABLE}) s (separable) \
           WHERE {} AND i.indisvalid AND i.indisready \
+            AND c.oid = ANY ('{{{}}}'::pg_catalog.oid[]) \
           ORDER BY n.nspname, c.relname, ic.relname",
-        large.join(","),
-        copied('r', chosen)
+        copied('r', chosen),
+        oids.join(",")
     );
-    let tables: HashMap<u32, &TableId> = tables.iter().map(|t| (t.oid, &t.id)).collect();
     let mut indexes = Vec::new();
     each(client, "the catalog of indexes", &sql, |row| {
-        let Some(&table) = tables.get(&field::<u32>(row, 2)?) else {
+        let Some(&table) = large.get(&field::<u32>(row, 2)?) else {
             return Ok(());
         };
         indexes.push(Arc::new(Index {

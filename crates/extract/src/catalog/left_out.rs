@@ -77,7 +77,7 @@ async fn foreign_keys(client: &Client, version: u32, chosen: &Chosen) -> Result<
                 object: format!("foreign key {name:?} of table {table}"),
                 reason: format!("table {other} is not selected"),
                 kind: "FK CONSTRAINT".to_owned(),
-                schema: table.schema.clone(),
+                schema: table.schema.to_string(),
                 name,
                 oid: field(row, 3)?,
             })
@@ -120,8 +120,8 @@ async fn partitions(client: &Client, version: u32, chosen: &Chosen) -> Result<Ve
             reason: "the parent is not selected; the partition becomes a table of its own"
                 .to_owned(),
             kind: "TABLE ATTACH".to_owned(),
-            schema: child.schema.clone(),
-            name: child.name.clone(),
+            schema: child.schema.to_string(),
+            name: child.name.to_string(),
             oid: 0,
         });
         for index in field::<Vec<String>>(row, 5)? {
@@ -129,7 +129,7 @@ async fn partitions(client: &Client, version: u32, chosen: &Chosen) -> Result<Ve
                 object: format!("index {index:?} of table {child} as a part of its parent's"),
                 reason: "the parent is not selected".to_owned(),
                 kind: "INDEX ATTACH".to_owned(),
-                schema: child.schema.clone(),
+                schema: child.schema.to_string(),
                 name: index,
                 oid: 0,
             });

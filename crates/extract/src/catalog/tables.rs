@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use pghaul_stage::{Column, Result, Sharing, Table, TableId};
+use pghaul_stage::{Column, Result, Sharing, Table, TableId, Tables, one_of};
 use pghaul_wire::{Chosen, Client};
 
 use crate::session::{each, field, row, size};
@@ -43,7 +43,7 @@ pub(crate) fn copied(relkind: char, chosen: &Chosen) -> String {
 }
 
 /// What planning needs to know of a table besides its catalog entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Facts {
     /// The types of its columns, in the order of the columns.
     pub(crate) types: Arc<[u32]>,
@@ -52,17 +52,17 @@ pub(crate) struct Facts {
     /// Whether a crash of its server empties it.
     pub(crate) unlogged: bool,
     /// Which of its rows are users', if it is an extension's.
-    pub(crate) configuration: Option<String>,
+    pub(crate) configuration: Option<Box<str>>,
     /// Whether its rows are to be copied.
     pub(crate) selected: bool,
 }
 
-/// All tables, ordered by name, and their facts in the same order.
+/// All tables, and their facts in the same order.
 pub(crate) async fn read(
     client: &Client,
     version: u32,
     chosen: &Chosen,
-) -> Result<(Vec<Arc<Table>>, Vec<Facts>)> {
+) -> Result<(Tables, Box<[Arc<Facts>]>)> {
     // Before 12 there were no access methods for tables, and `relam` is 0.
     let sql = format!(
         "SELECT c.oid, n.nspname, c.relname, c.relfilenode, c.reltuples::float8, c.relpages, \
@@ -75,21 +75,23 @@ pub(crate) async fn read(
                    FROM pg_catalog.pg_extension e WHERE c.oid = ANY (e.extconfig) LIMIT 1), \
                 {} \
            FROM {FROM} LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam \
-          WHERE {} ORDER BY n.nspname, c.relname",
+          WHERE {}",
         chosen.rows("c"),
         copied('r', chosen)
     );
-    let (mut tables, mut facts, mut index) = (Vec::new(), Vec::new(), HashMap::new());
+    let mut shared = Shared::default();
+    let (mut tables, mut index) = (Vec::new(), HashMap::new());
     each(client, "the catalog of tables", &sql, |row| {
         let oid: u32 = field(row, 0)?;
         let heap = size(row, 6)?;
         index.insert(oid, tables.len());
-        tables.push(Arc::new(Table {
-            id: TableId::new(field::<&str>(row, 1)?, field::<&str>(row, 2)?),
+        let schema = shared.sharing.name(field(row, 1)?);
+        let table = Table {
+            id: TableId::new(schema, field::<&str>(row, 2)?),
             oid,
             filenode: field(row, 3)?,
             columns: Arc::default(),
-            generated: Vec::new(),
+            generated: Box::default(),
             rows: estimate(
                 field(row, 4)?,
                 field(row, 5)?,
@@ -99,14 +101,15 @@ pub(crate) async fn read(
             heap,
             toast: size(row, 7)?,
             child: field(row, 8)?,
-        }));
-        facts.push(Facts {
+        };
+        let facts = Facts {
             types: Arc::default(),
             heap: field(row, 9)?,
             unlogged: field(row, 11)?,
-            configuration: field::<Option<&str>>(row, 12)?.map(condition),
+            configuration: field::<Option<&str>>(row, 12)?.map(|clause| condition(clause).into()),
             selected: field(row, 13)?,
-        });
+        };
+        tables.push((table, facts));
         Ok(())
     })
     .await?;
@@ -124,12 +127,11 @@ pub(crate) async fn read(
           ORDER BY a.attrelid, a.attnum",
         copied('r', chosen)
     );
-    let mut shared = Shared::default();
     let mut columns = Columns::default();
     each(client, "the catalog of columns", &sql, |row| {
         let table = index.get(&field::<u32>(row, 0)?).copied();
         if table != columns.table {
-            std::mem::take(&mut columns).settle(&mut shared, &mut tables, &mut facts);
+            std::mem::take(&mut columns).settle(&mut shared, &mut tables);
             columns.table = table;
         }
         if field(row, 4)? {
@@ -144,10 +146,12 @@ pub(crate) async fn read(
         Ok(())
     })
     .await?;
-    columns.settle(&mut shared, &mut tables, &mut facts);
-    tables.shrink_to_fit();
-    facts.shrink_to_fit();
-    Ok((tables, facts))
+    columns.settle(&mut shared, &mut tables);
+    tables.sort_by(|(one, _), (other, _)| one.id.cmp(&other.id));
+    let tables = tables.into_iter();
+    let tables = tables.map(|(table, facts)| (table, shared.facts(facts)));
+    let (tables, facts): (Vec<Table>, Vec<Arc<Facts>>) = tables.unzip();
+    Ok((tables.into(), facts.into()))
 }
 
 /// The columns of one table, as they are read.
@@ -162,13 +166,11 @@ struct Columns {
 
 impl Columns {
     /// Gives its columns to the table.
-    fn settle(self, shared: &mut Shared, tables: &mut [Arc<Table>], facts: &mut [Facts]) {
-        let Some(at) = self.table else { return };
-        if let (Some(table), Some(facts)) = (tables.get_mut(at), facts.get_mut(at)) {
-            let table = Arc::make_mut(table);
+    fn settle(self, shared: &mut Shared, tables: &mut [(Table, Facts)]) {
+        if let Some((table, facts)) = self.table.and_then(|at| tables.get_mut(at)) {
             table.columns = shared.sharing.columns(&self.moved);
-            table.generated = self.generated;
-            facts.types = shared.types(&self.types);
+            table.generated = self.generated.into();
+            facts.types = one_of(&mut shared.types, &self.types);
         }
     }
 }
@@ -178,16 +180,17 @@ impl Columns {
 struct Shared {
     sharing: Sharing,
     types: HashSet<Arc<[u32]>>,
+    facts: HashSet<Arc<Facts>>,
 }
 
 impl Shared {
-    fn types(&mut self, types: &[u32]) -> Arc<[u32]> {
-        if let Some(known) = self.types.get(types) {
+    fn facts(&mut self, facts: Facts) -> Arc<Facts> {
+        if let Some(known) = self.facts.get(&facts) {
             return Arc::clone(known);
         }
-        let types: Arc<[u32]> = types.into();
-        self.types.insert(Arc::clone(&types));
-        types
+        let facts = Arc::new(facts);
+        self.facts.insert(Arc::clone(&facts));
+        facts
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::server::{Server, read};
 use futures_util::{SinkExt, TryStreamExt};
 use pghaul_extract::{Config, CopyFormat, PgSource, Split};
-use pghaul_stage::{Encoding, Format, Kind, Part, PartId, Range, Source, TableId, Work};
+use pghaul_stage::{Encoding, Format, KeyRange, Kind, Part, PartId, Range, Source, TableId, Work};
 
 const KIB: u64 = 1024;
 
@@ -15,7 +15,7 @@ async fn counts(source: &PgSource) -> BTreeMap<String, u64> {
     for part in source.plan().await.unwrap().parts {
         let slices = read(source, &part).await.unwrap();
         for (slice, (_, rows)) in part.slices().iter().zip(slices) {
-            *counts.entry(slice.table.name.clone()).or_default() += rows;
+            *counts.entry(slice.table.name.to_string()).or_default() += rows;
         }
     }
     counts
@@ -75,7 +75,7 @@ le" SELECT g, repeat('v', g), -g FROM generate_series(1, 100) g;
                     .ask(&format!("SELECT count(*) FROM ONLY {name}"))
                     .await;
                 assert_eq!(rows.to_string(), expected, "{name}");
-                let names_only = table.id.name == "names" || copy_format == CopyFormat::Text;
+                let names_only = &*table.id.name == "names" || copy_format == CopyFormat::Text;
                 let encoding = if names_only {
                     Encoding::Text
                 } else {
@@ -165,11 +165,13 @@ async fn ranges_of_keys_hold_every_row_once() {
         )
         .await;
     let source = server.source().await;
-    let range = |from, to, nulls| Range::Keys {
-        column: "k".into(),
-        from,
-        to,
-        nulls,
+    let range = |from, to, nulls| {
+        Range::Keys(Box::new(KeyRange {
+            column: "k".into(),
+            from,
+            to,
+            nulls,
+        }))
     };
     let part = |range| Part {
         id: PartId(0),

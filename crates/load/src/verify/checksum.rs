@@ -12,6 +12,10 @@ use super::image::Image;
 use super::relation::{Recorded, Relation, Share};
 use super::snapshot::{Session, Snapshot, number};
 
+/// How many relations are worth being read together. What is known of each while it is read takes
+/// hundreds of bytes, and there may be a hundred thousand.
+pub(super) const AT_ONCE: usize = 4000;
+
 /// Small tables share a query: at most this many, whose locks a server must hold together.
 const TABLES_PER_QUERY: usize = 64;
 /// … and at most this many bytes.

@@ -13,7 +13,7 @@ use pghaul_stage::{Error, Observer, Result, Selection, SequenceValue, Side, Tabl
 use pghaul_wire::Conninfo;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::checksum::{self, Outcome, Sum};
+use super::checksum::{self, AT_ONCE, Outcome, Sum};
 use super::image::{Image, Recipe};
 use super::inventory::{self, Inventory};
 use super::large_object::{self, Rights};
@@ -52,7 +52,10 @@ pub(super) struct Content {
     pub(super) sequences: Values,
     /// Whether it has tables and large objects, with sums of their rows.
     pub(super) has_rows: bool,
-    #[serde(with = "listed")]
+    #[serde(
+        serialize_with = "listed::serialize",
+        deserialize_with = "listed::tables"
+    )]
     pub(super) tables: BTreeMap<TableId, Table>,
     pub(super) large_objects: Option<LargeObjects>,
 }
@@ -110,8 +113,12 @@ pub async fn digest(
             relations.push(Relation::large_objects(sizes, rights, None));
         }
         let jobs = options.jobs.max(1);
-        let outcomes = checksum::run(&[&snapshot], &image, &relations, jobs, &*observer).await?;
-        let mut recorded = outcomes.into_iter().map(Outcome::record).map(Arc::new);
+        let mut recorded = Vec::with_capacity(relations.len());
+        for some in relations.chunks(AT_ONCE) {
+            let outcomes = checksum::run(&[&snapshot], &image, some, jobs, &*observer).await?;
+            recorded.extend(outcomes.into_iter().map(Outcome::record).map(Arc::new));
+        }
+        let mut recorded = recorded.into_iter();
         for (table, recorded) in tables.values_mut().zip(&mut recorded) {
             table.recorded = Some(recorded);
         }
@@ -338,9 +345,13 @@ impl<'de> Deserialize<'de> for Digest {
 /// Keys of JSON's objects are text, so what is by name is written as a list.
 mod listed {
     use std::collections::BTreeMap;
+    use std::fmt;
 
     use pghaul_stage::TableId;
+    use serde::de::{SeqAccess, Visitor};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::super::relation::{Alike, Table};
 
     pub(super) fn serialize<T: Serialize, S: Serializer>(
         map: &BTreeMap<TableId, T>,
@@ -353,5 +364,30 @@ mod listed {
         deserializer: D,
     ) -> Result<BTreeMap<TableId, T>, D::Error> {
         Ok(Vec::deserialize(deserializer)?.into_iter().collect())
+    }
+
+    /// Tables, of which there may be many, share as they come what they have alike.
+    pub(super) fn tables<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<TableId, Table>, D::Error> {
+        deserializer.deserialize_seq(Tables)
+    }
+
+    struct Tables;
+
+    impl<'de> Visitor<'de> for Tables {
+        type Value = BTreeMap<TableId, Table>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of tables")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let (mut tables, mut alike) = (BTreeMap::new(), Alike::default());
+            while let Some((id, table)) = list.next_element()? {
+                tables.insert(id, alike.share(table));
+            }
+            Ok(tables)
+        }
     }
 }

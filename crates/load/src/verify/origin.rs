@@ -44,11 +44,11 @@ impl<'a> Origin<'a> {
     }
 
     /// Its tables.
-    pub(super) async fn tables(&mut self) -> Result<BTreeMap<TableId, Table>> {
-        match self {
-            Origin::Live(session, view) => relation::read(session, view.chosen).await,
-            Origin::Recorded(content) => Ok(content.tables.clone()),
-        }
+    pub(super) async fn tables(&mut self) -> Result<Cow<'a, BTreeMap<TableId, Table>>> {
+        Ok(match self {
+            Origin::Live(session, view) => Cow::Owned(relation::read(session, view.chosen).await?),
+            Origin::Recorded(content) => Cow::Borrowed(&content.tables),
+        })
     }
 
     /// Whether anything is known of rows.

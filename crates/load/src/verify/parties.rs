@@ -148,12 +148,6 @@ impl Directory {
     pub(super) fn all(&self) -> &[Parties] {
         &self.all
     }
-
-    /// All in words, in the order of their numbers; the first stands for no parties.
-    pub(super) fn words(&self, wording: &Wording) -> Vec<String> {
-        let words = self.all.iter().map(|parties| parties.words(wording));
-        std::iter::once(String::new()).chain(words).collect()
-    }
 }
 
 /// What a server said of one object's roles.

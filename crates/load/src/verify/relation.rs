@@ -1,9 +1,11 @@
 //! What has rows to compare: tables, and the large objects taken together as one.
 
-use std::collections::BTreeMap;
+mod pair;
+
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use pghaul_stage::{Result, Side, TableId};
+use pghaul_stage::{Result, Sharing, Side, TableId, one_of};
 use pghaul_wire::{Chosen, quote};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use tokio_postgres::SimpleQueryRow;
@@ -12,8 +14,9 @@ use super::checksum::Sum;
 use super::extension_table::{self, CLAUSE, holds_users_rows};
 use super::image::Image;
 use super::large_object::{self, Rights};
-use super::report::{Difference, Report};
 use super::snapshot::{Session, boolean, maybe, number, one, text, unexpected};
+
+pub(super) use pair::pair;
 
 /// Bytes that one query should read at most, where a table can be cut.
 const PIECE: u64 = 128 << 20;
@@ -26,11 +29,11 @@ pub(super) struct Relation {
     /// Its columns in the source's order.
     pub(super) columns: Arc<[Column]>,
     /// The columns that identify a row; empty if none do.
-    pub(super) key: Vec<String>,
+    pub(super) key: Arc<[String]>,
     /// Which of the rows are users', if the table is an extension's.
-    condition: Option<String>,
+    condition: Option<Box<str>>,
     /// What of large objects is compared besides content, as either side has it.
-    rights: [Rights; 2],
+    rights: Option<Box<[Rights; 2]>>,
     sizes: [Size; 2],
     /// What is known of the source's rows, if the source is not there to be asked.
     pub(super) recorded: Option<Arc<Recorded>>,
@@ -53,7 +56,7 @@ pub(super) enum Recorded {
 }
 
 /// A column.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Column {
     /// Its name.
     pub(super) name: String,
@@ -72,7 +75,7 @@ pub(super) struct Column {
 
 /// Another form of a column's value: an expression with `%s` in place of the column. One of a closed
 /// list, because what was recorded is no source of SQL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub(super) struct Form(&'static str);
 
 /// Names of objects without the quotes that some versions need.
@@ -144,9 +147,9 @@ pub(super) enum Share {
 pub(super) struct Table {
     columns: Arc<[Column]>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    condition: Option<String>,
+    condition: Option<Box<str>>,
     of_extension: bool,
-    key: Vec<String>,
+    key: Arc<[String]>,
     #[serde(skip)]
     size: Size,
     /// What is known of its rows, if it was recorded with them.
@@ -160,9 +163,9 @@ impl Relation {
         Self {
             table: Some(id.clone()),
             columns: Arc::clone(&table.columns),
-            key: table.key.clone(),
+            key: Arc::clone(&table.key),
             condition: table.condition.clone(),
-            rights: Default::default(),
+            rights: None,
             sizes: [table.size; 2],
             recorded: None,
         }
@@ -177,9 +180,9 @@ impl Relation {
         Self {
             table: None,
             columns: large_object::columns(&rights[0]).into(),
-            key: vec!["oid".to_owned()],
+            key: ["oid".to_owned()].into(),
             condition: None,
-            rights,
+            rights: Some(Box::new(rights)),
             sizes,
             recorded,
         }
@@ -196,8 +199,10 @@ impl Relation {
     /// The rows of a share of one side, as what follows FROM, under the alias `t`.
     pub(super) fn rows(&self, share: Share, image: &Image, side: Side) -> String {
         let Some(table) = &self.table else {
-            let [source, target] = &self.rights;
-            let rights = if side == Side::Target { target } else { source };
+            let none = Rights::default();
+            let rights = self.rights.as_deref().map_or(&none, |[source, target]| {
+                if side == Side::Target { target } else { source }
+            });
             return large_object::rows(share, image, rights);
         };
         let from = format!(
@@ -271,7 +276,7 @@ pub(super) async fn read(
                     pg_table_size(c.oid), k.key, {CLAUSE}
                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                LEFT JOIN LATERAL (
-                 SELECT (SELECT string_agg(a.attnum::text, ' ' ORDER BY p.n)
+                 SELECT (SELECT json_agg(a.attname ORDER BY p.n)::text
                            FROM unnest(i.indkey::int2[]) WITH ORDINALITY p(attnum, n)
                            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = p.attnum
                           WHERE p.n <= {key_columns}) AS key
@@ -285,7 +290,7 @@ pub(super) async fn read(
               WHERE {selected}"
         );
     let columns = format!(
-            "SELECT c.oid, a.attnum, a.attname, t.typlen = -1,
+            "SELECT c.oid, a.attname, t.typlen = -1,
                     CASE WHEN t.typsend = 'byteasend'::regproc THEN '%s'
                          WHEN t.typsend IN ('bit_send'::regproc, 'varbit_send'::regproc)
                          THEN t.typsend::text || '(%s)'
@@ -315,75 +320,126 @@ pub(super) async fn read(
               ORDER BY c.oid, a.attnum",
             unquoted = quote::literal(UNQUOTED)
         );
-    let add = |tables: &mut BTreeMap<u32, Found>, row| {
-        tables.insert(number(&row, 0)?, Found::read(&row, cuttable)?);
-        Ok(())
-    };
-    let mut found = session.fold(&tables, BTreeMap::new, add).await?;
-    let add = |columns: &mut BTreeMap<u32, Vec<(i16, Column)>>, row| {
-        let of = columns.entry(number(&row, 0)?).or_default();
-        of.push((number(&row, 1)?, Column::read(&row)?));
-        Ok(())
-    };
-    let columns = session.fold(&columns, BTreeMap::new, add).await?;
-    for (table, columns) in columns {
-        if let Some(found) = found.get_mut(&table) {
-            found.add(columns);
-        }
-    }
-    Ok(found.into_values().map(|one| (one.id, one.table)).collect())
+    let columns = session.fold(&columns, || Ok(Columns::default()), Columns::add);
+    let columns = columns.await?.finish();
+    let begun = || Ok(Found::default());
+    let add = |found: &mut Found, row| found.add(&row, &columns, cuttable);
+    Ok(session.fold(&tables, begun, add).await?.tables)
 }
 
-/// A table as it is read.
+/// The columns of tables, as they are read.
+#[derive(Default)]
+struct Columns {
+    /// By the tables' identifiers, in order.
+    lists: Vec<(u32, Arc<[Column]>)>,
+    /// The table whose columns are being read.
+    table: u32,
+    open: Vec<Column>,
+    alike: Alike,
+}
+
+impl Columns {
+    fn add(&mut self, row: SimpleQueryRow) -> Result<()> {
+        let table = number(&row, 0)?;
+        if table != self.table {
+            self.close();
+            self.table = table;
+        }
+        self.open.push(Column::read(&row)?);
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        if !self.open.is_empty() {
+            let columns = one_of(&mut self.alike.columns, &self.open);
+            self.lists.push((self.table, columns));
+            self.open.clear();
+        }
+    }
+
+    fn finish(mut self) -> Vec<(u32, Arc<[Column]>)> {
+        self.close();
+        self.lists
+    }
+}
+
+/// Tables as they are read.
+#[derive(Default)]
 struct Found {
-    id: TableId,
-    /// The numbers of its key's columns.
-    key: Vec<i16>,
-    table: Table,
+    tables: BTreeMap<TableId, Table>,
+    names: Sharing,
+    alike: Alike,
 }
 
 impl Found {
-    fn read(row: &SimpleQueryRow, cuttable: bool) -> Result<Self> {
-        let key = maybe(row, 5)?.unwrap_or_default().split(' ');
-        Ok(Self {
-            id: TableId::new(text(row, 1)?, text(row, 2)?),
-            key: key.filter_map(|number| number.parse().ok()).collect(),
-            table: Table {
-                columns: Arc::default(),
-                condition: maybe(row, 6)?.and_then(extension_table::condition),
-                of_extension: maybe(row, 6)?.is_some(),
-                key: Vec::new(),
-                size: Size {
-                    units: number(row, 3)?,
-                    bytes: number(row, 4)?,
-                    cuttable,
-                },
-                recorded: None,
-            },
-        })
-    }
-
-    fn add(&mut self, columns: Vec<(i16, Column)>) {
-        for key in &self.key {
-            let column = columns.iter().find(|(number, _)| number == key);
-            let name = column.map(|(_, column)| &column.name);
-            // An index can have a column twice.
-            if let Some(name) = name.filter(|name| !self.table.key.contains(name)) {
-                self.table.key.push(name.clone());
+    fn add(
+        &mut self,
+        row: &SimpleQueryRow,
+        columns: &[(u32, Arc<[Column]>)],
+        cuttable: bool,
+    ) -> Result<()> {
+        let oid = number(row, 0)?;
+        let columns = columns
+            .binary_search_by_key(&oid, |(table, _)| *table)
+            .ok()
+            .and_then(|at| columns.get(at));
+        let mut key: Vec<String> = match maybe(row, 5)? {
+            Some(json) => {
+                serde_json::from_str(json).map_err(|_| unexpected("a key without columns"))?
             }
+            None => Vec::new(),
+        };
+        // An index can have a column twice.
+        let mut names = HashSet::new();
+        key.retain(|name| names.insert(name.clone()));
+        let table = Table {
+            columns: columns
+                .map(|(_, columns)| Arc::clone(columns))
+                .unwrap_or_default(),
+            condition: maybe(row, 6)?
+                .and_then(extension_table::condition)
+                .map(String::into_boxed_str),
+            of_extension: maybe(row, 6)?.is_some(),
+            key: one_of(&mut self.alike.keys, &key),
+            size: Size {
+                units: number(row, 3)?,
+                bytes: number(row, 4)?,
+                cuttable,
+            },
+            recorded: None,
+        };
+        let id = TableId::new(self.names.name(text(row, 1)?), text(row, 2)?);
+        self.tables.insert(id, table);
+        Ok(())
+    }
+}
+
+/// What many tables have alike, of which there is one copy.
+#[derive(Debug, Default)]
+pub(super) struct Alike {
+    columns: HashSet<Arc<[Column]>>,
+    keys: HashSet<Arc<[String]>>,
+}
+
+impl Alike {
+    /// The table with what it shares with others.
+    pub(super) fn share(&mut self, table: Table) -> Table {
+        Table {
+            columns: one_of(&mut self.columns, &table.columns),
+            key: one_of(&mut self.keys, &table.key),
+            ..table
         }
-        self.table.columns = columns.into_iter().map(|(_, column)| column).collect();
     }
 }
 
 impl Column {
     fn read(row: &SimpleQueryRow) -> Result<Self> {
         Ok(Self {
-            name: text(row, 2)?.to_owned(),
-            varlena: boolean(row, 3)?,
-            bytes: form(row, 4)?,
-            steady: boolean(row, 5)?,
-            portable: form(row, 6)?,
+            name: text(row, 1)?.to_owned(),
+            varlena: boolean(row, 2)?,
+            bytes: form(row, 3)?,
+            steady: boolean(row, 4)?,
+            portable: form(row, 5)?,
         })
     }
 }
@@ -400,71 +456,6 @@ fn form(row: &SimpleQueryRow, field: usize) -> Result<Option<Form>> {
 /// Which relations count as tables here: those with rows of their own.
 const TABLES: &str = "c.relkind = 'r' AND c.relpersistence <> 't'
     AND n.nspname NOT IN ('pghaul', 'information_schema') AND n.nspname !~ '^pg_'";
-
-/// Puts the tables of both sides together by name; those without a partner are in the report
-/// already, as objects.
-pub(super) fn pair(
-    source: BTreeMap<TableId, Table>,
-    mut target: BTreeMap<TableId, Table>,
-    has_schema: bool,
-    report: &mut Report,
-) -> Vec<Relation> {
-    let mut relations = Vec::new();
-    for (id, ours) in source {
-        let Some(theirs) = target.remove(&id) else {
-            let reason = if ours.of_extension {
-                Some(
-                    "no extension of the target has it for users' rows, or the role may not read it",
-                )
-            } else {
-                (!has_schema).then_some("the target does not have it")
-            };
-            if let Some(reason) = reason {
-                report.differ(Difference::Unchecked {
-                    of: format!("table {id}"),
-                    reason: reason.to_owned(),
-                });
-            }
-            report.add_unread(id);
-            continue;
-        };
-        let names = |table: &Table| {
-            let mut names: Vec<_> = table.columns.iter().map(|c| c.name.clone()).collect();
-            names.sort();
-            names
-        };
-        let (here, there) = (names(&ours), names(&theirs));
-        // Rows alone were loaded by name, and the target may have more columns.
-        let comparable = here == there
-            || !has_schema && here.iter().all(|name| there.binary_search(name).is_ok());
-        if !comparable {
-            report.differ(Difference::Unchecked {
-                of: format!("table {id}"),
-                reason: "its columns differ".to_owned(),
-            });
-            report.add_unread(id);
-            continue;
-        }
-        // What was recorded is no source of SQL, so the target's word must be the same.
-        if ours.recorded.is_some() && ours.condition != theirs.condition {
-            report.differ(Difference::Unchecked {
-                of: format!("table {id}"),
-                reason: "its extension takes other rows for users'".to_owned(),
-            });
-            report.add_unread(id);
-            continue;
-        }
-        relations.push(Relation {
-            recorded: ours.recorded.clone(),
-            sizes: [ours.size, theirs.size],
-            ..Relation::alone(&id, &ours)
-        });
-    }
-    for id in target.into_keys().filter(|_| has_schema) {
-        report.add_unread(id);
-    }
-    relations
-}
 
 pub(super) async fn large_objects_size(session: &mut Session<'_>) -> Result<Size> {
     let sql = "SELECT count(*), pg_table_size('pg_largeobject') FROM pg_largeobject_metadata";

@@ -39,16 +39,21 @@ pub struct TableReport {
     pub source_rows: Option<u64>,
     /// Rows on the target; `None` where they were not read.
     pub target_rows: Option<u64>,
-    /// The checksum of the source's rows, in hexadecimal.
-    pub source_checksum: Option<String>,
-    /// The checksum of the target's rows, in hexadecimal.
-    pub target_checksum: Option<String>,
+    /// The checksum of the source's rows.
+    pub source_checksum: Option<Checksum>,
+    /// The checksum of the target's rows.
+    pub target_checksum: Option<Checksum>,
     /// Whether both sides have the same rows.
     pub matches: bool,
     /// From its first query to its last answer, in seconds. Small tables share queries.
     #[serde(serialize_with = "seconds")]
     pub elapsed: Duration,
 }
+
+/// The lower 64 bits of both sums of a table's hashes; the comparison itself uses all bits. Displays,
+/// and is written, in hexadecimal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checksum([u64; 2]);
 
 /// The large objects' content.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -183,13 +188,17 @@ impl Report {
     }
 
     /// Notes the numbers of objects of every kind.
-    pub(super) fn count(&mut self, source: &BTreeMap<String, u64>, target: &BTreeMap<String, u64>) {
+    pub(super) fn count(
+        &mut self,
+        source: &BTreeMap<Box<str>, u64>,
+        target: &BTreeMap<Box<str>, u64>,
+    ) {
         let kinds: std::collections::BTreeSet<_> = source.keys().chain(target.keys()).collect();
-        let of = |counts: &BTreeMap<String, u64>, kind| counts.get(kind).copied().unwrap_or(0);
+        let of = |counts: &BTreeMap<Box<str>, u64>, kind| counts.get(kind).copied().unwrap_or(0);
         self.objects = kinds
             .into_iter()
             .map(|kind| Count {
-                kind: kind.clone(),
+                kind: kind.to_string(),
                 source: of(source, kind),
                 target: of(target, kind),
             })
@@ -232,7 +241,7 @@ impl Report {
                 source_rows: source.rows,
                 target_rows: target.rows,
                 at_least: found.at_least,
-                key: relation.key.clone(),
+                key: relation.key.to_vec(),
                 rows: found.rows,
                 unnamed: found.unnamed,
             });
@@ -242,8 +251,8 @@ impl Report {
                 table: table.clone(),
                 source_rows: Some(source.rows),
                 target_rows: Some(target.rows),
-                source_checksum: Some(hexadecimal(source)),
-                target_checksum: Some(hexadecimal(target)),
+                source_checksum: Some(Checksum::of(source)),
+                target_checksum: Some(Checksum::of(target)),
                 matches,
                 elapsed,
             }),
@@ -263,10 +272,23 @@ impl Report {
     }
 }
 
-/// The lower 64 bits of either sum. The comparison itself uses all bits.
-fn hexadecimal(sum: &Sum) -> String {
-    let [high, low] = sum.halves;
-    format!("{:016x}{:016x}", high as u64, low as u64)
+impl Checksum {
+    fn of(sum: &Sum) -> Self {
+        Self(sum.halves.map(|half| half as u64))
+    }
+}
+
+impl fmt::Display for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [high, low] = self.0;
+        write!(f, "{high:016x}{low:016x}")
+    }
+}
+
+impl Serialize for Checksum {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

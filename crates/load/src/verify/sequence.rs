@@ -33,6 +33,7 @@ pub(super) async fn read(session: &mut Session<'_>, chosen: &Chosen) -> Result<V
         .iter()
         .map(|row| Ok(TableId::new(text(row, 0)?, text(row, 1)?)))
         .collect::<Result<Vec<_>>>()?;
+    drop(rows);
     let mut values = BTreeMap::new();
     for names in names.chunks(PER_QUERY) {
         let queries: Vec<String> = names

@@ -225,7 +225,7 @@ impl<'a> Session<'a> {
             rows.push(row);
             Ok(())
         };
-        self.fold(query, Vec::new, push).await
+        self.fold(query, || Ok(Vec::new()), push).await
     }
 
     /// What `step` makes of the rows of one query, of which there may be many, one after the
@@ -233,13 +233,13 @@ impl<'a> Session<'a> {
     pub(super) async fn fold<T>(
         &mut self,
         query: &str,
-        begun: impl Fn() -> T,
+        begun: impl Fn() -> Result<T>,
         step: impl Fn(&mut T, SimpleQueryRow) -> Result<()>,
     ) -> Result<T> {
         let sql = format!("{}; {query}; COMMIT", self.snapshot.begin());
         let mut attempt = 1;
         loop {
-            let folded = self.try_fold(&sql, begun(), &step).await;
+            let folded = self.try_fold(&sql, begun()?, &step).await;
             let folded = match folded {
                 Err(error) => Err(self.snapshot.overtaken(error).await),
                 folded => folded,

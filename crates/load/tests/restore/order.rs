@@ -81,7 +81,7 @@ async fn indexes_do_not_wait_for_other_tables() {
         .catalog
         .tables
         .iter()
-        .find(|table| table.id.name == "a")
+        .find(|table| &*table.id.name == "a")
         .unwrap();
     source.copy(&db, a);
     target

@@ -1,7 +1,7 @@
 //! What cannot be restored: named, and where nothing hangs on it, passed over.
 
 use pghaul_load::Config;
-use pghaul_stage::Target;
+use pghaul_stage::{Tables, Target};
 
 use crate::source::{Source, assert_same};
 
@@ -125,7 +125,7 @@ async fn an_absent_tablespace_is_replaced() {
         .server
         .psql(&source.db, "ALTER TABLE t SET TABLESPACE gone");
     let mut source = source.reread();
-    source.catalog.tables.clear();
+    source.catalog.tables = Tables::default();
     source
         .server
         .psql(&source.db, "ALTER TABLE t SET TABLESPACE pg_default");

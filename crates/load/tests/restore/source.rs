@@ -156,7 +156,7 @@ impl Source {
                    WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast'))
                    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
                                    AND d.objid = c.oid AND d.deptype = 'e')";
-        let tables = format!(
+        let query = format!(
             "SELECT n.nspname, c.relname, c.oid, pg_relation_size(c.oid),
                     (SELECT coalesce(string_agg(quote_ident(attname), ',' ORDER BY attnum), '')
                      FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0
@@ -164,13 +164,14 @@ impl Source {
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE relkind = 'r' AND {own}"
         );
-        for row in rows(server, &db, &tables) {
+        let mut tables = Vec::new();
+        for row in rows(server, &db, &query) {
             let column = |name: &str| Column {
                 name: name.into(),
                 type_name: "text".into(),
             };
             let table = Table {
-                id: TableId::new(&row[0], &row[1]),
+                id: TableId::new(&*row[0], &*row[1]),
                 oid: row[2].parse().unwrap(),
                 filenode: 0,
                 columns: row[4]
@@ -178,14 +179,15 @@ impl Source {
                     .filter(|name| !name.is_empty())
                     .map(column)
                     .collect(),
-                generated: Vec::new(),
+                generated: Box::default(),
                 rows: 0,
                 heap: row[3].parse().unwrap(),
                 toast: 0,
                 child: false,
             };
-            catalog.tables.push(table.into());
+            tables.push(table);
         }
+        catalog.tables = tables.into();
         let indexes = format!(
             "SELECT i.indexrelid, ic.relname, n.nspname, c.relname, pg_get_indexdef(i.indexrelid),
                     k.oid, k.contype, am.amname = 'btree' AND k.contype IN ('p', 'u'),
@@ -201,7 +203,7 @@ impl Source {
             let index = Index {
                 oid: row[0].parse().unwrap(),
                 name: row[1].as_str().into(),
-                table: TableId::new(&row[2], &row[3]),
+                table: TableId::new(&*row[2], &*row[3]),
                 definition: row[4].as_str().into(),
                 constraint: row[5].parse().ok(),
                 constraint_type: row[6].chars().next(),
@@ -224,7 +226,7 @@ impl Source {
         );
         let mut values = Vec::new();
         for row in rows(server, &db, &sequences) {
-            let id = TableId::new(&row[0], &row[1]);
+            let id = TableId::new(&*row[0], &*row[1]);
             catalog.sequences.push(Sequence {
                 id: id.clone(),
                 oid: 0,
@@ -252,10 +254,7 @@ impl Source {
     /// The same database, whose catalog says that every table is large.
     pub(crate) fn large(&self) -> Source {
         let mut catalog = self.catalog.clone();
-        catalog
-            .tables
-            .iter_mut()
-            .for_each(|table| Arc::make_mut(table).heap += 10 << 20);
+        catalog.tables.change(|table| table.heap += 10 << 20);
         Source {
             db: self.db.clone(),
             catalog,
@@ -267,11 +266,7 @@ impl Source {
     /// The same database, whose catalog says that no table is.
     pub(crate) fn small(&self) -> Source {
         let mut source = self.large();
-        source
-            .catalog
-            .tables
-            .iter_mut()
-            .for_each(|table| Arc::make_mut(table).heap = 0);
+        source.catalog.tables.change(|table| table.heap = 0);
         source
     }
 

@@ -53,7 +53,7 @@ pub(crate) fn table(name: &str, columns: &[&str], heap: u64, toast: u64) -> Tabl
                 type_name: "text".into(),
             })
             .collect(),
-        generated: Vec::new(),
+        generated: Box::default(),
         oid: 0,
         filenode: 0,
         rows: 0,

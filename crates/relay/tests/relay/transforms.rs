@@ -83,7 +83,7 @@ fn rows_are_whole_whatever_the_batches_and_retries() {
     let mut rig = Rig::new(source);
     rig.at(Point::Write, 17, 3, || Fate::Fail(Kind::Transient));
     rig.transform = Some(Arc::new(MapRows::new(|table| {
-        (table.id.name == "people").then(|| {
+        (&*table.id.name == "people").then(|| {
             RowMap::new(|row| {
                 let length = row.value(1).map_or(0, |value| value.len());
                 row.set(1, Some(format!("{length} bytes\n").as_bytes()))

@@ -19,7 +19,7 @@ use pghaul_spool::{
 };
 use pghaul_stage::memory::{MemorySource, MemoryTarget};
 use pghaul_stage::{
-    Catalog, Column, Packed, Result, SequenceValue, Source, SourceLayer, Table, TableId, Type,
+    Catalog, Column, Packed, Result, SequenceValue, Source, SourceLayer, TableId, Type,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -85,12 +85,9 @@ impl SourceLayer for Database {
             type_name: type_name.into(),
         };
         let columns = vec![column("id", "integer"), column("words", "text")];
-        for table in &mut catalog.tables {
-            *table = Arc::new(Table {
-                columns: columns.clone().into(),
-                ..Table::clone(table)
-            });
-        }
+        catalog
+            .tables
+            .change(|table| table.columns = columns.clone().into());
         for (name, oid) in [("integer", 23), ("text", 25)] {
             let modifier = -1;
             let sent_as = oid;

@@ -248,7 +248,7 @@ impl Source for MemorySource {
             oid,
             filenode: 0,
             columns: Arc::default(),
-            generated: Vec::new(),
+            generated: Box::default(),
             rows: rows.len() as u64,
             heap: rows.iter().map(|row| row.len() as u64 + 1).sum(),
             toast: 0,
@@ -261,7 +261,7 @@ impl Source for MemorySource {
                 oid,
             });
         Ok(Catalog {
-            tables: tables.map(Into::into).collect(),
+            tables: tables.collect(),
             sequences: sequences.collect(),
             ..Catalog::default()
         })
