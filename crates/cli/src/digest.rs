@@ -169,7 +169,12 @@ pub(crate) async fn of_spool(spool: &Spool) -> Result<Digest> {
              be reached",
         ));
     };
-    let mut digest = Digest::read(Packed::of_frames(&packed)?.read_from(0))?;
+    let packed = Packed::of_frames(&packed).map_err(|error| {
+        error
+            .at(Side::Link)
+            .on(format!("the spool {}", spool.place()))
+    })?;
+    let mut digest = Digest::read(packed.read_from(0))?;
     digest.set_sequences(&sequences);
     Ok(digest)
 }

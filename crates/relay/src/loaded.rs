@@ -44,3 +44,43 @@ impl Loaded {
         complete
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pghaul_stage::{Encoding, PartId, Range, Shape, Slice, Work};
+
+    use super::*;
+
+    fn part(id: u32, tables: &[&str]) -> Part {
+        let slices = tables.iter().map(|table| Slice {
+            table: TableId::new("s", *table),
+            range: Range::All,
+            encoding: Encoding::Text,
+            shape: Shape::Whole,
+        });
+        Part {
+            id: PartId(id),
+            work: Work::Rows(slices.collect()),
+            rows: 0,
+            bytes: 0,
+        }
+    }
+
+    #[test]
+    fn a_table_is_complete_once_with_the_last_part_that_it_has_slices_in() {
+        let parts = [
+            part(0, &["large", "small"]),
+            part(1, &["large"]),
+            part(2, &["twice", "twice", "large"]),
+        ];
+        let mut loaded = Loaded::new(&parts);
+        let mut done = |part: &Part| -> Vec<String> {
+            let complete = loaded.done(part).into_iter();
+            complete.map(|table| table.name.to_string()).collect()
+        };
+        let [first, second, third] = &parts;
+        assert_eq!(done(first), ["small"]);
+        assert!(done(second).is_empty());
+        assert_eq!(done(third), ["twice", "large"]);
+    }
+}

@@ -103,7 +103,7 @@ impl Migration {
             .collect();
         let mut catalog = Catalog {
             archive,
-            tables: tables.into_iter().map(Into::into).collect(),
+            tables: tables.into_iter().collect(),
             ..Catalog::default()
         };
         catalog.server.version = 150_000;
