@@ -460,11 +460,10 @@ fn no_new_snapshot_is_taken_where_the_source_has_changed() {
     assert_same_big(&pair);
 }
 
+both_ways!(several_databases_are_emptied_and_filled_each_by_itself);
 /// Each database has its own tables to empty, and its own share of the selection.
-/// A spool holds one database.
-#[test]
-fn several_databases_are_emptied_and_filled_each_by_itself() {
-    let pair = Pair::start();
+fn several_databases_are_emptied_and_filled_each_by_itself(way: Way) {
+    let mut pair = Pair::start();
     let schema = |db: &str| {
         format!(
             "CREATE SCHEMA app; CREATE TABLE app.rows (id int PRIMARY KEY, of text);
@@ -492,14 +491,10 @@ fn several_databases_are_emptied_and_filled_each_by_itself() {
              INSERT INTO public.other VALUES ('old')",
         );
     }
-    let args = ["migrate", "--databases", "a,b", "--data-only"];
-    let refused = pair.pghaul("postgres", &args).run().expect(1);
-    for told in [
-        "database a: ",
-        "database b: ",
-        "app.rows",
-        "nothing was begun",
-    ] {
+    let flags = ["--databases", "a,b", "--data-only"];
+    let mut haul = way.of("postgres");
+    let refused = haul.run(&mut pair, &flags).expect(1);
+    for told in ["database a: ", "database b: ", "app.rows"] {
         assert!(refused.stderr.contains(told), "{told}: {}", refused.stderr);
     }
     let facts = "SELECT (SELECT string_agg(DISTINCT of, ',') || count(*) FROM app.rows),
@@ -516,8 +511,8 @@ fn several_databases_are_emptied_and_filled_each_by_itself() {
         "app.lo*",
     ];
     let json = ["--verify", "--output", "json"];
-    let args = [&args[..], &selecting, &json].concat();
-    let output = pair.pghaul("postgres", &args).run().expect(0);
+    let flags = [&flags[..], &selecting, &json].concat();
+    let output = haul.run(&mut pair, &flags).expect(0);
     for (db, sequence) in [("a", 197), ("b", 198)] {
         let expected = format!("{db}1000|old|old|{sequence}");
         assert_eq!(pair.target.psql(db, facts), expected, "{}", output.stdout);
@@ -529,8 +524,8 @@ fn several_databases_are_emptied_and_filled_each_by_itself() {
         assert!(output.stdout.lines().any(told), "{}", output.stdout);
     }
     assert_eq!(pair.target.psql("c", facts), "old1|old|old|1");
-    let again = [&args[..], &["--resume"]].concat();
-    let output = pair.pghaul("postgres", &again).run().expect(0);
+    let again = [&flags[..], &["--resume"]].concat();
+    let output = haul.run(&mut pair, &again).expect(0);
     assert!(
         output.stdout.matches("complete before").count() >= 2,
         "{}",

@@ -323,36 +323,40 @@ fn killed_with_some_databases_waiting_for_an_index_and_others_not_begun() {
     );
 }
 
-#[test]
-fn ctrl_c_stops_all_of_them() {
-    let pair = Pair::start();
+both_ways!(ctrl_c_stops_all_of_them);
+fn ctrl_c_stops_all_of_them(way: Way) {
+    let mut pair = Pair::start();
     for db in ["one", "two"] {
         pair.source.create_db(db);
         pair.source.psql(db, GATED);
     }
     pair.target.create_db("gate");
-    let args = ["migrate", "--databases", "one,two", "--jobs", "2"];
-    let mut run = pair.pghaul("postgres", &args).spawn();
+    let flags = ["--databases", "one,two", "--jobs", "2"];
+    // Over a spool they come one after the other.
+    let (begun, not_begun) = match way {
+        Way::Channel => (2, 0),
+        Way::Spool => (1, 1),
+    };
+    let mut haul = way.of("postgres");
+    let mut run = haul.start(&mut pair, &flags);
     let building = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
-    wait_until(&mut run, "both waited", |_| {
-        pair.target.psql("postgres", building) == "2"
+    wait_until(&mut run, "all that are begun waited", |_| {
+        pair.target.psql("postgres", building) == begun.to_string()
     });
     run.signal("INT");
-    let output = run.wait().expect(1);
-    assert_eq!(
-        output.stdout.matches("stopped").count(),
-        2,
-        "{}",
-        output.stdout
-    );
+    let output = haul.finish(&mut pair, run).expect(1);
+    for (state, times) in [("stopped", begun), ("not begun", not_begun)] {
+        let told = output.stdout.matches(state).count();
+        assert_eq!(told, times, "{state}: {}", output.stdout);
+    }
     assert!(output.stderr.contains("--resume"), "{}", output.stderr);
-    for db in ["one", "two"] {
+    for db in ["one", "two"].iter().take(begun) {
         assert_no_leftovers(&pair.source, db);
         assert_no_leftovers(&pair.target, db);
     }
     pair.target.psql("postgres", "DROP DATABASE gate");
-    let again = [&args[..], &["--resume"]].concat();
-    pair.pghaul("postgres", &again).run().expect(0);
+    let again = [&flags[..], &["--resume"]].concat();
+    haul.run(&mut pair, &again).expect(0);
     for db in ["one", "two"] {
         assert_migrated(&pair.source, db, &pair.target, db);
     }
@@ -454,10 +458,10 @@ fn strict_refuses_all_before_the_first_begins() {
     assert_eq!(pair.target.databases(), ["postgres"]);
 }
 
+both_ways!(omissions_about_roles_stand_with_the_server);
 /// What the server lacks stands in one place, and what a database lacks in that database's.
-#[test]
-fn omissions_about_roles_stand_with_the_server() {
-    let pair = Pair::start();
+fn omissions_about_roles_stand_with_the_server(way: Way) {
+    let mut pair = Pair::start();
     pair.source.psql(
         "postgres",
         "CREATE ROLE ann LOGIN SUPERUSER PASSWORD 'secret'; CREATE ROLE reader LOGIN",
@@ -477,12 +481,12 @@ fn omissions_about_roles_stand_with_the_server() {
         .psql("postgres", "CREATE ROLE admin LOGIN CREATEROLE CREATEDB");
     let file = tempfile::NamedTempFile::new().expect("a file");
     let path = file.path().to_str().expect("a path");
-    let migrate = |more: &[&str]| {
-        let args = ["migrate", "--databases", "one,two"];
+    let migrate = |pair: &mut Pair, more: &[&str]| {
+        let flags = [&["--databases", "one,two"], more].concat();
         let reader = pair.source.dsn("postgres").replace("postgres@", "reader@");
         let admin = pair.target.dsn("postgres").replace("postgres@", "admin@");
-        let call = pair.pghaul("postgres", &[&args[..], more].concat());
-        let output = call.source(&reader).target(&admin).run().expect(0);
+        let mut haul = way.of("postgres").source(&reader).target(&admin);
+        let output = haul.run(pair, &flags).expect(0);
         for gone in ["DATABASE one", "DATABASE two", "ROLE ann", "ROLE reader"] {
             pair.target.psql("postgres", &format!("DROP {gone}"));
         }
@@ -498,7 +502,7 @@ fn omissions_about_roles_stand_with_the_server() {
         let text = |one: &Value| one["object"].as_str().expect("a text").to_owned();
         omissions.map(text).collect()
     };
-    let output = migrate(&["--output", "json"]);
+    let output = migrate(&mut pair, &["--output", "json"]);
     let lines = events(&output);
     assert_eq!(objects(lines.last().expect("a line")), expected);
     let summaries: Vec<&Value> = lines
@@ -513,7 +517,7 @@ fn omissions_about_roles_stand_with_the_server() {
         assert!(!own.iter().any(|one| one.contains("role")), "{own:?}");
     }
 
-    let output = migrate(&["--report", path]);
+    let output = migrate(&mut pair, &["--report", path]);
     let report = std::fs::read_to_string(path).expect("the report");
     for text in [&output.stdout, &report] {
         for told in expected {

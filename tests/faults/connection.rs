@@ -127,21 +127,18 @@ fn slow_and_distant_servers_only_take_longer() {
     assert_converged(&pair, db);
 }
 
+both_ways!(a_silent_server_is_given_up);
 /// The peer accepts and then says nothing, for ever.
-#[test]
-fn a_silent_server_is_given_up() {
-    let pair = Pair::start();
+fn a_silent_server_is_given_up(way: Way) {
+    let mut pair = Pair::start();
     let db = "silent";
     gate::database(&pair, db);
     let proxy = Proxy::start(&pair.source);
     proxy.silence(true);
     let began = Instant::now();
     let dsn = format!("{}?connect_timeout=2", proxy.dsn(&pair.source, db));
-    let output = Pghaul::new(&["migrate"])
-        .source(&dsn)
-        .target(&pair.target.dsn(db))
-        .run()
-        .expect(1);
+    let mut haul = way.of(db).source(&dsn);
+    let output = haul.run(&mut pair, &[]).expect(1);
     assert_says(&output, &["source", "did not answer", "connect_timeout"]);
     assert!(
         began.elapsed() < Duration::from_secs(15),

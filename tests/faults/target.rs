@@ -42,16 +42,16 @@ fn target_dies_in_copy_index(way: Way) {
     }
 }
 
+both_ways!(acknowledged_commits_survive_a_crash);
 /// What was acknowledged is there after the crash, although nothing but its commit has written
 /// the log.
-/// The target is the same over a spool.
-#[test]
-fn acknowledged_commits_survive_a_crash() {
+fn acknowledged_commits_survive_a_crash(way: Way) {
     let mut pair = forgetful();
     let db = "acknowledged";
     gate::database(&pair, db);
     let closed = Gate::close(&pair, gate::COPY);
-    let mut run = pair.pghaul(db, &["migrate", "--jobs", "2"]).spawn();
+    let mut haul = way.of(db).keep();
+    let mut run = haul.start(&mut pair, &["--jobs", "2"]);
     gate::wait_mid_copy(&mut run, &pair.target, db);
     let recorded = |pair: &Pair| -> u32 {
         let count = "SELECT (SELECT count(*) FROM pghaul.progress WHERE finished_at IS NOT NULL)
@@ -68,11 +68,10 @@ fn acknowledged_commits_survive_a_crash() {
     let after = recorded(&pair);
     assert!(after >= before, "{after} records of {before} are left");
     closed.open();
-    let output = run.wait();
+    let output = haul.finish(&mut pair, run);
     if output.code != 0 {
         output.expect(1);
-        let resume = ["migrate", "--resume"];
-        pair.pghaul(db, &resume).run().expect(0);
+        haul.run(&mut pair, &["--resume"]).expect(0);
     }
     assert_converged(&pair, db);
 }

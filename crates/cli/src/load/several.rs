@@ -126,7 +126,10 @@ impl Run<'_> {
             several.screen.report(|| {
                 report::print_comparison(several.form, &comparison, Some(one.name));
             });
-            return Ok(State::of(DONE, Outcome::of(&comparison)));
+            return Ok(match Outcome::of(&comparison) {
+                Outcome::Done => State::Complete,
+                _ => State::Differs,
+            });
         };
         let written = several.report(&Migration {
             database: Some(one.name),
