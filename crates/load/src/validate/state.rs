@@ -44,7 +44,10 @@ fn judge(state: &State, name: &str, intent: Intent) -> Finding {
             "the database {name:?} will be dropped first, as --overwrite asks"
         )),
         State::Occupied(occupied) => failed(
-            format!("the database {name:?} holds {} objects", occupied.count),
+            match occupied.count {
+                1 => format!("the database {name:?} holds an object"),
+                many => format!("the database {name:?} holds {many} objects"),
+            },
             "name an empty or absent database, or let --overwrite drop this one",
         )
         .on(occupied.sample.iter()),
