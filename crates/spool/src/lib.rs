@@ -47,7 +47,7 @@
 //! | where a spool is | `location.rs`, `cloud.rs`, `relay.rs` |
 //! | objects that are created if absent | `store.rs` |
 //! | hashes and encryption | `seal.rs` |
-//! | what is in a spool | `spool.rs`, `examined.rs`, `sealed.rs`, `name.rs`, `object.rs`, `manifest.rs` |
+//! | what is in a spool | `spool.rs`, `losable.rs`, `examined.rs`, `sealed.rs`, `name.rs`, `object.rs`, `manifest.rs` |
 //! | rows to files | `slice_writer.rs`, `layout.rs`, `row_count.rs`, `target.rs` |
 //! | files to rows | `file_reader.rs`, `thrift.rs`, `source.rs` |
 //! | who works on what | `worker.rs`, `process.rs`, `claim.rs` |
@@ -62,6 +62,7 @@ mod gc;
 mod inspect;
 mod layout;
 mod location;
+mod losable;
 mod manifest;
 mod name;
 mod object;
