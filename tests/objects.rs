@@ -117,6 +117,29 @@ DELETE FROM sample.a_city WHERE id < 10;
 SELECT nextval('sample.number') FROM generate_series(1, 7);
 CREATE TABLE plain (id int PRIMARY KEY);";
 
+both_ways!(languages_with_the_handlers_of_an_extension);
+/// pg_dump has such a language without its functions, which then means an extension of its name.
+fn languages_with_the_handlers_of_an_extension(way: Way) {
+    let mut pair = Pair::start();
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE TRUSTED LANGUAGE \"Own\" HANDLER plpgsql_call_handler
+             INLINE plpgsql_inline_handler VALIDATOR plpgsql_validator;
+         CREATE LANGUAGE bare HANDLER plpgsql_call_handler;
+         COMMENT ON LANGUAGE bare IS 'without the others';
+         CREATE FUNCTION f(n int) RETURNS int LANGUAGE \"Own\" AS 'BEGIN RETURN n + 1; END';
+         CREATE TABLE t (id int CHECK (f(id) > 1)); INSERT INTO t VALUES (7)",
+    );
+    way.migrate(&mut pair, "d", &["--verify"]).expect(0);
+    assert_migrated(&pair.source, "d", &pair.target, "d");
+    let languages = "SELECT lanname, lanpltrusted, lanplcallfoid::regproc, laninline::regproc,
+        lanvalidator::regproc FROM pg_language WHERE oid >= 16384 ORDER BY 1";
+    let there = pair.target.psql("d", languages);
+    assert_eq!(there, pair.source.psql("d", languages));
+    assert_eq!(there.lines().count(), 2);
+}
+
 both_ways!(rows_of_users_in_tables_of_extensions);
 fn rows_of_users_in_tables_of_extensions(way: Way) {
     install_sample(15);

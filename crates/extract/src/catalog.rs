@@ -4,6 +4,7 @@ mod constraints;
 pub(crate) mod database;
 mod extensions;
 mod indexes;
+mod languages;
 pub(crate) mod large_objects;
 pub(crate) mod left_out;
 pub(crate) mod materialized_views;
@@ -98,6 +99,7 @@ impl Inventory {
             role_settings,
             parameter_grants: parameters::read(client, server.version).await?,
             extensions: extensions::read(client).await?,
+            languages: languages::read(client).await?,
             tablespaces: tablespaces::read(client).await?,
             populated: materialized_views::populated(client, chosen).await?,
             left_out: if selection.has_schema() {

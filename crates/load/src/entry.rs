@@ -144,6 +144,10 @@ impl Unit {
         } else {
             dialect::definition(entry, present.power.version)
         };
+        let language = present.languages.get(&entry.tag);
+        if let Some(statement) = language.filter(|_| entry.desc == "PROCEDURAL LANGUAGE") {
+            sql.clone_from(statement);
+        }
         let version = present.extensions.get(&entry.tag);
         let version = version.filter(|_| entry.desc == "EXTENSION");
         let version = version.map(String::as_str);

@@ -35,6 +35,8 @@ pub(crate) struct Present {
     pub(crate) tablespace_map: BTreeMap<String, String>,
     /// The source's extensions, with their versions.
     pub(crate) extensions: BTreeMap<String, String>,
+    /// The source's languages whose handlers come with an extension, and how they are created.
+    pub(crate) languages: BTreeMap<String, String>,
     /// Roles of the source that are yet to be created.
     pub(crate) coming: HashSet<String>,
     /// Roles that the loading role will join if it may, because they are the source's.

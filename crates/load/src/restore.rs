@@ -317,6 +317,7 @@ impl Restore {
         let mut present = Present {
             tablespace_map: self.tablespace_map.clone(),
             extensions: self.extensions.clone(),
+            languages: self.catalog.languages.clone(),
             partial: self.catalog.selection.is_partial(),
             ..Present::read(&client).await?
         };

@@ -68,6 +68,10 @@ pub struct Catalog {
     /// Extensions of the database.
     #[serde(default)]
     pub extensions: Vec<Extension>,
+    /// Languages whose handlers come with an extension, and the statements that create them: the
+    /// archive has them without their functions.
+    #[serde(default)]
+    pub languages: BTreeMap<String, String>,
     /// Tablespaces of the server.
     #[serde(default)]
     pub tablespaces: Vec<Tablespace>,
