@@ -1,8 +1,6 @@
 //! Agents at both sides: they dial the server, and nobody dials them.
 
-use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::oracle::assert_migrated;
 use crate::support::pghaul::Running;
 use crate::support::runtime_server::{RuntimeServer, files};
-use crate::support::{Cluster, Pair, Pghaul, fixture};
+use crate::support::{Cluster, Pair, Pghaul, fixture, pg};
 
 /// Slow enough to be caught while it copies.
 const SLOW: u64 = 400_000;
@@ -179,21 +177,6 @@ fn agents_and_the_server_are_killed_and_others_go_on() {
     assert_migrated(&pair.source, "a", &pair.target, "a");
 }
 
-/// The processes that a process has started.
-pub(super) fn children(pid: u32) -> Vec<String> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("its threads");
-    let of_task = |task: fs::DirEntry| fs::read_to_string(task.path().join("children"));
-    let lists = tasks.filter_map(|task| of_task(task.ok()?).ok());
-    let lists = lists.collect::<String>();
-    lists.split_whitespace().map(str::to_owned).collect()
-}
-
-fn signal(pids: &[String], signal: &str) {
-    let mut kill = Command::new("kill");
-    let done = kill.arg(format!("-{signal}")).args(pids).status();
-    assert!(done.expect("kill runs").success());
-}
-
 /// One that was taken for dead, and is not, does nothing any more.
 #[test]
 fn an_agent_that_was_silent_for_too_long_is_fenced_off() {
@@ -210,17 +193,17 @@ fn an_agent_that_was_silent_for_too_long_is_fenced_off() {
         !objects(&server, "/manifest/").is_empty()
     });
     // The process of its database, too: what it writes would be a sign of life.
-    let children = children(silent.pid());
+    let children = pg::children(silent.pid());
     assert!(!children.is_empty(), "it works");
     silent.signal("STOP");
-    signal(&children, "STOP");
+    children.iter().for_each(|child| pg::signal(*child, "STOP"));
     let mut next = extract();
     wait_until("the next one has the seat", &mut [&mut next], || {
         let agents = server.agents();
         agents.iter().any(|agent| agent["state"] == "lost")
             && agents.iter().any(|agent| agent["state"] == "working")
     });
-    signal(&children, "CONT");
+    children.iter().for_each(|child| pg::signal(*child, "CONT"));
     silent.signal("CONT");
     let fenced = silent.wait().expect(1);
     assert!(

@@ -124,6 +124,15 @@ pub(crate) fn signal(pid: u32, name: &str) {
     .unwrap_or_else(|error| panic!("SIG{name} to process {pid}: {error}"));
 }
 
+/// The processes that a process has started.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("its threads");
+    let of_task = |task: fs::DirEntry| fs::read_to_string(task.path().join("children"));
+    let lists: String = tasks.filter_map(|task| of_task(task.ok()?).ok()).collect();
+    let pids = lists.split_whitespace();
+    pids.map(|pid| pid.parse().expect("a number")).collect()
+}
+
 /// Whether the process exists.
 pub(crate) fn is_alive(pid: u32) -> bool {
     Path::new("/proc").join(pid.to_string()).exists()

@@ -69,6 +69,23 @@ impl Answer {
     }
 }
 
+/// Migrations outlive a server that is killed. These shall not: nobody will start it again.
+impl Drop for RuntimeServer {
+    fn drop(&mut self) {
+        let Some(mut running) = self.running.take().filter(|_| !thread::panicking()) else {
+            return;
+        };
+        if !running.is_running() {
+            return;
+        }
+        let children = super::pg::children(running.pid());
+        drop(running);
+        for child in children.iter().filter(|child| super::pg::is_alive(**child)) {
+            super::pg::signal(*child, "KILL");
+        }
+    }
+}
+
 impl RuntimeServer {
     /// Starts one with these flags, in a state of its own.
     pub(crate) fn start(flags: &[&str]) -> Self {
@@ -215,15 +232,10 @@ impl RuntimeServer {
         running.stdout() + &running.stderr()
     }
 
-    /// The processes it started that still are its own.
+    /// How many of the processes that it started still are its own.
     pub(crate) fn children(&self) -> usize {
-        let pid = self.running.as_ref().expect("the server runs").pid();
-        let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("its threads");
-        let of_task = |task: fs::DirEntry| {
-            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            children.split_whitespace().count()
-        };
-        tasks.filter_map(Result::ok).map(of_task).sum()
+        let running = self.running.as_ref().expect("the server runs");
+        super::pg::children(running.pid()).len()
     }
 
     /// The directory of a migration's processes.

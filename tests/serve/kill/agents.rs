@@ -6,7 +6,6 @@ use super::{
     BEGINS, CHECKS, COMPARES, COPIES, CREATES, Held, Hold, State, assert_ended, copy_of_seed,
 };
 use crate::faults::gate;
-use crate::serve::agents::children;
 use crate::support::pghaul::Running;
 use crate::support::runtime_server::RuntimeServer;
 use crate::support::{Pair, pg};
@@ -141,9 +140,9 @@ fn kill(side: Side, states: &[State]) {
     }
     for (held, agent) in all.iter().zip(&struck) {
         held.wait(&server, || {
-            let children = children(agent.pid());
-            let children = children.iter().filter_map(|child| child.parse().ok());
-            children.chain([agent.pid()]).collect()
+            let mut all = pg::children(agent.pid());
+            all.push(agent.pid());
+            all
         });
     }
 
