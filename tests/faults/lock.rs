@@ -4,7 +4,8 @@
 use super::gate::{self, Held};
 use super::{assert_converged, wait_until};
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::{Pair, Way, both_ways};
+use crate::support::way::Haul;
+use crate::support::{Output, Pair, Way, both_ways};
 
 both_ways!(truncate_and_cluster_during_copy);
 fn truncate_and_cluster_during_copy(way: Way) {
@@ -58,25 +59,33 @@ fn waiting_ddl_does_not_hang_the_copy(way: Way) {
     let mut pair = Pair::start();
     let db = "queued";
     gate::database(&pair, db);
-    let mut held = Held::start(way, &pair, db);
-    let ((mut haul, output), vacuum) = std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| pair.source.try_psql(db, "VACUUM FULL gate.indexed"));
-        wait_until(&mut held.run, "VACUUM FULL waits for its lock", |_| {
-            waits_for_lock(&pair, db)
+    let held = Held::start(way, &pair, db);
+    let (mut haul, output) = overtaken(&pair, db, held, "VACUUM FULL gate.indexed");
+    haul.finish_reading(&mut pair, output).expect(0);
+    assert_converged(&pair, db);
+}
+
+/// Has this statement wait for its lock, lets the migration go on, and cancels the statement once the
+/// operator was told of it.
+fn overtaken(pair: &Pair, db: &str, mut held: Held, statement: &str) -> (Haul, Output) {
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| pair.source.try_psql(db, statement));
+        wait_until(&mut held.run, "it waits for its lock", |_| {
+            waits_for_lock(pair, db)
         });
         held.release();
-        let advice = "keeps readers out";
         wait_until(&mut held.run, "the operator was told", |run| {
-            run.stderr().contains(advice)
+            run.stderr().contains("keeps readers out")
         });
-        let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
-            WHERE query = 'VACUUM FULL gate.indexed'";
-        assert_eq!(pair.source.psql(db, cancel), "t");
-        (held.end(), waiting.join().expect("psql is run"))
-    });
-    haul.finish_reading(&mut pair, output).expect(0);
-    vacuum.expect_err("VACUUM FULL was cancelled");
-    assert_converged(&pair, db);
+        let cancel = format!(
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query = '{statement}'"
+        );
+        assert_eq!(pair.source.psql(db, &cancel), "t");
+        let ended = held.end();
+        let cancelled = waiting.join().expect("psql is run");
+        cancelled.expect_err("the statement was cancelled");
+        ended
+    })
 }
 
 /// So does one in the queue for a table that is copied, from the checksums that an extraction ends
@@ -86,23 +95,9 @@ fn waiting_ddl_does_not_hang_the_checksums() {
     let mut pair = Pair::start();
     let db = "summed";
     gate::database(&pair, db);
-    let mut held = Held::start(Way::Spool, &pair, db);
-    let ((mut haul, output), cluster) = std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| pair.source.try_psql(db, "CLUSTER pgbench_accounts"));
-        wait_until(&mut held.run, "CLUSTER waits for its lock", |_| {
-            waits_for_lock(&pair, db)
-        });
-        held.release();
-        wait_until(&mut held.run, "the operator was told", |run| {
-            run.stderr().contains("keeps readers out")
-        });
-        let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
-            WHERE query = 'CLUSTER pgbench_accounts'";
-        assert_eq!(pair.source.psql(db, cancel), "t");
-        (held.end(), waiting.join().expect("psql is run"))
-    });
+    let held = Held::start(Way::Spool, &pair, db);
+    let (mut haul, output) = overtaken(&pair, db, held, "CLUSTER pgbench_accounts");
     haul.finish_reading(&mut pair, output).expect(0);
-    cluster.expect_err("CLUSTER was cancelled");
     assert_converged(&pair, db);
 }
 
