@@ -56,17 +56,18 @@ pub(crate) fn run(args: &Load, run_dir: Option<&RunDir>) -> Result<Outcome> {
         args.writing.report.as_deref(),
         args.copying.trace.as_deref(),
     )?;
-    let pace = args.copying.pace();
+    // A wrong connection string is better told before the spool is waited for.
+    let (target, pace) = (args.connections()?, args.copying.pace());
     run_dir.map_or(Ok(()), |run| run.listen(&running.cancel, &pace))?;
     let spool = running.until(found(args))?;
     if spool.header().several {
-        return several::run(args, &spool, pace, running.of_several(run_dir));
+        return several::run(args, target, &spool, pace, running.of_several(run_dir));
     }
     let loading = Loading {
         args,
         spool,
         database: None,
-        target: args.connections()?,
+        target,
         jobs: args.copying.jobs(),
         pace,
         observer: Arc::clone(&running.observer),

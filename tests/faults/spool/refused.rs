@@ -98,3 +98,13 @@ fn each_half_needs_its_own_server_only() {
         .expect(0);
     spooled.assert_converged("noise", "loaded");
 }
+
+/// A load that waits for its extraction would tell the operator of it when he has gone home.
+#[test]
+fn a_wrong_target_is_told_before_the_spool_is_waited_for() {
+    let spooled = Spooled::start();
+    let load = spooled.load("loaded", "none", &["--wait", "1"]);
+    let refused = load.target("host=127.0.0.1 port=nowhere").run().expect(2);
+    assert_says(&refused, &["target", "port"]);
+    assert!(!refused.stderr.contains("no spool"), "{}", refused.stderr);
+}

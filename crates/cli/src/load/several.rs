@@ -33,6 +33,7 @@ struct Run<'a> {
 /// Runs the command.
 pub(super) fn run(
     args: &Load,
+    target: Conninfo,
     list: &Arc<Spool>,
     pace: Pace,
     several: Several<'_>,
@@ -43,7 +44,6 @@ pub(super) fn run(
              connection string",
         ));
     }
-    let target = args.connections()?;
     let worker = several.until(Worker::enter(Arc::clone(list), Role::Load))?;
     let index_jobs = args.writing.index_jobs(args.copying.jobs());
     let run = Run {
