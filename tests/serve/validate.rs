@@ -108,7 +108,7 @@ fn agents_find_what_one_process_finds_that_reaches_both_servers() {
         // Rows would pass through this server, and that way is measured at either side.
         let relayed = messages(&ended).into_iter().filter(|one| {
             let text = one["message"].as_str().unwrap_or_default();
-            text.contains("the runtime server")
+            text.contains("'s agent and the runtime server")
         });
         assert_eq!(relayed.count(), 4, "{details:#}");
     }

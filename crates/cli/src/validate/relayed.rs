@@ -85,7 +85,12 @@ async fn exchange(connection: &Connection, there: usize, back: usize) -> Result<
     };
     let url = connection.url(&format!("api/v1/agents/probe?answer={back}"));
     let call = connection.client().post(url).timeout(PATIENCE);
+    let call = call.header("content-type", "application/octet-stream");
     let answer = call.body(vec![0; there]).send().await.map_err(failed)?;
-    let answer = answer.error_for_status().map_err(failed)?;
+    let status = answer.status();
+    if !status.is_success() {
+        let refused = format!("the runtime server answers {}", status.as_u16());
+        return Err(Error::new(Kind::Permanent, refused).at(Side::Link));
+    }
     answer.bytes().await.map_err(failed).map(drop)
 }

@@ -247,7 +247,9 @@ async fn whole(headers: &HeaderMap, body: Body, of_agent: bool) -> Result<Body, 
         .unwrap_or_default()
         .trim()
         .to_ascii_lowercase();
-    let is_taken = kind == "application/json" || (of_agent && kind == "application/x-ndjson");
+    // Agents bring events, and bytes by which the way to them is measured.
+    let of_agents = ["application/x-ndjson", "application/octet-stream"];
+    let is_taken = kind == "application/json" || (of_agent && of_agents.contains(&kind.as_str()));
     if !body.is_empty() && !is_taken {
         let detail = "the body must be of the type application/json";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));

@@ -212,6 +212,7 @@ async fn bodies_are_of_one_kind_and_size() {
         "",
         "application/jsonp",
         "application/x-ndjson",
+        "application/octet-stream",
     ] {
         assert_eq!(
             put(kind, &good).await,
