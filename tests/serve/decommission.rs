@@ -109,3 +109,23 @@ fn a_source_that_is_away_keeps_nobody_from_cleaning_the_target() {
     let list = server.ask("GET", "/api/v1/migrations?filter=all", None);
     assert_eq!(list.expect(200)["value"], json!([]));
 }
+
+/// What was removed before something could not be is told all the same.
+#[test]
+fn what_is_gone_is_told_although_it_fails() {
+    let (pair, mut other) = (Pair::start(), Pair::start());
+    let server = migrated(&pair);
+    other.source.create_db("d");
+    server.create("n", &job(&other, &["d"], json!({})));
+    server.wait_for("n", "Succeeded");
+    other.source.stop();
+    let args = ["decommission", "--server", &server.url()];
+    let call = Pghaul::new(&args).env("PGHAUL_TOKEN", server.admin_token());
+    let failed = call.run().expect(1);
+    assert!(failed.stderr.contains("migration n"), "{}", failed.stderr);
+    let told = &failed.stdout;
+    assert!(told.contains("removed: ledger of m"), "{told}");
+    assert!(!told.contains("holds nothing"), "{told}");
+    assert_eq!(pair.target.psql("d", LEDGERS), "0");
+    assert_eq!(other.target.psql("d", LEDGERS), "1");
+}

@@ -80,11 +80,6 @@ async fn remove(args: &Decommission, client: &Client) -> Result<Outcome> {
         course = read(&client.get(&["decommission", "progress"], &[]).await?)?;
     }
     let (done, error) = (course.result.unwrap_or_default(), course.error);
-    let answer = json!(done);
-    if let Some(error) = error {
-        let failed = Error::new(Kind::Permanent, error.message);
-        return Err(failed.remedy(error.remedy.unwrap_or_default()));
-    }
     if course.state == Stage::Idle {
         return Err(Error::new(
             Kind::Transient,
@@ -92,7 +87,8 @@ async fn remove(args: &Decommission, client: &Client) -> Result<Outcome> {
         )
         .remedy("do it again: what is gone is gone"));
     }
-    if !print(args.output.form, &answer)? {
+    // Also if it failed in the middle: what is gone is gone.
+    if !print(args.output.form, &json!(done))? {
         tell("removed: ", &done.removed);
         for one in &done.lost {
             say(&format!("LOST: {}", plain(one)));
@@ -100,9 +96,14 @@ async fn remove(args: &Decommission, client: &Client) -> Result<Outcome> {
         for one in &done.kept {
             say(&format!("kept: {}", plain(one)));
         }
-        say("the runtime server holds nothing any more; it can be stopped");
+        if error.is_none() {
+            say("the runtime server holds nothing any more; it can be stopped");
+        }
     }
-    Ok(Outcome::Done)
+    error.map_or(Ok(Outcome::Done), |error| {
+        let failed = Error::new(Kind::Permanent, error.message);
+        Err(failed.remedy(error.remedy.unwrap_or_default()))
+    })
 }
 
 fn tell(verb: &str, all: &[Left]) {
