@@ -467,3 +467,28 @@ fn passwords_and_tls_of_an_old_server() {
         assert_migrated(&source, "d", &target, "d");
     }
 }
+
+both_ways!(what_a_server_notes_of_columns_stays_with_it);
+/// Servers since 15.20 version columns among their options; a pg_dump that is older takes that for an
+/// option, and a server that is older, as every one of PostgreSQL 13 is, refuses it.
+fn what_a_server_notes_of_columns_stays_with_it(way: Way) {
+    let mut pair = Pair::of_versions(13, 13);
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE TABLE t (a int, \"B, \"\"c\"\"\" text, c int) PARTITION BY RANGE (a);
+         CREATE TABLE t_1 PARTITION OF t DEFAULT;
+         CREATE MATERIALIZED VIEW m AS SELECT 1 AS a, 2 AS b;
+         ALTER TABLE t ALTER c SET (n_distinct = 5, n_distinct_inherited = -0.5);
+         INSERT INTO t VALUES (1, ' SET (pg_attver=1);', 2);
+         SET allow_system_table_mods = on;
+         UPDATE pg_attribute SET attoptions = array_prepend('pg_attver=22158952', attoptions)
+          WHERE attrelid IN ('t'::regclass, 't_1'::regclass, 'm'::regclass) AND attnum > 0;",
+    );
+    way.migrate(&mut pair, "d", &["--verify"]).expect(0);
+    assert_migrated(&pair.source, "d", &pair.target, "d");
+    let options = "SELECT attrelid::regclass, attname, attoptions FROM pg_attribute
+        WHERE attoptions IS NOT NULL";
+    let expected = "t|c|{n_distinct=5,n_distinct_inherited=-0.5}";
+    assert_eq!(pair.target.psql("d", options), expected);
+}

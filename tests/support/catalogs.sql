@@ -4,7 +4,7 @@
 --
 -- Left out are expressions, which name objects by identifier and which pg_dump prints; privileges,
 -- which facts.sql reads; and what is the server's own affair: numbers of columns, storage, counts,
--- hints that nobody clears, versions and encodings of collations, dimensions that nobody checks, who created an
+-- hints that nobody clears, versions of columns, versions and encodings of collations, dimensions that nobody checks, who created an
 -- extension, which no statement changes, and what pg_dump says of keys and NOT NULL alone: whether
 -- they could be, or are, inherited.
 
@@ -71,7 +71,8 @@ expression AS (
   SELECT *, CASE
     WHEN attname = 'connoinherit' THEN $$to_jsonb(r.connoinherit AND r.contype NOT IN ('p', 'u', 'x'))$$
     WHEN attname = 'conislocal' THEN $$to_jsonb(r.conislocal OR r.contype = 'n')$$
-    WHEN attname ~ 'options$' THEN format('(SELECT jsonb_agg(o ORDER BY o) FROM unnest(r.%I) AS o)', attname)
+    WHEN attname ~ 'options$' THEN format(
+      $$(SELECT jsonb_agg(o ORDER BY o) FROM unnest(r.%I) AS o WHERE o !~ '^pg_attver=')$$, attname)
     WHEN reference IS NULL THEN format('to_jsonb(r.%I)', attname)
     WHEN reference->>3 = '2' AND reference->>0 = 'pg_attribute' THEN format(
       '(SELECT jsonb_agg(a.attname ORDER BY u.n) FROM unnest(%s) WITH ORDINALITY AS u (attnum, n)

@@ -1,8 +1,11 @@
-//! What a newer pg_dump writes, in the words of an older server.
+//! What pg_dump writes, in the words of the target's server.
 //!
 //! pg_dump writes for servers of its own version and newer ones. Where only a newer one is at
 //! hand, these are its words for things that an older target has under another name, or has in
-//! one form only.
+//! one form only. And where pg_dump is older than the source, it may take for a user's what is the
+//! server's own.
+
+use std::borrow::Cow;
 
 use pghaul_wire::quote::ident;
 
@@ -22,9 +25,17 @@ const OPTIONS: [(&str, u32); 2] = [
     (", run_as_owner = true", 160_000),
 ];
 
+/// A note that servers keep for themselves among the options of columns, since 15.20 and the minor
+/// versions of other majors of that time. Their own pg_dump leaves it out, an older one does not, and
+/// an older server does not know it.
+const NOTE: &str = "pg_attver=";
+
 /// The statements of an entry for a server of this version.
 pub(crate) fn definition(entry: &Entry, version: u32) -> String {
     let text = &entry.definition;
+    if text.contains(NOTE) {
+        return split(text).into_iter().filter_map(without_note).collect();
+    }
     match entry.desc.as_str() {
         "SEQUENCE" if version < UNLOGGED_SEQUENCES => text.replacen("\n    LOGGED\n", "\n", 1),
         "OPERATOR" if version < FUNCTION => {
@@ -46,6 +57,30 @@ fn subscription(text: &str, version: u32) -> String {
         options.replacen(option, "", 1)
     });
     head.to_owned() + &options
+}
+
+/// A statement that sets options of a column, without the server's note; `None` if it sets nothing
+/// else.
+fn without_note(statement: &str) -> Option<Cow<'_, str>> {
+    let all = Some(Cow::Borrowed(statement));
+    let sets_options = || {
+        let (head, options) = statement.rsplit_once(" SET (")?;
+        let options = options.strip_suffix(");")?;
+        // After a quote it would be in a string or a name that began before.
+        let is_plain =
+            statement.trim_start().starts_with("ALTER ") && !options.contains(['\'', '"']);
+        is_plain.then_some((head, options))
+    };
+    let Some((head, options)) = sets_options() else {
+        return all;
+    };
+    let options = options.split(", ");
+    let (notes, kept): (Vec<_>, Vec<_>) = options.partition(|option| option.starts_with(NOTE));
+    match (notes.is_empty(), kept.is_empty()) {
+        (true, _) => all,
+        (false, true) => None,
+        (false, false) => Some(Cow::Owned(format!("{head} SET ({});", kept.join(", ")))),
+    }
 }
 
 /// Statements in which somebody else grants, in the words of a session that is no superuser's.
@@ -88,6 +123,27 @@ mod tests {
                 None
             ),
             "\nSET ROLE a;\nGRANT SELECT ON t TO \"SET SESSION\";\nRESET ROLE;\n"
+        );
+    }
+
+    #[test]
+    fn what_a_server_notes_of_columns_is_no_option() {
+        let entry = Entry {
+            desc: "TABLE".into(),
+            definition: "CREATE TABLE s.t (\n    a integer DEFAULT f(' SET (pg_attver=1);')\n);\n\
+                 ALTER TABLE ONLY s.t ALTER COLUMN a SET (pg_attver=22158952);\n\
+                 ALTER TABLE ONLY s.t ALTER COLUMN \"x SET (pg_attver=1);\" SET STATISTICS 5;\n\
+                 ALTER TABLE ONLY s.t ALTER COLUMN b SET (pg_attver=1, n_distinct=-0.5);\n\
+                 ALTER TABLE ONLY s.t ALTER COLUMN c SET (n_distinct=7, pg_attver=22);\n"
+                .into(),
+            ..Entry::default()
+        };
+        assert_eq!(
+            definition(&entry, 150_000),
+            "CREATE TABLE s.t (\n    a integer DEFAULT f(' SET (pg_attver=1);')\n);\n\
+             ALTER TABLE ONLY s.t ALTER COLUMN \"x SET (pg_attver=1);\" SET STATISTICS 5;\n\
+             ALTER TABLE ONLY s.t ALTER COLUMN b SET (n_distinct=-0.5);\n\
+             ALTER TABLE ONLY s.t ALTER COLUMN c SET (n_distinct=7);\n"
         );
     }
 
