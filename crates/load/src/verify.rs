@@ -51,6 +51,7 @@ use checksum::{AT_ONCE, Outcome};
 use image::Image;
 use origin::Origin;
 use parties::Wording;
+use relation::{Pairs, Tables};
 use snapshot::{Session, Snapshot};
 use view::View;
 
@@ -175,17 +176,17 @@ impl Comparison<'_> {
             tokio::try_join!(origin.sequences(), sequence::read(&mut target, view.chosen))?;
         sequence::compare(&a, &b, has_schema, &mut report);
         if options.checksums && origin.has_rows() {
-            let (a, b) =
-                tokio::try_join!(origin.tables(), relation::read(&mut target, view.chosen))?;
-            let mut relations = relation::pair(a, b, has_schema, &mut report);
+            let tables = Tables::live(target.snapshot(), view.chosen);
+            let mut pairs = Pairs::new(origin.tables(), tables, has_schema);
+            let mut some = pairs.next(AT_ONCE, &mut report).await?;
             if view.chosen.has_large_objects() {
                 let found = origin.large_objects(&mut target, &ours, &view, &image, &mut report);
-                relations.extend(found.await?);
+                some.extend(found.await?);
             }
             let ends = origin.ends(target.snapshot());
             let jobs = options.jobs.max(1);
-            for some in relations.chunks(AT_ONCE) {
-                let outcomes = checksum::run(&ends, &image, some, jobs, observer).await?;
+            while !some.is_empty() {
+                let outcomes = checksum::run(&ends, &image, &some, jobs, observer).await?;
                 for (relation, outcome) in some.iter().zip(&outcomes) {
                     let found = match outcome {
                         Outcome::Sums { sums, wide, .. } if sums[0] != sums[1] => {
@@ -204,6 +205,7 @@ impl Comparison<'_> {
                     };
                     report.add(relation, outcome, found);
                 }
+                some = pairs.next(AT_ONCE, &mut report).await?;
             }
         }
         report.finish(start.elapsed());

@@ -7,6 +7,8 @@ mod server;
 mod abandoned;
 #[path = "verify/faithful.rs"]
 mod faithful;
+#[path = "verify/many.rs"]
+mod many;
 #[path = "verify/planted.rs"]
 mod planted;
 #[path = "verify/recorded.rs"]

@@ -19,7 +19,7 @@ use super::inventory::{self, Inventory};
 use super::large_object::{self, Rights};
 use super::origin::Origin;
 use super::parties::{Parties, Wording};
-use super::relation::{self, Recorded, Relation, Table};
+use super::relation::{self, Recorded, Relation, Table, Tables};
 use super::report::Report;
 use super::sequence::{self, Values};
 use super::snapshot::Snapshot;
@@ -102,7 +102,7 @@ pub async fn digest(
     let mut tables = BTreeMap::new();
     let mut large_objects = None;
     if options.checksums {
-        tables = relation::read(&mut session, &chosen).await?;
+        tables = Tables::live(&snapshot, &chosen).collect().await?;
         let mut relations: Vec<Relation> = tables
             .iter()
             .map(|(id, table)| Relation::alone(id, table))

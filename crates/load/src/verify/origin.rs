@@ -1,17 +1,16 @@
 //! The source of a comparison: a server that answers, or what was recorded of one.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use pghaul_stage::{Result, TableId};
+use pghaul_stage::Result;
 
 use super::digest::Content;
 use super::image::Image;
 use super::inventory::{self, Inventory};
 use super::large_object::{self, Rights};
 use super::parties::Wording;
-use super::relation::{self, Relation, Table};
+use super::relation::{self, Relation, Tables};
 use super::report::Report;
 use super::sequence::{self, Values};
 use super::snapshot::{Session, Snapshot};
@@ -44,11 +43,11 @@ impl<'a> Origin<'a> {
     }
 
     /// Its tables.
-    pub(super) async fn tables(&mut self) -> Result<Cow<'a, BTreeMap<TableId, Table>>> {
-        Ok(match self {
-            Origin::Live(session, view) => Cow::Owned(relation::read(session, view.chosen).await?),
-            Origin::Recorded(content) => Cow::Borrowed(&content.tables),
-        })
+    pub(super) fn tables(&self) -> Tables<'a> {
+        match self {
+            Origin::Live(session, view) => Tables::live(session.snapshot(), view.chosen),
+            Origin::Recorded(content) => Tables::Recorded(content.tables.iter()),
+        }
     }
 
     /// Whether anything is known of rows.

@@ -1,22 +1,22 @@
 //! What has rows to compare: tables, and the large objects taken together as one.
 
 mod pair;
+mod tables;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use pghaul_stage::{Result, Sharing, Side, TableId, one_of};
-use pghaul_wire::{Chosen, quote};
+use pghaul_stage::{Result, Side, TableId, one_of};
+use pghaul_wire::quote;
 use serde::{Deserialize, Deserializer, Serialize, de};
-use tokio_postgres::SimpleQueryRow;
 
 use super::checksum::Sum;
-use super::extension_table::{self, CLAUSE, holds_users_rows};
 use super::image::Image;
 use super::large_object::{self, Rights};
-use super::snapshot::{Session, boolean, maybe, number, one, text, unexpected};
+use super::snapshot::{Session, number, one};
 
-pub(super) use pair::pair;
+pub(super) use pair::Pairs;
+pub(super) use tables::Tables;
 
 /// Bytes that one query should read at most, where a table can be cut.
 const PIECE: u64 = 128 << 20;
@@ -250,170 +250,6 @@ impl Relation {
     }
 }
 
-/// The tables of one side with their columns and keys.
-///
-/// A key is the primary key, or a unique index without NULLs, predicates and expressions.
-pub(super) async fn read(
-    session: &mut Session<'_>,
-    chosen: &Chosen,
-) -> Result<BTreeMap<TableId, Table>> {
-    let snapshot = session.snapshot();
-    let selected = format!(
-        "{TABLES} AND {} AND {} AND {}",
-        holds_users_rows(chosen),
-        chosen.relations("c"),
-        chosen.rows("c")
-    );
-    // Range scans by ctid came with PostgreSQL 14.
-    let cuttable = snapshot.version() >= 140_000;
-    let key_columns = if snapshot.version() >= 110_000 {
-        "i.indnkeyatts"
-    } else {
-        "i.indnatts"
-    };
-    let tables = format!(
-            "SELECT c.oid, n.nspname, c.relname, pg_relation_size(c.oid) / current_setting('block_size')::bigint,
-                    pg_table_size(c.oid), k.key, {CLAUSE}
-               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-               LEFT JOIN LATERAL (
-                 SELECT (SELECT json_agg(a.attname ORDER BY p.n)::text
-                           FROM unnest(i.indkey::int2[]) WITH ORDINALITY p(attnum, n)
-                           JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = p.attnum
-                          WHERE p.n <= {key_columns}) AS key
-                   FROM pg_index i
-                  WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid
-                    AND i.indpred IS NULL AND i.indexprs IS NULL
-                    AND NOT EXISTS (SELECT FROM pg_attribute a
-                                     WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey::int2[])
-                                       AND NOT a.attnotnull)
-                  ORDER BY NOT i.indisprimary, i.indnatts, i.indexrelid LIMIT 1) k ON true
-              WHERE {selected}"
-        );
-    let columns = format!(
-            "SELECT c.oid, a.attname, t.typlen = -1,
-                    CASE WHEN t.typsend = 'byteasend'::regproc THEN '%s'
-                         WHEN t.typsend IN ('bit_send'::regproc, 'varbit_send'::regproc)
-                         THEN t.typsend::text || '(%s)'
-                         -- Of elements whose type is known by the same number everywhere.
-                         WHEN t.typsend = 'array_send'::regproc AND t.typelem < 10000
-                              AND (SELECT e.typtype = 'b' AND e.typsend::oid <> 0 AND e.typname !~ '^reg'
-                                     FROM pg_type e WHERE e.oid = t.typelem)
-                         THEN 'array_send(%s)' END,
-                    t.typsend <> 'array_send'::regproc,
-                    CASE WHEN t.typsend::oid = ANY (f.fluid)
-                           OR t.typsend = 'array_send'::regproc AND t.typelem < 16384
-                              AND (SELECT e.typsend::oid FROM pg_type e WHERE e.oid = t.typelem) = ANY (f.fluid)
-                         THEN t.typsend::text || '(%s)'
-                         WHEN EXISTS (SELECT FROM pg_type r
-                                       WHERE r.oid IN (t.oid, t.typelem) AND r.oid < 16384
-                                         AND r.typname ~ '^reg')
-                         THEN {unquoted} END
-               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-               JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-               JOIN pg_type t ON t.oid = a.atttypid
-              CROSS JOIN (SELECT array_agg(p.oid) AS fluid FROM pg_proc p
-                           WHERE p.pronamespace = 'pg_catalog'::regnamespace
-                             AND p.proname IN ('float4send', 'float8send', 'charsend',
-                                 'point_send', 'lseg_send', 'path_send', 'box_send',
-                                 'poly_send', 'line_send', 'circle_send')) f
-              WHERE {selected}
-              ORDER BY c.oid, a.attnum",
-            unquoted = quote::literal(UNQUOTED)
-        );
-    let columns = session.fold(&columns, || Ok(Columns::default()), Columns::add);
-    let columns = columns.await?.finish();
-    let begun = || Ok(Found::default());
-    let add = |found: &mut Found, row| found.add(&row, &columns, cuttable);
-    Ok(session.fold(&tables, begun, add).await?.tables)
-}
-
-/// The columns of tables, as they are read.
-#[derive(Default)]
-struct Columns {
-    /// By the tables' identifiers, in order.
-    lists: Vec<(u32, Arc<[Column]>)>,
-    /// The table whose columns are being read.
-    table: u32,
-    open: Vec<Column>,
-    alike: Alike,
-}
-
-impl Columns {
-    fn add(&mut self, row: SimpleQueryRow) -> Result<()> {
-        let table = number(&row, 0)?;
-        if table != self.table {
-            self.close();
-            self.table = table;
-        }
-        self.open.push(Column::read(&row)?);
-        Ok(())
-    }
-
-    fn close(&mut self) {
-        if !self.open.is_empty() {
-            let columns = one_of(&mut self.alike.columns, &self.open);
-            self.lists.push((self.table, columns));
-            self.open.clear();
-        }
-    }
-
-    fn finish(mut self) -> Vec<(u32, Arc<[Column]>)> {
-        self.close();
-        self.lists
-    }
-}
-
-/// Tables as they are read.
-#[derive(Default)]
-struct Found {
-    tables: BTreeMap<TableId, Table>,
-    names: Sharing,
-    alike: Alike,
-}
-
-impl Found {
-    fn add(
-        &mut self,
-        row: &SimpleQueryRow,
-        columns: &[(u32, Arc<[Column]>)],
-        cuttable: bool,
-    ) -> Result<()> {
-        let oid = number(row, 0)?;
-        let columns = columns
-            .binary_search_by_key(&oid, |(table, _)| *table)
-            .ok()
-            .and_then(|at| columns.get(at));
-        let mut key: Vec<String> = match maybe(row, 5)? {
-            Some(json) => {
-                serde_json::from_str(json).map_err(|_| unexpected("a key without columns"))?
-            }
-            None => Vec::new(),
-        };
-        // An index can have a column twice.
-        let mut names = HashSet::new();
-        key.retain(|name| names.insert(name.clone()));
-        let table = Table {
-            columns: columns
-                .map(|(_, columns)| Arc::clone(columns))
-                .unwrap_or_default(),
-            condition: maybe(row, 6)?
-                .and_then(extension_table::condition)
-                .map(String::into_boxed_str),
-            of_extension: maybe(row, 6)?.is_some(),
-            key: one_of(&mut self.alike.keys, &key),
-            size: Size {
-                units: number(row, 3)?,
-                bytes: number(row, 4)?,
-                cuttable,
-            },
-            recorded: None,
-        };
-        let id = TableId::new(self.names.name(text(row, 1)?), text(row, 2)?);
-        self.tables.insert(id, table);
-        Ok(())
-    }
-}
-
 /// What many tables have alike, of which there is one copy.
 #[derive(Debug, Default)]
 pub(super) struct Alike {
@@ -431,31 +267,6 @@ impl Alike {
         }
     }
 }
-
-impl Column {
-    fn read(row: &SimpleQueryRow) -> Result<Self> {
-        Ok(Self {
-            name: text(row, 1)?.to_owned(),
-            varlena: boolean(row, 2)?,
-            bytes: form(row, 3)?,
-            steady: boolean(row, 4)?,
-            portable: form(row, 5)?,
-        })
-    }
-}
-
-fn form(row: &SimpleQueryRow, field: usize) -> Result<Option<Form>> {
-    let Some(expression) = maybe(row, field)? else {
-        return Ok(None);
-    };
-    let form = Form::known(expression);
-    form.map(Some)
-        .ok_or_else(|| unexpected("a form of values that is none"))
-}
-
-/// Which relations count as tables here: those with rows of their own.
-const TABLES: &str = "c.relkind = 'r' AND c.relpersistence <> 't'
-    AND n.nspname NOT IN ('pghaul', 'information_schema') AND n.nspname !~ '^pg_'";
 
 pub(super) async fn large_objects_size(session: &mut Session<'_>) -> Result<Size> {
     let sql = "SELECT count(*), pg_table_size('pg_largeobject') FROM pg_largeobject_metadata";

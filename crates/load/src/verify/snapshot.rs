@@ -237,6 +237,17 @@ impl<'a> Session<'a> {
         step: impl Fn(&mut T, SimpleQueryRow) -> Result<()>,
     ) -> Result<T> {
         let sql = format!("{}; {query}; COMMIT", self.snapshot.begin());
+        self.persist(|_| sql.clone(), begun, step).await
+    }
+
+    /// The rows of statements, some of which are needed only where the session is a new one, which
+    /// `sql` is told: the first time, and after a failure.
+    async fn persist<T>(
+        &mut self,
+        sql: impl Fn(bool) -> String,
+        begun: impl Fn() -> Result<T>,
+        step: impl Fn(&mut T, SimpleQueryRow) -> Result<()>,
+    ) -> Result<T> {
         let mut attempt = 1;
         loop {
             let folded = self.try_fold(&sql, begun()?, &step).await;
@@ -258,22 +269,69 @@ impl<'a> Session<'a> {
 
     async fn try_fold<T>(
         &mut self,
-        sql: &str,
+        sql: impl Fn(bool) -> String,
         begun: T,
         step: impl Fn(&mut T, SimpleQueryRow) -> Result<()>,
     ) -> Result<T> {
         let snapshot = self.snapshot;
-        let client = match self.client.take() {
-            Some(client) if !client.is_closed() => client,
-            _ => connect(&snapshot.info, snapshot.side, snapshot.float_digits).await?,
+        let (client, sql) = match self.client.take() {
+            Some(client) if !client.is_closed() => (client, sql(false)),
+            _ => {
+                let digits = snapshot.float_digits;
+                let client = connect(&snapshot.info, snapshot.side, digits).await?;
+                (client, sql(true))
+            }
         };
         let running = Running(Some(client.canceller()));
-        let folded = fold(&client, sql, begun, step).await;
+        let folded = fold(&client, &sql, begun, step).await;
         running.over();
         // A client whose statement failed is dropped with its broken transaction.
         let folded = folded?;
         self.client = Some(client);
         Ok(folded)
+    }
+}
+
+/// The rows of a query whose order is the same each time, some at a time, because all of them would
+/// take too much memory. It has a session of its own, whose transaction stays open.
+#[derive(Debug)]
+pub(super) struct Cursor<'a> {
+    session: Session<'a>,
+    query: String,
+    /// How many rows were read. A new session goes on after them.
+    read: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot, query: String) -> Self {
+        Self {
+            session: snapshot.session(),
+            query,
+            read: 0,
+        }
+    }
+
+    /// The next rows, at most so many; fewer at the end only.
+    pub(super) async fn fetch(&mut self, rows: usize) -> Result<Vec<SimpleQueryRow>> {
+        let Self { query, read, .. } = self;
+        let begin = self.session.snapshot.begin();
+        let sql = |new: bool| {
+            let fetch = format!("FETCH FORWARD {rows} FROM found");
+            if !new {
+                return fetch;
+            }
+            format!(
+                "{begin}; DECLARE found NO SCROLL CURSOR FOR {query}; \
+                 MOVE FORWARD {read} IN found; {fetch}"
+            )
+        };
+        let push = |rows: &mut Vec<_>, row| {
+            rows.push(row);
+            Ok(())
+        };
+        let found = self.session.persist(sql, || Ok(Vec::new()), push).await?;
+        self.read += found.len();
+        Ok(found)
     }
 }
 
