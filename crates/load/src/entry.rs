@@ -128,6 +128,12 @@ const HOLDERS: [&str; 6] = ["SCHEMA", "TABLE", "TYPE", "DOMAIN", "SEQUENCE", "EX
 /// May not.
 pub(crate) const FORBIDDEN: &[&str] = &["42501"];
 
+/// May not; may not without a password.
+const SUBSCRIPTION: &[&str] = &["42501", "2F003"];
+
+/// May not: its owner, who may be less than on the source; it reads another one that was not filled.
+const REFRESH: &[&str] = &["42501", "55000"];
+
 /// May not; no such provider; not for such objects; not a label that the provider takes; and what
 /// has it may not be there, because it came with something that is left out.
 pub(crate) const LABEL: &[&str] = &[
@@ -186,7 +192,9 @@ impl Unit {
                 desc if present.partial && !HOLDERS.contains(&desc) => MISSING,
                 "ACL" | "DEFAULT ACL" | "POLICY" => PRIVILEGES,
                 "SECURITY LABEL" => LABEL,
-                "COMMENT" | "EVENT TRIGGER" | "SUBSCRIPTION" | "USER MAPPING" => FORBIDDEN,
+                "CAST" | "COMMENT" | "EVENT TRIGGER" | "USER MAPPING" => FORBIDDEN,
+                "SUBSCRIPTION" => SUBSCRIPTION,
+                "MATERIALIZED VIEW DATA" => REFRESH,
                 _ => &[],
             },
         }

@@ -27,6 +27,17 @@ use crate::{
 /// Kinds that describe another entry's object.
 const ATTACHED: [&str; 3] = ["ACL", "COMMENT", "SECURITY LABEL"];
 
+/// Kinds that are types, or have one.
+const TYPES: [&str; 7] = [
+    "TYPE",
+    "SHELL TYPE",
+    "DOMAIN",
+    "TABLE",
+    "VIEW",
+    "MATERIALIZED VIEW",
+    "FOREIGN TABLE",
+];
+
 /// Why something of a role is left out.
 pub(crate) const ABSENT: &str = "the role does not exist on the target";
 
@@ -82,10 +93,15 @@ impl Foresight {
                 let root = if attached { on } else { at };
                 Some(Reason { text, root })
             } else {
-                let foreign = entry
-                    .dependencies
-                    .iter()
-                    .all(|id| positions.get(*id).is_none());
+                let needs = entry.dependencies.iter();
+                let mut made = needs.filter_map(|id| positions.get(*id));
+                let foreign = match entry.desc.as_str() {
+                    // Owned by whoever owns one of its types.
+                    "CAST" => !made
+                        .filter_map(|at| archive.entry(at))
+                        .any(|made| TYPES.contains(&made.desc.as_str())),
+                    _ => made.next().is_none(),
+                };
                 let power = &present.power;
                 let text = lack(&entry, present).or_else(|| {
                     let forbidden = !power.superuser;
@@ -306,6 +322,10 @@ fn lack(entry: &Entry, present: &Present) -> Option<String> {
         "DEFAULT ACL" if entry.owner != present.power.name && !present.may_own(&entry.owner) => {
             Some(ABSENT_OR_CLOSED.to_owned())
         }
+        "FUNCTION" | "PROCEDURE" => parameters(&entry.definition).find_map(|name| {
+            let reason = present.power.refuses_parameter(&name)?;
+            Some(format!("{reason}, {name}"))
+        }),
         "SECURITY LABEL" if !is_elsewhere(entry) => {
             let provider = label::provider(&entry.definition)?;
             present.power.lacks_provider(&provider)
@@ -314,10 +334,13 @@ fn lack(entry: &Entry, present: &Present) -> Option<String> {
     }
 }
 
+/// What an aggregate calls the types of its states.
+const STATES: [&str; 2] = ["STYPE", "MSTYPE"];
+
 /// Why the role may not restore an entry; `None` if nothing speaks against it.
 ///
 /// Source: PostgreSQL's manual, the notes of each CREATE command.
-/// `foreign` says that no other entry creates what it needs.
+/// `foreign` says that no other entry creates what it needs; of a cast, one of its types.
 fn refusal(entry: &Entry, power: &Power, foreign: bool) -> Option<&'static str> {
     const SUPERUSER: &str = "only a superuser may create it";
     const FOREIGN: &str = "the object belongs to the server or to an extension";
@@ -337,7 +360,10 @@ fn refusal(entry: &Entry, power: &Power, foreign: bool) -> Option<&'static str> 
         | "SHELL TYPE" => Some(SUPERUSER),
         "TYPE" if is_base_type(text) => Some(SUPERUSER),
         "CAST" if has(text, &["WITHOUT", "FUNCTION"]) => Some(SUPERUSER),
-        "AGGREGATE" if has(text, &["STYPE", "=", "internal"]) => Some(SUPERUSER),
+        "CAST" if foreign => Some("only the owner of one of its types may create it"),
+        "AGGREGATE" if STATES.iter().any(|state| has(text, &[state, "=", "internal"])) => {
+            Some(SUPERUSER)
+        }
         "FUNCTION" | "PROCEDURE" if is_privileged_function(text, power) => Some(SUPERUSER),
         "PUBLICATION"
             if has(text, &["FOR", "ALL", "TABLES"]) && !power.may_create("PUBLICATION") =>
@@ -348,6 +374,11 @@ fn refusal(entry: &Entry, power: &Power, foreign: bool) -> Option<&'static str> 
             Some("only a superuser may publish the tables of a schema")
         }
         "SUBSCRIPTION" if !power.may_subscribe() => Some("the role may not create subscriptions"),
+        // One that was withheld was there.
+        "SUBSCRIPTION" if !secret::holds(entry) && secret::withheld(text).is_none() => {
+            Some("only a superuser may create one without a password in its connection string")
+        }
+        "SUBSCRIPTION" if has(text, &["password_required", "=", "false"]) => Some(SUPERUSER),
         "EXTENSION" if !power.may_extend(&entry.tag) => {
             Some("only a superuser may create this extension")
         }
@@ -388,34 +419,53 @@ fn is_base_type(text: &str) -> bool {
 
 /// In C or another untrusted language, leakproof, or with a support function.
 fn is_privileged_function(text: &str, power: &Power) -> bool {
-    let mut depth = 0_u32;
     let mut language = false;
-    for word in words(text) {
-        match word {
-            "(" => depth += 1,
-            ")" => depth = depth.saturating_sub(1),
-            _ if depth > 0 => {}
-            _ if language => {
-                let name = word.trim_matches('"').to_ascii_lowercase();
-                if !power.trusts(&name) {
-                    return true;
-                }
-                language = false;
-            }
-            _ if ["AS", "BEGIN", "RETURN"]
-                .iter()
-                .any(|end| word.eq_ignore_ascii_case(end)) =>
-            {
-                return false;
-            }
-            _ if ["LEAKPROOF", "SUPPORT"]
-                .iter()
-                .any(|one| word.eq_ignore_ascii_case(one)) =>
-            {
+    for word in properties_of_function(text) {
+        if language {
+            let name = word.trim_matches('"').to_ascii_lowercase();
+            if !power.trusts(&name) {
                 return true;
             }
-            _ => language = word.eq_ignore_ascii_case("LANGUAGE"),
+            language = false;
+        } else if ["LEAKPROOF", "SUPPORT"]
+            .iter()
+            .any(|one| word.eq_ignore_ascii_case(one))
+        {
+            return true;
+        } else {
+            language = word.eq_ignore_ascii_case("LANGUAGE");
         }
     }
     false
+}
+
+/// The parameters that a function sets while it runs.
+fn parameters(text: &str) -> impl Iterator<Item = String> {
+    let mut words = properties_of_function(text);
+    std::iter::from_fn(move || {
+        words.find(|word| word.eq_ignore_ascii_case("SET"))?;
+        let name = words.next()?;
+        let quoted = name
+            .strip_prefix('"')
+            .and_then(|name| name.strip_suffix('"'));
+        Some(quoted.unwrap_or(name).replace("\"\"", "\""))
+    })
+}
+
+/// The words of a function's definition that are neither within parentheses nor its body.
+fn properties_of_function(text: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_u32;
+    let is_end = |word: &str| {
+        let mut ends = ["AS", "BEGIN", "RETURN"].iter();
+        ends.any(|end| word.eq_ignore_ascii_case(end))
+    };
+    let outside = words(text).filter(move |word| {
+        match *word {
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            _ => return depth == 0,
+        }
+        false
+    });
+    outside.take_while(move |word| !is_end(word))
 }

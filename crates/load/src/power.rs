@@ -32,7 +32,7 @@ const ROLES: &str = "SELECT rolname::text, rolsuper,
         pg_catalog.pg_has_role(oid, 'MEMBER WITH ADMIN OPTION')
     FROM pg_catalog.pg_roles";
 
-/// Memberships that stand: role, member, and whether it may be granted on.
+/// Memberships that stand: role, member, whether it may be granted on, is inherited, may be assumed.
 const MEMBERSHIPS: &str =
     "SELECT r.rolname::text, u.rolname::text, pg_catalog.bool_or(m.admin_option)
     FROM pg_catalog.pg_auth_members AS m JOIN pg_catalog.pg_roles AS r ON r.oid = m.roleid
@@ -41,6 +41,20 @@ const MEMBERSHIPS: &str =
 /// What is set for every role in every database.
 const DEFAULTS: &str = "SELECT pg_catalog.unnest(setconfig) FROM pg_catalog.pg_db_role_setting
     WHERE setdatabase = 0 AND setrole = 0";
+
+/// Parameters that the role was granted the right to set, known to the server or not.
+const GRANTED: &str = "SELECT parname FROM pg_catalog.pg_parameter_acl
+    WHERE pg_catalog.has_parameter_privilege(parname, 'SET')";
+
+/// Parameters that everybody may set and no catalog lists.
+const UNLISTED: [&str; 6] = [
+    "role",
+    "seed",
+    "session_authorization",
+    "transaction_deferrable",
+    "transaction_isolation",
+    "transaction_read_only",
+];
 
 /// What nobody but a superuser may do, except where a managed service says otherwise, which only
 /// trying tells.
@@ -156,6 +170,13 @@ impl Power {
         for row in client.query(&settings, &[]).await.map_err(failed)? {
             power.settings.insert(row.get(0), row.get(1));
         }
+        if version >= 150_000 {
+            let granted = client.query(GRANTED, &[]).await.map_err(failed)?;
+            let granted = granted.iter().map(|row| (row.get(0), true));
+            power.settings.extend(granted);
+        }
+        let unlisted = UNLISTED.map(|name| (name.to_owned(), true));
+        power.settings.extend(unlisted);
         let tablespaces = "SELECT spcname::text FROM pg_catalog.pg_tablespace";
         let tablespaces = client.query(tablespaces, &[]).await.map_err(failed)?;
         power.tablespaces = tablespaces.iter().map(|row| row.get(0)).collect();
@@ -222,7 +243,12 @@ impl Power {
     ) -> Result<()> {
         for setting in settings {
             let value = (setting.name.clone(), setting.value.clone());
-            if self.refused.contains_key(&value) || self.refuses_setting(setting).is_some() {
+            // Whether it names a role that is there is known when the source's have been created.
+            let of_role = ["role", "session_authorization"].contains(&setting.name.as_str());
+            if of_role
+                || self.refused.contains_key(&value)
+                || self.refuses_setting(setting).is_some()
+            {
                 continue;
             }
             let script = format!(
@@ -361,15 +387,23 @@ impl Power {
             self.refused.get(&value).map(String::as_str)
         };
         let mut places = tablespace::named(setting).into_iter();
+        if let Some(reason) = self.refuses_parameter(name) {
+            return Some(reason);
+        }
+        // The server would take it, and warn whoever logs in.
+        if places.any(|place| !self.tablespaces.contains(&place)) {
+            return Some("the target has no such tablespace");
+        }
+        refused()
+    }
+
+    /// Why it may not set a parameter for others, or in a function; `None` if it may.
+    pub(crate) fn refuses_parameter(&self, name: &str) -> Option<&'static str> {
         match self.settings.get(name) {
-            // The server would take it, and warn whoever logs in.
-            Some(true) if places.any(|place| !self.tablespaces.contains(&place)) => {
-                Some("the target has no such tablespace")
-            }
-            Some(true) => refused(),
+            Some(true) => None,
             Some(false) => Some("the target's role may not set this parameter"),
             None if !name.contains('.') => Some("the target does not know this parameter"),
-            None if self.superuser => refused(),
+            None if self.superuser => None,
             None => Some("only a superuser may set a parameter that the server does not know"),
         }
     }
