@@ -54,6 +54,8 @@ impl Admission {
             }
             let owner = entry.owner.clone();
             match (entry.desc.as_str(), entry.schema.as_str()) {
+                // Its owner may, and would lose that with what is taken back.
+                ("PUBLICATION" | "SUBSCRIPTION", _) if owner == present.power.database_owner => {}
                 ("PUBLICATION" | "SUBSCRIPTION", _) => {
                     admission.database.insert(owner);
                 }

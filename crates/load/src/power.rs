@@ -21,7 +21,9 @@ const ITSELF: &str = "SELECT rolname::text, rolsuper, rolcreaterole, rolcreatedb
         rolbypassrls,
         CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000
              THEN pg_catalog.pg_has_role('pg_create_subscription', 'USAGE') ELSE false END,
-        pg_catalog.current_database()::text
+        pg_catalog.current_database()::text,
+        (SELECT pg_catalog.pg_get_userbyid(d.datdba)::text FROM pg_catalog.pg_database AS d
+          WHERE d.datname = pg_catalog.current_database())
     FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER";
 
 /// All roles: superuser or not, whether the session may act for it, whether it may grant it.
@@ -95,6 +97,8 @@ pub(crate) struct Power {
     pub(crate) name: String,
     /// The database it was asked in.
     pub(crate) database: String,
+    /// Who owns that.
+    pub(crate) database_owner: String,
     create_role: bool,
     create_db: bool,
     replication: bool,
@@ -138,6 +142,7 @@ impl Power {
             bypass_rls: row.get(5),
             subscribe: row.get(6),
             database: row.get(7),
+            database_owner: row.get(8),
             ..Power::default()
         };
         for row in client.query(ROLES, &[]).await.map_err(failed)? {
