@@ -4,6 +4,7 @@
 //! origins, and databases of benchmarks, all known by their name. On the target also the schema `pghaul`, the record of the
 //! migration. Roles that a migration created stay, because the migrated database needs them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use pghaul_wire::{Client, Conninfo, quote, server_error};
 use serde::Serialize;
 use tokio_postgres::Row;
 
-use crate::role::{MEMBER, member_of};
+use crate::role::{Joined, MEMBER};
 use crate::scratch;
 use crate::session::PINNED;
 
@@ -378,22 +379,25 @@ async fn memberships(client: &Client) -> Result<Vec<String>> {
     }
     let steps = client.query(steps, &[&MEMBER]).await;
     let steps = steps.map_err(|error| server_error(Side::Target, error))?;
-    let exists = "SELECT EXISTS (SELECT FROM pg_auth_members AS m
-        JOIN pg_roles AS r ON r.oid = m.roleid JOIN pg_roles AS u ON u.oid = m.member
-        WHERE r.rolname = $1 AND u.rolname = $2)";
+    // Who has granted it matters to nobody but a superuser, who would revoke what superusers granted.
+    let granted = "SELECT CASE WHEN u.rolname <> current_user
+                AND current_setting('server_version_num')::int >= 160000
+                THEN format(' GRANTED BY %I', g.rolname) ELSE '' END
+        FROM pg_auth_members AS m JOIN pg_roles AS r ON r.oid = m.roleid
+        JOIN pg_roles AS u ON u.oid = m.member LEFT JOIN pg_roles AS g ON g.oid = m.grantor
+        WHERE r.rolname = $1 AND u.rolname = $2
+          AND (current_setting('server_version_num')::int < 160000
+               OR NOT g.rolsuper OR g.oid = u.oid)";
     let mut statements = Vec::new();
-    for step in &steps {
-        let Some((member, role)) = member_of(step.get(0)) else {
-            continue;
-        };
-        let row = client.query_one(exists, &[&role, &member]).await;
-        if row
-            .map_err(|error| server_error(Side::Target, error))?
-            .get(0)
-        {
-            let (role, member) = (quote::ident(&role), quote::ident(&member));
-            statements.push(format!("REVOKE {role} FROM {member}"));
-        }
+    for joined in steps.iter().filter_map(|step| Joined::of(step.get(0))) {
+        let (role, member) = (quote::ident(&joined.role), quote::ident(&joined.member));
+        let end = joined
+            .left
+            .unwrap_or(format!("REVOKE {role} FROM {member}"));
+        let rows = client.query(granted, &[&joined.role, &joined.member]).await;
+        let rows = rows.map_err(|error| server_error(Side::Target, error))?;
+        let grantors: BTreeSet<&str> = rows.iter().map(|row| row.get(0)).collect();
+        statements.extend(grantors.iter().map(|by| format!("{end}{by}")));
     }
     Ok(statements)
 }
@@ -411,15 +415,27 @@ async fn drop_record(client: &Client) -> Result<()> {
         HAVING count(*) > 0) s
         WHERE to_regclass('pghaul.migration') IS NOT NULL";
     let mut statements = vec!["BEGIN".to_owned()];
-    statements.extend(memberships(client).await?);
+    let memberships = memberships(client).await?;
+    let some = !memberships.is_empty();
+    statements.extend(memberships);
     for row in query(client, objects).await? {
         statements.extend(field::<Option<String>>(&row, 0)?);
     }
     statements.push("DROP SCHEMA IF EXISTS pghaul; COMMIT".to_owned());
-    client
-        .batch_execute(&statements.join("; "))
-        .await
-        .map_err(|error| server_error(client.side(), error))
+    let done = client.batch_execute(&statements.join("; ")).await;
+    done.map_err(|error| match server_error(client.side(), error) {
+        error if some && error.code() == Some("42501") => Error::new(
+            Kind::Permanent,
+            "the role may not end memberships that were for the migration",
+        )
+        .at(client.side())
+        .remedy(
+            "run `pghaul cleanup` as a superuser of the target, who alone may do so where a \
+                     role has become a superuser since",
+        )
+        .because(error),
+        error => error,
+    })
 }
 
 /// Terminates a session, unless its process serves somebody else by now, and waits for its end.

@@ -36,7 +36,9 @@ const ROLES: &str = "SELECT rolname::text, rolsuper,
 
 /// Memberships that stand: role, member, whether it may be granted on, is inherited, may be assumed.
 const MEMBERSHIPS: &str =
-    "SELECT r.rolname::text, u.rolname::text, pg_catalog.bool_or(m.admin_option)
+    "SELECT r.rolname::text, u.rolname::text, pg_catalog.bool_or(m.admin_option),
+        pg_catalog.bool_or((pg_catalog.to_jsonb(m) ->> 'inherit_option')::bool),
+        pg_catalog.bool_or((pg_catalog.to_jsonb(m) ->> 'set_option')::bool)
     FROM pg_catalog.pg_auth_members AS m JOIN pg_catalog.pg_roles AS r ON r.oid = m.roleid
     JOIN pg_catalog.pg_roles AS u ON u.oid = m.member GROUP BY 1, 2";
 
@@ -86,6 +88,15 @@ struct Standing {
     admin: bool,
 }
 
+/// What a member may do with a role, whoever has granted it; what is not an option before
+/// version 16 is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Options {
+    admin: bool,
+    inherit: Option<bool>,
+    set: Option<bool>,
+}
+
 /// What the loading role may do.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Power {
@@ -107,7 +118,7 @@ pub(crate) struct Power {
     /// Kinds that only superusers create, and this role all the same.
     exempt: HashSet<&'static str>,
     roles: HashMap<String, Standing>,
-    memberships: HashMap<(String, String), bool>,
+    memberships: HashMap<(String, String), Options>,
     defaults: HashSet<String>,
     /// Parameters, and whether the role may set them for others.
     settings: HashMap<String, bool>,
@@ -155,7 +166,12 @@ impl Power {
         }
         for row in client.query(MEMBERSHIPS, &[]).await.map_err(failed)? {
             let of = (row.get(0), row.get(1));
-            power.memberships.insert(of, row.get(2));
+            let options = Options {
+                admin: row.get(2),
+                inherit: row.get(3),
+                set: row.get(4),
+            };
+            power.memberships.insert(of, options);
         }
         let labels = security_label::shared(client, "pg_authid").await;
         power.labels = labels.map_err(failed)?;
@@ -200,7 +216,12 @@ impl Power {
     pub(crate) fn has_membership(&self, wanted: &Membership) -> bool {
         let of = (wanted.role.clone(), wanted.member.clone());
         let stands = self.memberships.get(&of);
-        stands.is_some_and(|admin| *admin || !wanted.admin)
+        let lacks = |there: Option<bool>, wanted| there == Some(false) && wanted == Some(true);
+        stands.is_some_and(|there| {
+            (there.admin || !wanted.admin)
+                && !lacks(there.inherit, wanted.inherit)
+                && !lacks(there.set, wanted.set)
+        })
     }
 
     /// Whether this is set for every role in every database.
@@ -370,8 +391,8 @@ impl Power {
     /// Whether it may grant a role that is there.
     pub(crate) fn may_grant(&self, name: &str) -> bool {
         self.roles.get(name).is_some_and(|role| {
-            let creator = self.version < ADMIN_OPTION && self.create_role && !role.superuser;
-            self.superuser || creator || role.admin
+            let creator = self.version < ADMIN_OPTION && self.create_role;
+            self.superuser || !role.superuser && (creator || role.admin)
         })
     }
 

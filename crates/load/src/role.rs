@@ -23,7 +23,7 @@ use crate::session::failed;
 use crate::setting::assignment;
 use crate::steps::Steps;
 
-pub(crate) use membership::{MEMBER, member_of};
+pub(crate) use membership::{Joined, MEMBER};
 pub(crate) use reserved::is_reserved;
 
 use definition::{
@@ -157,8 +157,8 @@ impl Roles {
         {
             work.describe(role, self.settings_of(&role.name)).await?;
         }
-        work.join(self.roles.iter().map(|role| role.name.as_str()))
-            .await?;
+        let names = self.roles.iter().map(|role| role.name.as_str());
+        work.join(names, &made, &self.memberships).await?;
         let there: HashSet<&str> = present
             .keys()
             .map(String::as_str)
@@ -174,6 +174,8 @@ impl Roles {
             if made.contains(role) || made.contains(member) {
                 if !there.contains(role) || !there.contains(member) {
                     work.omit(outside(membership, &work.power, NOT_BOTH));
+                } else if member == work.power.name && !work.power.superuser {
+                    // It has joined, and is left with this at the end.
                 } else if !work.power.will_grant(role) {
                     work.omit(outside(membership, &work.power, MAY_NOT_GRANT));
                 } else {

@@ -1,10 +1,14 @@
 //! Memberships: who is made a member of which role, by whom, with which options.
 
+use std::collections::{HashMap, HashSet};
+
 use pghaul_stage::{Membership, Omission, Result};
 use pghaul_wire::quote::ident;
+use tokio_postgres::Row;
 
 use super::{Work, is_answer, is_reserved};
 use crate::power::{ADMIN_OPTION, Power};
+use crate::session::failed;
 
 /// How the step begins that made the loading role a member of another.
 pub(crate) const MEMBER: &str = "member ";
@@ -15,21 +19,49 @@ pub(super) const BOTH_STAND: &str = "the target has both roles, which are left a
 
 impl Work<'_> {
     /// Makes the loading role a member of these roles, as far as it may and is none yet: it has
-    /// to act for them. What is granted is recorded, and ends with `pghaul cleanup`.
-    pub(super) async fn join<'s>(&self, roles: impl Iterator<Item = &'s str>) -> Result<()> {
+    /// to act for them. What is granted is recorded, and ends with `pghaul cleanup`, or becomes what
+    /// the source has: until then the loading role needs all of it. `made` are those that the
+    /// migration has created.
+    pub(super) async fn join<'s>(
+        &self,
+        roles: impl Iterator<Item = &'s str>,
+        made: &HashSet<&str>,
+        memberships: &[Membership],
+    ) -> Result<()> {
         if self.power.superuser {
             return Ok(());
         }
         let power = Power::read(&self.client).await?;
+        let own = self.client.query(OWN, &[]).await.map_err(failed)?;
+        let own: HashMap<&str, Left> = own
+            .iter()
+            .map(|row| (row.get(0), Left::of_row(row)))
+            .collect();
         for role in roles {
-            if is_reserved(role) || power.acts_for(role) || !power.may_grant(role) {
+            let of_source = made
+                .contains(role)
+                .then(|| Left::of(memberships, role, &power.name));
+            let of_source = of_source.flatten();
+            let acts = power.acts_for(role);
+            if is_reserved(role) || acts && of_source.is_none() || !power.may_grant(role) {
                 continue;
             }
+            let before = own.get(role).copied();
+            if power.version < ADMIN_OPTION && before.is_some() {
+                continue;
+            }
+            let left = of_source
+                .or(before)
+                .map(|left| left.statement(role, &power.name, power.version));
             let mut statement = format!("GRANT {} TO {}", ident(role), ident(&power.name));
             if power.version >= ADMIN_OPTION {
                 statement += " WITH INHERIT TRUE, SET TRUE";
             }
-            let step = membership_step(&power.name, role);
+            let statement = if acts { String::new() } else { statement };
+            let step = membership_step(&power.name, role, left.as_deref());
+            if self.done.contains(&step) {
+                continue;
+            }
             if let Err(error) = self.record(&statement, &step).await {
                 // What this role owns will be named.
                 if !is_answer(&error) {
@@ -92,14 +124,91 @@ pub(super) fn lacking(membership: &Membership, power: &Power) -> Option<Omission
     lacks.then(|| outside(membership, power, BOTH_STAND))
 }
 
-/// The step that made the loading role a member; [`member_of`] reads it.
-pub(super) fn membership_step(member: &str, role: &str) -> String {
-    format!("{MEMBER}{}", serde_json::json!([member, role]))
+/// The memberships of the loading role that it may change: a superuser's grants stay.
+const OWN: &str = "SELECT r.rolname::text,
+        pg_catalog.bool_or((pg_catalog.to_jsonb(m) ->> 'inherit_option')::bool),
+        pg_catalog.bool_or((pg_catalog.to_jsonb(m) ->> 'set_option')::bool)
+    FROM pg_catalog.pg_auth_members AS m JOIN pg_catalog.pg_roles AS r ON r.oid = m.roleid
+    JOIN pg_catalog.pg_roles AS u ON u.oid = m.member JOIN pg_catalog.pg_roles AS g ON g.oid = m.grantor
+    WHERE u.rolname = CURRENT_USER AND NOT g.rolsuper GROUP BY 1";
+
+/// What the loading role is left with of a membership that it has for the migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Left {
+    admin: bool,
+    inherit: bool,
+    set: bool,
 }
 
-/// Who was made a member of which role, if the step says so.
-pub(crate) fn member_of(step: &str) -> Option<(String, String)> {
-    serde_json::from_str(step.strip_prefix(MEMBER)?).ok()
+impl Left {
+    /// What it has on the source; `None` for nothing. Whoever creates a role has the right to grant
+    /// it from version 16 on, and cannot be given that.
+    fn of(memberships: &[Membership], role: &str, member: &str) -> Option<Left> {
+        let own = memberships.iter();
+        let own: Vec<&Membership> = own
+            .filter(|one| one.role == role && one.member == member)
+            .collect();
+        let has = |option: fn(&Membership) -> Option<bool>| {
+            own.iter().any(|one| option(one).unwrap_or(true))
+        };
+        let left = Left {
+            admin: own.iter().any(|one| one.admin),
+            inherit: has(|one| one.inherit),
+            set: has(|one| one.set),
+        };
+        (left.inherit || left.set).then_some(left)
+    }
+
+    /// What it had before.
+    fn of_row(row: &Row) -> Left {
+        Left {
+            admin: false,
+            inherit: row.get::<_, Option<bool>>(1).unwrap_or(true),
+            set: row.get::<_, Option<bool>>(2).unwrap_or(true),
+        }
+    }
+
+    fn statement(self, role: &str, member: &str, version: u32) -> String {
+        let mut statement = format!("GRANT {} TO {}", ident(role), ident(member));
+        if version >= ADMIN_OPTION {
+            let word = |value| if value { "TRUE" } else { "FALSE" };
+            let (inherit, set) = (word(self.inherit), word(self.set));
+            statement += &format!(" WITH INHERIT {inherit}, SET {set}");
+        } else if self.admin {
+            statement += " WITH ADMIN OPTION";
+        }
+        statement
+    }
+}
+
+/// The step that made the loading role a member; [`Joined`] reads it.
+pub(super) fn membership_step(member: &str, role: &str, left: Option<&str>) -> String {
+    let parts: Vec<&str> = [member, role].into_iter().chain(left).collect();
+    format!("{MEMBER}{}", serde_json::json!(parts))
+}
+
+/// A membership of the loading role that is for the migration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Joined {
+    /// Who was made a member.
+    pub(crate) member: String,
+    /// Of which role.
+    pub(crate) role: String,
+    /// The statement that makes it the source's, if the source has it.
+    pub(crate) left: Option<String>,
+}
+
+impl Joined {
+    /// Reads a step, if it is one.
+    pub(crate) fn of(step: &str) -> Option<Joined> {
+        let parts: Vec<String> = serde_json::from_str(step.strip_prefix(MEMBER)?).ok()?;
+        let mut parts = parts.into_iter();
+        Some(Joined {
+            member: parts.next()?,
+            role: parts.next()?,
+            left: parts.next(),
+        })
+    }
 }
 
 pub(super) fn membership_name(membership: &Membership) -> String {
@@ -147,6 +256,51 @@ pub(super) fn membership_statement(membership: &Membership, with_options: bool) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn of_me(inherit: Option<bool>, set: Option<bool>) -> Membership {
+        Membership {
+            role: "r".into(),
+            member: "me".into(),
+            grantor: "g".into(),
+            admin: true,
+            inherit,
+            set,
+        }
+    }
+
+    #[test]
+    fn the_loading_role_is_left_what_it_has_on_the_source() {
+        let of = |memberships: &[Membership], version| {
+            let left = Left::of(memberships, "r", "me");
+            left.map(|left| left.statement("r", "me", version))
+        };
+        let created = of_me(Some(false), Some(false));
+        assert_eq!(of(&[], 160_000), None);
+        assert_eq!(of(std::slice::from_ref(&created), 160_000), None);
+        let both = [created, of_me(Some(false), Some(true))];
+        assert_eq!(
+            of(&both, 160_000).as_deref(),
+            Some(r#"GRANT "r" TO "me" WITH INHERIT FALSE, SET TRUE"#)
+        );
+        assert_eq!(
+            of(&[of_me(None, None)], 150_000).as_deref(),
+            Some(r#"GRANT "r" TO "me" WITH ADMIN OPTION"#)
+        );
+    }
+
+    #[test]
+    fn a_step_tells_who_joined_what() {
+        for left in [None, Some("GRANT \"r\" TO \"a \\\"b\"")] {
+            let step = membership_step("a \"b", "r", left);
+            let joined = Joined {
+                member: "a \"b".into(),
+                role: "r".into(),
+                left: left.map(Into::into),
+            };
+            assert_eq!(Joined::of(&step), Some(joined));
+        }
+        assert_eq!(Joined::of("role r"), None);
+    }
 
     #[test]
     fn membership_options_depend_on_the_target() {
