@@ -1,5 +1,6 @@
 //! End-to-end tests: real PostgreSQL servers, the real binary, one test program.
 
+mod administrators;
 mod bench;
 mod browser;
 mod connect;

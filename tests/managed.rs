@@ -34,7 +34,7 @@ SELECT format('GRANT SELECT ON LARGE OBJECT %s TO reader', oid) FROM pg_largeobj
 \\gexec";
 
 /// The same database as another role.
-fn by(dsn: &str, role: &str) -> String {
+pub(crate) fn by(dsn: &str, role: &str) -> String {
     dsn.replace("postgres@", &format!("{role}@"))
 }
 
@@ -73,7 +73,7 @@ fn haul(way: Way, pair: &Pair) -> Haul {
 }
 
 /// The omissions in the summary.
-fn omissions(output: &Output) -> Vec<Value> {
+pub(crate) fn omissions(output: &Output) -> Vec<Value> {
     let lines = output.stdout.lines();
     let mut lines = lines.map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
     let summary = lines.find(|line| line["event"] == "summary");

@@ -1,6 +1,6 @@
 //! Privileges as the catalog stores them, turned into GRANT and REVOKE.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pghaul_stage::{Error, Kind, Result, Selection, Side};
 use pghaul_wire::quote;
@@ -23,8 +23,23 @@ pub(crate) struct Item {
 pub(crate) struct Grants {
     /// To be run in order, in one transaction.
     pub(crate) statements: Vec<String>,
-    /// Roles that do not exist; their items are left out.
-    pub(crate) missing: BTreeSet<String>,
+    /// What is left out because those who would get it do not exist.
+    pub(crate) lost: BTreeMap<String, Vec<String>>,
+    /// Grantors that do not exist; the owner grants in their place.
+    pub(crate) absent: BTreeSet<String>,
+    /// What grantors would grant for whom nobody may act; the owner does it in their place.
+    pub(crate) closed: BTreeMap<String, Vec<String>>,
+}
+
+/// What can be done with a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Nothing: there is no such role.
+    Absent,
+    /// It can be granted something.
+    Closed,
+    /// It can grant, because the session may act for it.
+    Open,
 }
 
 impl Item {
@@ -108,7 +123,7 @@ fn privilege(letter: char) -> Option<&'static str> {
 /// What brings `object` (as GRANT names it) to exactly `items`, in their order.
 ///
 /// `owner` is the owner on the source and `standing` the one on the target; they differ where
-/// the source's owner does not exist here. `exists` tells which roles do. `assume` is for a session
+/// the source's owner does not exist here. `reach` tells of all roles. `assume` is for a session
 /// that acts for the owner without being it or a superuser's: it would grant in the name of any
 /// role that it acts for and that may.
 ///
@@ -121,7 +136,7 @@ pub(crate) fn grants(
     standing: &str,
     items: &[Item],
     assume: bool,
-    exists: impl Fn(&str) -> bool,
+    reach: impl Fn(&str) -> Reach,
 ) -> Result<Grants> {
     let mut grants = Grants::default();
     let here = |role: &str| {
@@ -146,25 +161,10 @@ pub(crate) fn grants(
     for item in items {
         let grantee = item.grantee.as_deref().map(here);
         let grantor = here(&item.grantor);
-        let absent: Vec<&String> = grantee
-            .iter()
-            .chain([&grantor])
-            .filter(|role| !exists(role))
-            .collect();
-        if !absent.is_empty() {
-            grants.missing.extend(absent.into_iter().cloned());
-            continue;
-        }
         let to = grantee
             .as_deref()
             .map_or_else(|| "PUBLIC".to_owned(), quote::ident);
-        // The owner grants by default; anyone else has to do it in person.
-        let foreign = grantor != standing;
-        if foreign {
-            grants
-                .statements
-                .push(format!("SET ROLE {}", quote::ident(&grantor)));
-        }
+        let mut own = Vec::new();
         for (grantable, suffix) in [(false, ""), (true, " WITH GRANT OPTION")] {
             let mut names = Vec::new();
             for (letter, _) in item
@@ -180,14 +180,33 @@ pub(crate) fn grants(
             }
             if !names.is_empty() {
                 let names = names.join(", ");
-                grants
-                    .statements
-                    .push(format!("GRANT {names} ON {object} TO {to}{suffix}"));
+                own.push(format!("GRANT {names} ON {object} TO {to}{suffix}"));
             }
         }
-        if foreign {
-            grants.statements.push(back.clone());
+        if let Some(role) = grantee.filter(|role| reach(role) == Reach::Absent) {
+            grants.lost.entry(role).or_default().append(&mut own);
+            continue;
         }
+        // The owner grants by default; anyone else has to do it in person.
+        if grantor == standing {
+            grants.statements.append(&mut own);
+            continue;
+        }
+        let role = quote::ident(&grantor);
+        match reach(&grantor) {
+            Reach::Absent => drop(grants.absent.insert(grantor)),
+            Reach::Closed => {
+                let theirs = grants.closed.entry(grantor).or_default();
+                theirs.push(format!("SET SESSION AUTHORIZATION {role}"));
+                theirs.extend(own.iter().cloned());
+                theirs.push("RESET SESSION AUTHORIZATION".to_owned());
+            }
+            Reach::Open => {
+                own.insert(0, format!("SET ROLE {role}"));
+                own.push(back.clone());
+            }
+        }
+        grants.statements.append(&mut own);
     }
     if assume {
         grants.statements.push("RESET ROLE".to_owned());
@@ -220,13 +239,40 @@ mod tests {
         }
     }
 
+    fn reach(role: &str) -> Reach {
+        match role {
+            "gone" => Reach::Absent,
+            "closed" => Reach::Closed,
+            _ => Reach::Open,
+        }
+    }
+
+    #[test]
+    fn the_owner_grants_in_the_place_of_whom_nobody_may_act_for() {
+        let items = items(&["a=r/gone", "b=r*/closed"]);
+        let grants = grants("LARGE OBJECT 5", "o", "o", &items, false, reach).unwrap();
+        assert_eq!(
+            grants.statements[2..],
+            [
+                r#"GRANT SELECT ON LARGE OBJECT 5 TO "a""#,
+                r#"GRANT SELECT ON LARGE OBJECT 5 TO "b" WITH GRANT OPTION"#,
+            ]
+        );
+        assert_eq!(grants.absent, BTreeSet::from(["gone".to_owned()]));
+        assert_eq!(
+            grants.closed["closed"],
+            [
+                r#"SET SESSION AUTHORIZATION "closed""#,
+                r#"GRANT SELECT ON LARGE OBJECT 5 TO "b" WITH GRANT OPTION"#,
+                "RESET SESSION AUTHORIZATION",
+            ]
+        );
+    }
+
     #[test]
     fn grants_follow_the_items() {
         let items = items(&["=c/o", "o=CTc/o", "a=c*T/o", "b=c/a", "gone=c/o"]);
-        let grants = grants("DATABASE \"d\"", "o", "o", &items, false, |role| {
-            role != "gone"
-        })
-        .unwrap();
+        let grants = grants("DATABASE \"d\"", "o", "o", &items, false, reach).unwrap();
         assert_eq!(
             grants.statements,
             [
@@ -241,13 +287,14 @@ mod tests {
                 "RESET ROLE",
             ]
         );
-        assert_eq!(grants.missing, BTreeSet::from(["gone".to_owned()]));
+        let lost = vec!["GRANT CONNECT ON DATABASE \"d\" TO \"gone\"".to_owned()];
+        assert_eq!(grants.lost, BTreeMap::from([("gone".to_owned(), lost)]));
     }
 
     #[test]
     fn a_session_that_is_not_the_owner_assumes_its_role() {
         let items = items(&["a=c*/o", "b=c/a"]);
-        let grants = grants("DATABASE d", "o", "o", &items, true, |_| true).unwrap();
+        let grants = grants("DATABASE d", "o", "o", &items, true, reach).unwrap();
         assert_eq!(
             grants.statements,
             [
@@ -266,10 +313,7 @@ mod tests {
     #[test]
     fn a_missing_owner_is_replaced_by_the_standing_one() {
         let items = items(&["o=rw/o", "a=r/o"]);
-        let grants = grants("LARGE OBJECT 5", "o", "me", &items, false, |role| {
-            role != "o"
-        })
-        .unwrap();
+        let grants = grants("LARGE OBJECT 5", "o", "me", &items, false, reach).unwrap();
         assert_eq!(
             grants.statements[2..],
             [

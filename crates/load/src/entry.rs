@@ -146,7 +146,7 @@ impl Unit {
         let partitioned = entry.relkind == Some('p');
         let granting = matches!(entry.desc.as_str(), "ACL" | "DEFAULT ACL");
         let mut sql = if granting {
-            Grants::of(entry, present).possible
+            Grants::of(entry, present, |role| present.may_own(role)).possible
         } else {
             dialect::definition(entry, present.power.version)
         };

@@ -41,6 +41,14 @@ const TYPES: [&str; 7] = [
 /// Why something of a role is left out.
 pub(crate) const ABSENT: &str = "the role does not exist on the target";
 
+/// Why somebody else has granted what a role did.
+pub(crate) const ABSENT_GRANTOR: &str =
+    "the target has no such role, so the owner grants in its place";
+
+/// Why somebody else has granted what a role did that is there.
+pub(crate) const CLOSED_GRANTOR: &str =
+    "the target does not let the loading role act for it, so the owner grants in its place";
+
 /// Why something that is to belong to a role is left out, or belongs to another.
 pub(crate) const ABSENT_OR_CLOSED: &str =
     "the target has no such role, or does not let the loading role act for it";
@@ -143,18 +151,23 @@ impl Foresight {
             if !granting || self.omits(at) || is_elsewhere(&entry) {
                 continue;
             }
-            let grants = Grants::of(&entry, present);
+            let grants = Grants::of(&entry, present, |role| present.may_own(role));
             let subject = named(&entry);
             if !grants.grantees.is_empty() {
                 let roles = quoted(&grants.grantees);
                 let omission = Omission::new(format!("{subject} for {roles}"), ABSENT);
                 omissions.push(omission.remedy(grants.lost));
             }
-            if !grants.grantors.is_empty() {
+            if !grants.absent.is_empty() {
                 omissions.push(Omission::new(
-                    format!("grantor {} of {subject}", quoted(&grants.grantors)),
-                    "the target has no such role, so the owner grants in its place",
+                    format!("grantor {} of {subject}", quoted(&grants.absent)),
+                    ABSENT_GRANTOR,
                 ));
+            }
+            if !grants.closed.is_empty() {
+                let grantors = format!("grantor {} of {subject}", quoted(&grants.closed));
+                let omission = Omission::new(grantors, CLOSED_GRANTOR);
+                omissions.push(omission.remedy(grants.theirs));
             }
         }
         omissions
@@ -300,14 +313,25 @@ fn subject(entry: &Entry) -> String {
     }
 }
 
-/// The statements of an entry for an administrator, without secrets.
+/// The statements of an entry for a superuser, without secrets.
 fn remedy(entry: &Entry, present: &Present) -> String {
     if secret::holds(entry) {
         return format!("-- {} has a secret: create it by hand", entry.subject());
     }
-    let unit = Unit::of(entry, present);
+    let sql = match entry.desc.as_str() {
+        // A superuser grants as the owner, whoever that is on the target.
+        "ACL" | "DEFAULT ACL" => Grants::of(entry, present, |role| present.has_role(role)).possible,
+        _ => Unit::of(entry, present).sql,
+    };
     let owner = owner::alter(entry, present.power.version).unwrap_or_default();
-    format!("{}\n{owner}", unit.sql.trim_end())
+    let owner = match entry.desc.as_str() {
+        // Only a superuser owns such a thing, and an administrator may yet make this role one.
+        "EVENT TRIGGER" | "FOREIGN DATA WRAPPER" if present.is_lesser(&entry.owner) => {
+            owner::if_superuser(&owner, &entry.owner)
+        }
+        _ => owner,
+    };
+    format!("{}\n{owner}", sql.trim_end())
 }
 
 /// What an entry cannot be without, which the target does not have; whoever restores it.

@@ -19,33 +19,53 @@ pub(crate) struct Grants {
     /// These roles.
     pub(crate) grantees: BTreeSet<String>,
     /// Roles that are not there in whose place the owner grants.
-    pub(crate) grantors: BTreeSet<String>,
+    pub(crate) absent: BTreeSet<String>,
+    /// Roles in whose place the owner grants because nobody may act for them.
+    pub(crate) closed: BTreeSet<String>,
+    /// What these would grant.
+    pub(crate) theirs: String,
 }
 
 impl Grants {
-    /// Sorts the statements of an entry.
-    pub(crate) fn of(entry: &Entry, present: &Present) -> Grants {
+    /// Sorts the statements of an entry; `acts` tells for which of the roles that are there whoever
+    /// runs them may act.
+    pub(crate) fn of(entry: &Entry, present: &Present, acts: impl Fn(&str) -> bool) -> Grants {
         let mut grants = Grants::default();
-        let mut replaced = false;
+        // Whether the owner grants in the place of somebody, who may be there.
+        let (mut replaced, mut closed) = (false, false);
         for piece in statement::split(&entry.definition) {
             let text = piece.trim_start();
+            let by = text.starts_with(BY[0]);
             let mut absent = role_map::roles(&entry.desc, piece);
-            absent.retain(|role| !present.has_role(role));
-            if text.starts_with(BY[0]) {
-                replaced = !absent.is_empty();
-                if replaced {
-                    grants.grantors.append(&mut absent);
-                    continue;
-                }
-            } else if text.starts_with(BY[1]) && replaced {
-                replaced = false;
-                continue;
+            if by {
+                let grantors: Vec<String> = absent.iter().cloned().collect();
+                closed = grantors
+                    .iter()
+                    .all(|role| present.has_role(role) && !acts(role));
+                replaced = closed || grantors.iter().any(|role| !present.has_role(role));
+                let named = match closed {
+                    true => &mut grants.closed,
+                    false => &mut grants.absent,
+                };
+                named.extend(grantors.into_iter().filter(|_| replaced));
             }
-            if absent.is_empty() {
+            absent.retain(|role| !present.has_role(role));
+            let ends = text.starts_with(BY[1]);
+            if closed && (by || ends || absent.is_empty()) {
+                grants.theirs += piece;
+            }
+            if by || ends {
+                if !replaced {
+                    grants.possible += piece;
+                }
+            } else if absent.is_empty() {
                 grants.possible += piece;
             } else {
                 grants.lost += piece;
                 grants.grantees.append(&mut absent);
+            }
+            if ends {
+                (replaced, closed) = (false, false);
             }
         }
         grants
@@ -75,7 +95,7 @@ mod tests {
             coming: HashSet::from(["here".to_owned()]),
             ..Present::default()
         };
-        let grants = Grants::of(&entry, &present);
+        let grants = Grants::of(&entry, &present, |_| true);
         let lines = |text: &str| -> Vec<String> {
             let lines = text.lines().filter(|line| !line.is_empty());
             lines.map(str::to_owned).collect()
@@ -90,6 +110,6 @@ mod tests {
         );
         assert_eq!(lines(&grants.lost), ["GRANT SELECT ON TABLE s.t TO gone;"]);
         assert_eq!(grants.grantees, BTreeSet::from(["gone".to_owned()]));
-        assert_eq!(grants.grantors, BTreeSet::from(["Gone too".to_owned()]));
+        assert_eq!(grants.absent, BTreeSet::from(["Gone too".to_owned()]));
     }
 }

@@ -3,12 +3,12 @@
 //! Both streams of a part go to temporary tables; the objects are made of these by the server,
 //! in the transaction that records the part.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use pghaul_stage::{Catalog, Error, Event, Kind, Observer, Omission, Result, Selection, Side};
 use pghaul_wire::{Lane, quote};
 
-use crate::acl::{Item, grants};
+use crate::acl::{Item, Reach, grants};
 use crate::foresight::ABSENT_OR_CLOSED;
 use crate::present::Present;
 
@@ -86,7 +86,7 @@ pub(crate) async fn create(
     for statement in changes(selection) {
         lane.execute(&statement).await?;
     }
-    let mut missing = BTreeSet::new();
+    let mut missing: BTreeMap<String, Vec<State>> = BTreeMap::new();
     lane.execute(CREATE).await?;
     if !selection.no_owner {
         lane.execute(OWNERS).await?;
@@ -120,7 +120,7 @@ pub(crate) async fn create(
         let known = !selection.no_owner && acts_for.contains(owner);
         let standing = if known { owner } else { &me };
         if standing != owner && !selection.no_owner {
-            missing.insert(owner.clone());
+            missing.entry(owner.clone()).or_default();
         }
         let Some(acl) = acl else { continue };
         let items: Vec<String> = serde_json::from_str(acl)
@@ -132,18 +132,58 @@ pub(crate) async fn create(
         let object = format!("LARGE OBJECT {PLACE}");
         let assume = standing != &me;
         let grants = grants(&object, owner, standing, &items, assume, |role| {
-            roles.contains(role)
+            match (roles.contains(role), acts_for.contains(role)) {
+                (false, _) => Reach::Absent,
+                (true, false) => Reach::Closed,
+                (true, true) => Reach::Open,
+            }
         })?;
-        missing.extend(grants.missing);
+        for role in grants.absent {
+            missing.entry(role).or_default();
+        }
+        for (role, statements) in grants.lost.into_iter().chain(grants.closed) {
+            missing.entry(role).or_default().push(State {
+                owner: owner.clone(),
+                acl: acl.clone(),
+                statements,
+            });
+        }
         lane.execute(&block(owner, acl, &grants.statements)).await?;
     }
-    for role in missing {
-        let remedy = lane.query(&alterations(&role)).await?;
-        let remedy = remedy.into_iter().flatten().flatten().next();
-        let omission = lacking(&role).remedy(remedy.unwrap_or_default());
+    for (role, states) in missing {
+        let mut remedy = Vec::new();
+        let queries = states.iter().map(State::statements);
+        for query in std::iter::once(alterations(&role)).chain(queries) {
+            remedy.extend(lane.query(&query).await?.into_iter().flatten().flatten());
+        }
+        let omission = lacking(&role).remedy(remedy.join("\n"));
         observer.observe(&Event::Omitted(&omission));
     }
     Ok(())
+}
+
+/// What large objects of one owner and the same privileges lack.
+struct State {
+    owner: String,
+    acl: String,
+    statements: Vec<String>,
+}
+
+impl State {
+    /// The query for the statements that make up for it; none if the objects are many.
+    fn statements(&self) -> String {
+        let template = format!("{};", self.statements.join(";\n"));
+        let template = template.replace('%', "%%").replace(PLACE, "%1$s");
+        format!(
+            "SELECT pg_catalog.string_agg(pg_catalog.format({}, t.oid), E'\\n' ORDER BY t.oid)
+               FROM pg_temp.pghaul_object AS t
+              WHERE t.owner = {} AND pg_catalog.array_to_json(t.acl)::text = {}
+             HAVING count(*) <= {NAMED}",
+            quote::literal(&template),
+            quote::literal(&self.owner),
+            quote::literal(&self.acl),
+        )
+    }
 }
 
 /// What [`create`] will leave out.
@@ -168,10 +208,12 @@ pub(crate) fn omissions(catalog: &Catalog, present: &Present) -> Result<Vec<Omis
             .iter()
             .map(|item| Ok(Item::parse(item)?.renamed(selection)))
             .collect::<Result<Vec<_>>>()?;
-        let exists = |role: &str| present.has_role(role);
-        missing.extend(grants(PLACE, owner, standing, &items, false, exists)?.missing);
+        let reach = |role: &str| present.reach(role);
+        let grants = grants(PLACE, owner, standing, &items, false, reach)?;
+        missing.extend(grants.lost.into_keys().chain(grants.closed.into_keys()));
+        missing.extend(grants.absent);
     }
-    Ok(missing.iter().map(|role| lacking(role)).collect())
+    Ok(missing.iter().map(|role: &String| lacking(role)).collect())
 }
 
 fn lacking(role: &str) -> Omission {

@@ -1,6 +1,6 @@
 //! Who owns what an archive entry creates.
 
-use pghaul_wire::quote::ident;
+use pghaul_wire::quote::{ident, literal};
 
 use crate::archive::Entry;
 
@@ -66,6 +66,16 @@ pub(crate) fn alter(entry: &Entry, version: u32) -> Option<String> {
         statement += &format!("\nALTER TYPE {multirange} OWNER TO {owner};");
     }
     Some(statement)
+}
+
+/// The statement, if this role is a superuser when it is run.
+pub(crate) fn if_superuser(statement: &str, role: &str) -> String {
+    let role = literal(role);
+    let body = format!(
+        "BEGIN IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = {role}) \
+         THEN {statement} END IF; END"
+    );
+    format!("DO {};", literal(&body))
 }
 
 /// The multirange type that a range type is created with, as its definition names it.

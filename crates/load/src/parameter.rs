@@ -42,7 +42,7 @@ pub(crate) async fn grant(
         };
         let omission = Omission::new(name(grant), reason).of_server();
         let omission = if known {
-            omission.remedy(statement)
+            omission.remedy(remedy(grant))
         } else {
             omission
         };
@@ -57,7 +57,7 @@ pub(crate) fn omissions(grants: &[ParameterGrant], present: &Present) -> Vec<Omi
     let lost = grants.iter().filter_map(|grant| {
         let reason = obstacle(grant, &present.power, |role| present.has_role(role))?;
         let omission = Omission::new(name(grant), reason);
-        Some(omission.remedy(statement(grant)).of_server())
+        Some(omission.remedy(remedy(grant)).of_server())
     });
     lost.collect()
 }
@@ -91,6 +91,18 @@ async fn execute(client: &Client, grant: &ParameterGrant, statement: &str) -> Re
         Some(role) => format!("SET LOCAL ROLE {}; {statement}", ident(role)),
     };
     client.batch_execute(&script).await.map_err(failed)
+}
+
+/// The statements of a superuser.
+fn remedy(grant: &ParameterGrant) -> String {
+    let statement = statement(grant);
+    match &grant.grantor {
+        None => statement,
+        Some(role) => format!(
+            "SET SESSION AUTHORIZATION {};\n{statement};\nRESET SESSION AUTHORIZATION",
+            ident(role)
+        ),
+    }
 }
 
 /// Source: PostgreSQL's manual, GRANT.

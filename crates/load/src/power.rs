@@ -383,6 +383,11 @@ impl Power {
         !is_reserved(name) && self.may_create_roles()
     }
 
+    /// Whether a role that is there is a superuser.
+    pub(crate) fn is_superuser(&self, name: &str) -> bool {
+        self.roles.get(name).is_some_and(|role| role.superuser)
+    }
+
     /// Whether it may act for a role that is there.
     pub(crate) fn acts_for(&self, name: &str) -> bool {
         self.roles.get(name).is_some_and(|role| role.acts)

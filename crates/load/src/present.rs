@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use pghaul_stage::{Catalog, Omission, Result, Role, TableId};
 use pghaul_wire::Client;
 
+use crate::acl::Reach;
 use crate::archive::{Archive, Entry};
 use crate::foresight::Foresight;
 use crate::label;
@@ -112,6 +113,20 @@ impl Present {
         self.coming.contains(role)
             || self.power.acts_for(role)
             || self.joined.contains(role) && self.power.may_grant(role)
+    }
+
+    /// What can be done with a role.
+    pub(crate) fn reach(&self, role: &str) -> Reach {
+        match self.has_role(role) {
+            false => Reach::Absent,
+            true if self.may_own(role) => Reach::Open,
+            true => Reach::Closed,
+        }
+    }
+
+    /// Whether a role that is there is no superuser.
+    pub(crate) fn is_lesser(&self, role: &str) -> bool {
+        self.power.has_role(role) && !self.power.is_superuser(role)
     }
 
     /// Whether settings can be made for this role.

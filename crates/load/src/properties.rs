@@ -7,7 +7,7 @@ use pghaul_stage::{Catalog, Database, Event, Observer, Omission, Result, Selecti
 use pghaul_wire::{Client, quote, security_label};
 
 use crate::acl::{Item, grants};
-use crate::foresight::{ABSENT, ABSENT_OR_CLOSED};
+use crate::foresight::{ABSENT, ABSENT_GRANTOR, ABSENT_OR_CLOSED, CLOSED_GRANTOR};
 use crate::power::Power;
 use crate::present::Present;
 use crate::session::failed;
@@ -161,11 +161,21 @@ impl Outlook<'_> {
             owner,
             &items,
             assume,
-            |role| self.present.has_role(role),
+            |role| self.present.reach(role),
         )?;
-        let missing = grants.missing.iter();
-        let missing = missing
-            .map(|role| Omission::new(format!("privileges of {role:?} on the database"), ABSENT));
+        let mut left_out = Vec::new();
+        for (role, lost) in &grants.lost {
+            let what = format!("privileges of {role:?} on the database");
+            left_out.push(Omission::new(what, ABSENT).remedy(lost.join(";\n")));
+        }
+        let grantor = |role: &str| format!("grantor {role:?} of privileges of the database");
+        for role in &grants.absent {
+            left_out.push(Omission::new(grantor(role), ABSENT_GRANTOR));
+        }
+        for (role, theirs) in &grants.closed {
+            let omission = Omission::new(grantor(role), CLOSED_GRANTOR);
+            left_out.push(omission.remedy(theirs.join(";\n")));
+        }
         // One message is one transaction: nobody is locked out in between.
         let statements = grants.statements.join(";\n");
         let refused = self.unowned(PRIVILEGES, &statements);
@@ -174,7 +184,8 @@ impl Outlook<'_> {
         } else {
             String::new()
         };
-        Ok((missing.chain(refused).collect(), granted))
+        left_out.extend(refused);
+        Ok((left_out, granted))
     }
 
     /// The statement for the comment, and why it will fail.
@@ -211,7 +222,7 @@ impl Outlook<'_> {
             return Some(omission(reason).remedy(statement));
         }
         match setting.role.as_deref() {
-            Some(role) if !present.has_role(role) => Some(omission(ABSENT)),
+            Some(role) if !present.has_role(role) => Some(omission(ABSENT).remedy(statement)),
             Some(role) if !present.may_set_for(role) => {
                 Some(omission(MAY_NOT_SET).remedy(statement))
             }

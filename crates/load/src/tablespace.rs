@@ -8,7 +8,7 @@ use pghaul_stage::{
 };
 use pghaul_wire::{Client, Conninfo, quote, security_label};
 
-use crate::acl::{Item, grants};
+use crate::acl::{Item, Reach, grants};
 use crate::archive::Archive;
 use crate::database;
 use crate::session::failed;
@@ -121,7 +121,7 @@ fn difference(
     let acl = items(&wanted.acl)?;
     if !selection.no_acl && acl != items(&there.acl)? {
         what.push("privileges");
-        remedy.extend(grants(&name, owner, standing, &acl, false, |_| true)?.statements);
+        remedy.extend(grants(&name, owner, standing, &acl, false, |_| Reach::Open)?.statements);
     }
     if wanted.options != there.options {
         what.push("options");
