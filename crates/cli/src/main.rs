@@ -30,6 +30,7 @@ mod trace;
 mod validate;
 mod verify;
 
+use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
@@ -162,6 +163,7 @@ fn start_logging(verbose: u8) {
     let filter = EnvFilter::try_from_env("PGHAUL_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
 }

@@ -95,7 +95,8 @@ fn available(source: &[Extension], offered: Option<&BTreeMap<String, Available>>
         check,
         side,
         "by the server's own rules only a superuser may create these extensions",
-        "let a superuser create them in the target, or connect as a role whom the service lets do it",
+        "let a superuser run what the report of the migration says of them, or connect as a role whom \
+         the service lets do it",
     )
     .on(forbidden)
 }
