@@ -292,15 +292,71 @@ fn materialized_views_stay_empty_where_their_owner_may_not_read(way: Way) {
          CREATE MATERIALIZED VIEW r.counted AS SELECT count(*) AS n FROM s.t;
          CREATE UNIQUE INDEX ON r.counted (n);
          CREATE MATERIALIZED VIEW r.again AS SELECT * FROM r.counted;
-         CREATE MATERIALIZED VIEW r.own AS SELECT 1 AS n",
+         CREATE MATERIALIZED VIEW r.own AS SELECT 1 AS n; RESET ROLE;
+         SET search_path = s; CREATE FUNCTION s.f() RETURNS int LANGUAGE sql AS 'SELECT id FROM t';
+         CREATE MATERIALIZED VIEW s.unqualified AS SELECT f() AS n;
+         ALTER MATERIALIZED VIEW s.unqualified OWNER TO app",
     );
     let omissions = foreseen(way, &mut pair, &["materialized view data"]);
     let populated = "SELECT relname, relispopulated FROM pg_class WHERE relkind = 'm' ORDER BY 1";
     assert_eq!(
         pair.target.psql("d", populated),
-        "again|f\ncounted|f\nown|t"
+        "again|f\ncounted|f\nown|t\nunqualified|f"
     );
+    let search_path = "ALTER ROLE postgres SET search_path = s";
+    pair.target.psql("d", search_path);
     make_up(&pair, &omissions);
     assert_alike(&pair, populated);
     assert_alike(&pair, "TABLE r.again");
+}
+
+both_ways!(before_16_an_administrator_inherits_or_does_not);
+/// Who does not inherit is a member and yet may not act; before 15, the schema `public` is the
+/// server's.
+fn before_16_an_administrator_inherits_or_does_not(way: Way) {
+    let of_14 = || Cluster::builder().version(14).start();
+    let mut pair = Pair {
+        source: of_14(),
+        target: of_14(),
+    };
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE ROLE app; CREATE ROLE new; CREATE ROLE admin SUPERUSER LOGIN CREATEROLE CREATEDB;
+         CREATE TABLE t (id int); ALTER TABLE t OWNER TO app; CREATE TABLE u (id int);
+         ALTER TABLE u OWNER TO new; ALTER SCHEMA public OWNER TO app; SET ROLE admin;
+         CREATE SUBSCRIPTION listens CONNECTION 'dbname=nowhere' PUBLICATION p
+             WITH (connect = false, slot_name = NONE)",
+    );
+    pair.target.psql("postgres", ADMIN);
+    pair.target.psql(
+        "postgres",
+        "CREATE ROLE app; GRANT app TO admin; ALTER ROLE admin NOINHERIT",
+    );
+    let omissions = foreseen(way, &mut pair, &[]);
+    cleanup(&pair, "admin").run().expect(0);
+    let memberships = "SELECT roleid::regrole FROM pg_auth_members WHERE member = 'admin'::regrole";
+    assert_eq!(pair.target.psql("d", memberships), "app");
+    make_up(&pair, &omissions);
+    for query in [
+        "SELECT relname, relowner::regrole FROM pg_class WHERE relname IN ('t', 'u') ORDER BY 1",
+        "SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'public'",
+        "SELECT subname FROM pg_subscription",
+    ] {
+        assert_alike(&pair, query);
+    }
+    // One that inherits may act, but for the schema.
+    pair.target.psql(
+        "d",
+        "ALTER SUBSCRIPTION listens SET (slot_name = NONE); DROP SUBSCRIPTION listens",
+    );
+    pair.target.psql("postgres", "DROP DATABASE d");
+    pair.target.psql("postgres", "ALTER ROLE admin INHERIT");
+    let omissions = foreseen(way, &mut pair, &[]);
+    let told: Vec<&str> = omissions
+        .iter()
+        .filter_map(|one| one["object"].as_str())
+        .collect();
+    assert!(!told.iter().any(|one| one.contains("objects")), "{told:#?}");
+    assert!(told.contains(&"owner of schema public"), "{told:#?}");
 }

@@ -272,10 +272,16 @@ fn whatever_a_guest_leaves_out_was_foreseen(way: Way) {
         "GRANT CREATE ON DATABASE d TO admin; GRANT ALL ON SCHEMA public TO admin; ALTER ROLE admin NOCREATEDB;
          CREATE ROLE tuned",
     );
+    pair.source.psql(
+        "d",
+        "GRANT CREATE ON SCHEMA public TO PUBLIC; COMMENT ON SCHEMA public IS 'for all'",
+    );
     let own = [
         "comment of the database",
+        "comment on SCHEMA public",
         "connection limit of the database",
         "privileges of the database",
+        "privileges on SCHEMA public",
     ];
     let kinds = [&ALWAYS[..18], &WITHOUT_SUPERUSER, &own].concat();
     assert_foreseen(way, &mut pair, ["reader", "admin"], &kinds);

@@ -131,8 +131,9 @@ pub(crate) const FORBIDDEN: &[&str] = &["42501"];
 /// May not; may not without a password.
 const SUBSCRIPTION: &[&str] = &["42501", "2F003"];
 
-/// May not: its owner, who may be less than on the source; it reads another one that was not filled.
-const REFRESH: &[&str] = &["42501", "55000"];
+/// May not: its owner, who may be less than on the source; it reads another one that was not filled;
+/// does not exist (relation, function, type, schema), for what its functions name without a schema.
+const REFRESH: &[&str] = &["42501", "55000", "42P01", "42883", "42704", "3F000"];
 
 /// May not; no such provider; not for such objects; not a label that the provider takes; and what
 /// has it may not be there, because it came with something that is left out.
@@ -181,8 +182,7 @@ impl Unit {
             step: format!("entry {}", entry.id),
             subject: entry.subject(),
             sql,
-            owner: owner::alter(entry, present.power.version)
-                .filter(|_| present.may_own(&entry.owner)),
+            owner: owner::alter(entry, present.power.version).filter(|_| present.may_give(entry)),
             tablespace: present.tablespace(entry).map(str::to_owned),
             access_method: entry.access_method.clone().filter(|_| !partitioned),
             report: None,

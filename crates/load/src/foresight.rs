@@ -12,7 +12,7 @@ use crate::archive::{Archive, Entry};
 use crate::database::maintenance;
 use crate::entry::{Unit, is_elsewhere};
 use crate::grant::Grants;
-use crate::power::Power;
+use crate::power::{ADMIN_OPTION, Power};
 use crate::present::Present;
 use crate::properties::{self, Place};
 use crate::restore;
@@ -113,7 +113,9 @@ impl Foresight {
                 let power = &present.power;
                 let text = lack(&entry, present).or_else(|| {
                     let forbidden = !power.superuser;
-                    let text = forbidden.then(|| refusal(&entry, power, foreign)).flatten();
+                    let text = forbidden
+                        .then(|| refusal(&entry, present, foreign))
+                        .flatten();
                     text.map(str::to_owned)
                 });
                 text.map(|text| Reason { text, root: at })
@@ -219,7 +221,7 @@ pub async fn foresee(conninfo: &Conninfo, catalog: &Catalog, anew: bool) -> Resu
     let (catalog, mut omissions) = selection::apply(catalog);
     let mut present = Present {
         tablespace_map: catalog.tablespace_map.clone(),
-        ..Present::foresee(&client, &catalog.roles).await?
+        ..Present::foresee(&client, &catalog.roles, anew).await?
     };
     let settings = catalog.role_settings.iter();
     let settings = settings.chain(&catalog.database.settings);
@@ -329,6 +331,11 @@ fn remedy(entry: &Entry, present: &Present) -> String {
         "EVENT TRIGGER" | "FOREIGN DATA WRAPPER" if present.is_lesser(&entry.owner) => {
             owner::if_superuser(&owner, &entry.owner)
         }
+        "SUBSCRIPTION"
+            if present.power.version < ADMIN_OPTION && present.is_lesser(&entry.owner) =>
+        {
+            owner::if_superuser(&owner, &entry.owner)
+        }
         _ => owner,
     };
     format!("{}\n{owner}", sql.trim_end())
@@ -365,7 +372,8 @@ const STATES: [&str; 2] = ["STYPE", "MSTYPE"];
 ///
 /// Source: PostgreSQL's manual, the notes of each CREATE command.
 /// `foreign` says that no other entry creates what it needs; of a cast, one of its types.
-fn refusal(entry: &Entry, power: &Power, foreign: bool) -> Option<&'static str> {
+fn refusal(entry: &Entry, present: &Present, foreign: bool) -> Option<&'static str> {
+    let power = &present.power;
     const SUPERUSER: &str = "only a superuser may create it";
     const FOREIGN: &str = "the object belongs to the server or to an extension";
     let text = entry.definition.as_str();
@@ -406,9 +414,8 @@ fn refusal(entry: &Entry, power: &Power, foreign: bool) -> Option<&'static str> 
         "EXTENSION" if !power.may_extend(&entry.tag) => {
             Some("only a superuser may create this extension")
         }
-        // From version 15 on it belongs to the owner of the database.
         "ACL" | "COMMENT" | "SECURITY LABEL" if entry.tag == "SCHEMA public" => {
-            (power.version < 150_000).then_some(FOREIGN)
+            present.public_of.as_ref().map(|_| FOREIGN)
         }
         "ACL" | "COMMENT" | "SECURITY LABEL" if foreign && !is_elsewhere(entry) => Some(FOREIGN),
         _ => None,

@@ -23,7 +23,7 @@ const ITSELF: &str = "SELECT rolname::text, rolsuper, rolcreaterole, rolcreatedb
              THEN pg_catalog.pg_has_role('pg_create_subscription', 'USAGE') ELSE false END,
         pg_catalog.current_database()::text,
         (SELECT pg_catalog.pg_get_userbyid(d.datdba)::text FROM pg_catalog.pg_database AS d
-          WHERE d.datname = pg_catalog.current_database())
+          WHERE d.datname = pg_catalog.current_database()), rolinherit
     FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER";
 
 /// All roles: superuser or not, whether the session may act for it, whether it may grant it.
@@ -114,6 +114,7 @@ pub(crate) struct Power {
     create_db: bool,
     replication: bool,
     bypass_rls: bool,
+    inherit: bool,
     subscribe: bool,
     /// Kinds that only superusers create, and this role all the same.
     exempt: HashSet<&'static str>,
@@ -154,6 +155,7 @@ impl Power {
             subscribe: row.get(6),
             database: row.get(7),
             database_owner: row.get(8),
+            inherit: row.get(9),
             ..Power::default()
         };
         for row in client.query(ROLES, &[]).await.map_err(failed)? {
@@ -381,6 +383,11 @@ impl Power {
     /// Whether it may create a role of this name.
     pub(crate) fn may_create_role(&self, name: &str) -> bool {
         !is_reserved(name) && self.may_create_roles()
+    }
+
+    /// Whether it acts for the roles that it joins.
+    pub(crate) fn inherits(&self) -> bool {
+        self.inherit || self.version >= ADMIN_OPTION
     }
 
     /// Whether a role that is there is a superuser.

@@ -23,6 +23,17 @@ const FAMILIES: &str = "SELECT n.nspname, c.relname, c.relispartition
       AND (c.relispartition OR c.relkind = 'p'
            OR EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = c.oid))";
 
+/// Who owns the schema `public`, if the session may not act for that role.
+const PUBLIC: &str =
+    "SELECT pg_catalog.pg_get_userbyid(nspowner)::text FROM pg_catalog.pg_namespace
+    WHERE nspname = 'public' AND NOT pg_catalog.pg_has_role(nspowner, 'USAGE')";
+
+/// The same of a new database: that of the server's first role before version 15, and since then
+/// the database's owner's.
+const NEW_PUBLIC: &str = "SELECT rolname::text FROM pg_catalog.pg_roles
+    WHERE oid = 10 AND pg_catalog.current_setting('server_version_num')::int < 150000
+      AND NOT pg_catalog.pg_has_role(oid, 'USAGE')";
+
 /// What the target has.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Present {
@@ -38,6 +49,8 @@ pub(crate) struct Present {
     pub(crate) extensions: BTreeMap<String, String>,
     /// The source's languages whose handlers come with an extension, and how they are created.
     pub(crate) languages: BTreeMap<String, String>,
+    /// Who owns the schema `public`, if the loading role may not give it to another owner.
+    pub(crate) public_of: Option<String>,
     /// Roles of the source that are yet to be created.
     pub(crate) coming: HashSet<String>,
     /// Roles that the loading role will join if it may, because they are the source's.
@@ -50,6 +63,7 @@ impl Present {
         Ok(Present {
             power: Power::read(client).await?,
             tablespaces: tablespace::read(client).await?,
+            public_of: first(client, PUBLIC).await?,
             ..Present::default()
         })
     }
@@ -64,9 +78,13 @@ impl Present {
         })
     }
 
-    /// Asks the target before that; these roles of the source would be created.
-    pub(crate) async fn foresee(client: &Client, roles: &[Role]) -> Result<Present> {
-        let present = Present::read(client).await?;
+    /// Asks the target before that; these roles of the source would be created, and the database, too,
+    /// if it comes `anew`.
+    pub(crate) async fn foresee(client: &Client, roles: &[Role], anew: bool) -> Result<Present> {
+        let mut present = Present::read(client).await?;
+        if anew {
+            present.public_of = first(client, NEW_PUBLIC).await?;
+        }
         let names = roles.iter().map(|role| role.name.clone());
         let (joined, coming) = names
             .filter(|role| !is_reserved(role))
@@ -110,9 +128,21 @@ impl Present {
 
     /// Whether objects can be given to this role.
     pub(crate) fn may_own(&self, role: &str) -> bool {
-        self.coming.contains(role)
-            || self.power.acts_for(role)
-            || self.joined.contains(role) && self.power.may_grant(role)
+        let joins =
+            self.coming.contains(role) || self.joined.contains(role) && self.power.may_grant(role);
+        joins && self.power.inherits() || self.power.acts_for(role)
+    }
+
+    /// Who owns what an entry describes and will go on to, whatever the entry says.
+    fn stays_with(&self, entry: &Entry) -> Option<&str> {
+        let public = entry.desc == "SCHEMA" && entry.tag == "public";
+        let owner = self.public_of.as_deref().filter(|_| public)?;
+        (entry.owner != owner).then_some(owner)
+    }
+
+    /// Whether what an entry describes can be given to its owner.
+    pub(crate) fn may_give(&self, entry: &Entry) -> bool {
+        self.may_own(&entry.owner) && self.stays_with(entry).is_none()
     }
 
     /// What can be done with a role.
@@ -140,9 +170,16 @@ impl Present {
     pub(crate) fn omissions(&self, archive: &Archive, omitted: &Foresight) -> Vec<Omission> {
         let mut owners: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut tablespaces: BTreeMap<String, usize> = BTreeMap::new();
+        let mut public = None;
         let entries = (0..).zip(archive.entries());
         for (_, entry) in entries.filter(|(at, _)| !omitted.omits(*at)) {
-            if !self.may_own(&entry.owner)
+            if let Some(owner) = self.stays_with(&entry) {
+                let reason =
+                    format!("it belongs to {owner:?}, for whom the loading role may not act");
+                let omission = Omission::new("owner of schema public", reason);
+                let statement = crate::owner::alter(&entry, self.power.version);
+                public = statement.map(|statement| omission.remedy(statement));
+            } else if !self.may_own(&entry.owner)
                 && entry.owner != self.power.name
                 && let Some(statement) = crate::owner::alter(&entry, self.power.version)
             {
@@ -172,8 +209,14 @@ impl Present {
                  default",
             )
         });
-        owners.chain(tablespaces).collect()
+        owners.chain(public).chain(tablespaces).collect()
     }
+}
+
+/// The name that a query finds, if it finds one.
+async fn first(client: &Client, query: &str) -> Result<Option<String>> {
+    let row = client.query_opt(query, &[]).await.map_err(failed)?;
+    Ok(row.map(|row| row.get(0)))
 }
 
 /// Tables whose statistics cannot be collected one table at a time.

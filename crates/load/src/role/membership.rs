@@ -124,13 +124,17 @@ pub(super) fn lacking(membership: &Membership, power: &Power) -> Option<Omission
     lacks.then(|| outside(membership, power, BOTH_STAND))
 }
 
-/// The memberships of the loading role that it may change: a superuser's grants stay.
+/// The memberships of the loading role that it may change: from version 16 on, a superuser's grants
+/// are others than its own.
 const OWN: &str = "SELECT r.rolname::text,
         pg_catalog.bool_or((pg_catalog.to_jsonb(m) ->> 'inherit_option')::bool),
         pg_catalog.bool_or((pg_catalog.to_jsonb(m) ->> 'set_option')::bool)
     FROM pg_catalog.pg_auth_members AS m JOIN pg_catalog.pg_roles AS r ON r.oid = m.roleid
-    JOIN pg_catalog.pg_roles AS u ON u.oid = m.member JOIN pg_catalog.pg_roles AS g ON g.oid = m.grantor
-    WHERE u.rolname = CURRENT_USER AND NOT g.rolsuper GROUP BY 1";
+    JOIN pg_catalog.pg_roles AS u ON u.oid = m.member
+    LEFT JOIN pg_catalog.pg_roles AS g ON g.oid = m.grantor
+    WHERE u.rolname = CURRENT_USER
+      AND (pg_catalog.current_setting('server_version_num')::int < 160000 OR NOT g.rolsuper)
+    GROUP BY 1";
 
 /// What the loading role is left with of a membership that it has for the migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
