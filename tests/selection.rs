@@ -297,6 +297,22 @@ fn what_refers_to_unselected_tables_is_left_out_and_named(way: Way) {
     }
 }
 
+both_ways!(what_is_excluded_is_not_compared_on_either_side);
+/// On the target nothing matches the pattern, because it was excluded.
+fn what_is_excluded_is_not_compared_on_either_side(way: Way) {
+    let mut pair = shop();
+    let published = "CREATE PUBLICATION listed FOR TABLE app.items, public.country";
+    pair.source.psql("d", published);
+    for flags in [
+        ["--exclude-table", "app.\"Audit\""],
+        ["--exclude-schema", "scratch"],
+    ] {
+        let output = migrate(way, &mut pair, &flags);
+        let same = output.stdout.contains("source and target are the same");
+        assert!(same, "{flags:?}: {}", output.stdout);
+    }
+}
+
 both_ways!(a_schema_alone_has_neither_rows_nor_values_nor_large_objects);
 fn a_schema_alone_has_neither_rows_nor_values_nor_large_objects(way: Way) {
     for mut pair in shops(way) {

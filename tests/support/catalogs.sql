@@ -4,7 +4,8 @@
 --
 -- Left out are expressions, which name objects by identifier and which pg_dump prints; privileges,
 -- which facts.sql reads; and what is the server's own affair: numbers of columns, storage, counts,
--- hints that nobody clears, versions of columns, versions and encodings of collations, dimensions that nobody checks, who created an
+-- hints that nobody clears, versions of columns, operators that were only
+-- named by others, versions and encodings of collations, dimensions that nobody checks, who created an
 -- extension, which no statement changes, and what pg_dump says of keys and NOT NULL alone: whether
 -- they could be, or are, inherited.
 
@@ -38,7 +39,7 @@ WITH catalog (name, identity, condition) AS (VALUES
   ('pg_language', 'pg_language.oid', 'true'),
   ('pg_namespace', 'pg_namespace.oid', $$nspname !~ '^pg_'$$),
   ('pg_opclass', 'pg_opclass.oid', 'true'),
-  ('pg_operator', 'pg_operator.oid', 'true'),
+  ('pg_operator', 'pg_operator.oid', 'oprcode <> 0'),
   ('pg_opfamily', 'pg_opfamily.oid', 'true'),
   ('pg_partitioned_table', 'pg_class.partrelid', 'true'),
   ('pg_policy', 'pg_policy.oid', 'true'),

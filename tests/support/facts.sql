@@ -153,7 +153,9 @@ FROM pg_parameter_acl;
 SELECT format('comment on %s %s: %s', i.type,
   CASE WHEN :oldest = :newest THEN i.identity ELSE regexp_replace(i.identity, '"|pg_catalog[.]| on(?= language )', '', 'g') END,
   to_json(d.description))
-FROM pg_description AS d, pg_identify_object(d.classoid, d.objoid, d.objsubid) AS i
+FROM (SELECT * FROM pg_description WHERE classoid <> 'pg_subscription'::regclass
+    OR objoid IN (SELECT oid FROM pg_subscription) OFFSET 0) AS d, -- that of a dropped one stays
+  pg_identify_object(d.classoid, d.objoid, d.objsubid) AS i
 WHERE (d.objoid >= 16384 OR d.classoid = 'pg_extension'::regclass OR i.identity = 'public')
   AND i.schema IS DISTINCT FROM :'skip' AND i.identity <> :'skip'
   AND (:oldest = :newest OR NOT EXISTS (SELECT FROM pg_depend AS m

@@ -25,6 +25,8 @@ pub struct Chosen {
     exclude_schemas: Vec<u32>,
     exclude_rows: Vec<u32>,
     exclude_extensions: Vec<u32>,
+    /// Whether relations are left out, be it on the other side only, where there are such.
+    partial: bool,
     schema_only: bool,
 }
 
@@ -149,9 +151,9 @@ impl Chosen {
         self.tables.is_none() && self.schemas.is_none()
     }
 
-    /// Whether no relation is left out.
+    /// Whether no relation is left out; the same on both sides.
     pub fn is_of_all_relations(&self) -> bool {
-        self.is_of_everything() && self.exclude_tables.is_empty() && self.exclude_schemas.is_empty()
+        !self.partial
     }
 
     /// Whether relations were chosen by name.
@@ -237,6 +239,14 @@ impl Resolver<'_> {
             exclude_schemas: self.schemas(&selection.exclude_schemas).await?,
             exclude_rows: self.tables(&selection.exclude_table_data).await?,
             exclude_extensions: self.extensions(&selection.exclude_extensions).await?,
+            partial: [
+                &selection.tables,
+                &selection.schemas,
+                &selection.exclude_tables,
+                &selection.exclude_schemas,
+            ]
+            .iter()
+            .any(|patterns| !patterns.is_empty()),
             schema_only: !selection.has_rows(),
         })
     }

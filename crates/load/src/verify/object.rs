@@ -402,7 +402,8 @@ fn event_triggers() -> String {
 
 /// The rest by name, for which PostgreSQL knows how to say it. Identifiers below 16384 are the
 /// server's own, and publications named `pghaul` are ours. A cast that belongs to its type, from a
-/// range to its multirange, came with PostgreSQL 14.
+/// range to its multirange, came with PostgreSQL 14. An operator that was only named by another one,
+/// and never defined, is none.
 fn others(view: &View<'_>) -> String {
     const CATALOGS: [&str; 18] = [
         "pg_am",
@@ -434,7 +435,13 @@ fn others(view: &View<'_>) -> String {
     }
     let objects: Vec<String> = CATALOGS
         .iter()
-        .map(|catalog| format!("SELECT '{catalog}'::regclass AS class, oid FROM {catalog}"))
+        .map(|catalog| {
+            let defined = match *catalog {
+                "pg_operator" => " WHERE oprcode <> 0",
+                _ => "",
+            };
+            format!("SELECT '{catalog}'::regclass AS class, oid FROM {catalog}{defined}")
+        })
         .collect();
     format!(
         "SELECT o.class::oid::bigint, o.oid, 0, 0, i.type, {}, NULL, NULL
@@ -450,7 +457,8 @@ fn others(view: &View<'_>) -> String {
     )
 }
 
-/// Large objects' comments are compared with their content.
+/// Large objects' comments are compared with their content. Those of a subscription outlive it,
+/// and older versions fail to say what they are on.
 fn comments() -> String {
     format!(
         "SELECT 0, NULL, d.classoid::bigint, d.objoid, 'comment', 'on ' || i.type || ' ' || {},
@@ -458,6 +466,7 @@ fn comments() -> String {
        FROM pg_description d
        CROSS JOIN LATERAL pg_identify_object(d.classoid, d.objoid, d.objsubid) i
       WHERE d.objoid >= 16384 AND d.classoid NOT IN (2613, 3079)
+        AND (d.classoid <> 6100 OR d.objoid IN (SELECT s.subid FROM pg_stat_subscription s))
         AND (d.classoid, d.objoid) NOT IN (SELECT m.classid::oid, m.objid FROM member m)",
         identity("d.classoid", "d.objoid")
     )
