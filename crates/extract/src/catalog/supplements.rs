@@ -1,6 +1,7 @@
 //! What pg_dump passes over although a statement can make it: comments on what comes with another
 //! object or with every database, the right to create in the schema `public` that older servers give
-//! to everybody, triggers of keys that are not in force; and some security labels.
+//! to everybody, triggers of keys that are not in force, what users added to operator families of the
+//! server or of extensions; and some security labels.
 
 use pghaul_stage::{Result, Selection, Supplement};
 use pghaul_wire::quote::literal;
@@ -28,6 +29,9 @@ pub(super) async fn read(
         supplements.append(&mut public_schema(client).await?);
     }
     supplements.append(&mut key_triggers(client, chosen).await?);
+    if chosen.is_of_everything() {
+        supplements.append(&mut family_members(client, chosen).await?);
+    }
     supplements.append(&mut security_labels::supplements(client, chosen).await?);
     Ok(supplements)
 }
@@ -149,6 +153,65 @@ async fn comments(client: &Client, version: u32, chosen: &Chosen) -> Result<Vec<
                 subject: format!("comment on {}", lower_kind(object)),
                 sql: format!("COMMENT ON {object} IS {};", literal(text)),
                 superuser: field(row, 2)?,
+                until: None,
+                provider: None,
+            })
+        })
+        .collect()
+}
+
+/// Operators and functions that users added to operator families that come with the server or an
+/// extension. What came with an operator class is dumped with it.
+async fn family_members(client: &Client, chosen: &Chosen) -> Result<Vec<Supplement>> {
+    // A member `o` of the family `f` is made of `p`.
+    let added = |members: &str, catalog: &str, namespace: &str| {
+        format!(
+            "{schemas} AND {of_user} \
+             AND (f.oid < 16384 AND o.oid >= 16384 OR p.oid >= 16384 AND NOT {family_of_user}) \
+             AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
+                   WHERE d.classid = 'pg_catalog.{members}'::pg_catalog.regclass \
+                     AND d.objid = o.oid \
+                     AND d.refclassid = 'pg_catalog.pg_opclass'::pg_catalog.regclass)",
+            schemas = chosen.schemas(&format!("p.{namespace}")),
+            of_user = no_member(catalog, "p.oid"),
+            family_of_user = no_member("pg_opfamily", "f.oid"),
+        )
+    };
+    let sql = format!(
+        "SELECT pg_catalog.format('%I.%I USING %I', n.nspname, f.opfname, m.amname), \
+                pg_catalog.string_agg(a.member, ', ' ORDER BY a.member) \
+           FROM (SELECT f.oid, pg_catalog.format('OPERATOR %s %s%s', o.amopstrategy, \
+                          o.amopopr::pg_catalog.regoperator, \
+                          ' FOR ORDER BY ' || (SELECT pg_catalog.format('%I.%I', sn.nspname, s.opfname) \
+                             FROM pg_catalog.pg_opfamily s \
+                             JOIN pg_catalog.pg_namespace sn ON sn.oid = s.opfnamespace \
+                            WHERE s.oid = o.amopsortfamily)) \
+                   FROM pg_catalog.pg_amop o JOIN pg_catalog.pg_opfamily f ON f.oid = o.amopfamily \
+                   JOIN pg_catalog.pg_operator p ON p.oid = o.amopopr WHERE {operator} \
+                  UNION ALL \
+                 SELECT f.oid, pg_catalog.format('FUNCTION %s (%s, %s) %s', o.amprocnum, \
+                          o.amproclefttype::pg_catalog.regtype, \
+                          o.amprocrighttype::pg_catalog.regtype, \
+                          o.amproc::pg_catalog.regprocedure) \
+                   FROM pg_catalog.pg_amproc o JOIN pg_catalog.pg_opfamily f ON f.oid = o.amprocfamily \
+                   JOIN pg_catalog.pg_proc p ON p.oid = o.amproc WHERE {function} \
+                ) AS a (family, member) \
+           JOIN pg_catalog.pg_opfamily f ON f.oid = a.family \
+           JOIN pg_catalog.pg_namespace n ON n.oid = f.opfnamespace \
+           JOIN pg_catalog.pg_am m ON m.oid = f.opfmethod \
+          GROUP BY 1 ORDER BY 1",
+        operator = added("pg_amop", "pg_operator", "oprnamespace"),
+        function = added("pg_amproc", "pg_proc", "pronamespace"),
+    );
+    rows(client, "the operator families", &sql)
+        .await?
+        .iter()
+        .map(|row| {
+            let (family, members): (&str, &str) = (field(row, 0)?, field(row, 1)?);
+            Ok(Supplement {
+                subject: format!("what was added to operator family {family}"),
+                sql: format!("ALTER OPERATOR FAMILY {family} ADD {members};"),
+                superuser: true,
                 until: None,
                 provider: None,
             })
