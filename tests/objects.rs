@@ -257,7 +257,8 @@ fn constraints_of_children_are_checked_where_they_were(way: Way) {
         ALTER TABLE \"the child\" VALIDATE CONSTRAINT m_there;
         CREATE TABLE keys (n int PRIMARY KEY); INSERT INTO keys VALUES (1);
         ALTER TABLE parted ADD CONSTRAINT known FOREIGN KEY (n) REFERENCES keys NOT VALID;
-        ALTER TABLE part_1 VALIDATE CONSTRAINT known;";
+        ALTER TABLE part_1 VALIDATE CONSTRAINT known;
+        CREATE TABLE other (m int NOT NULL); CREATE TABLE of_both () INHERITS (other, parent);";
     for (source, target) in [(10, 15), (18, 18)] {
         let mut pair = Pair::of_versions(source, target);
         pair.source.create_db("d");
@@ -268,6 +269,24 @@ fn constraints_of_children_are_checked_where_they_were(way: Way) {
         way.migrate(&mut pair, "d", &["--verify"]).expect(0);
         assert_migrated(&pair.source, "d", &pair.target, "d");
     }
+}
+
+both_ways!(a_child_of_two_parents_has_the_constraint_that_was_checked);
+/// The child's is called after the parent that was there first, which on the target is the other one.
+fn a_child_of_two_parents_has_the_constraint_that_was_checked(way: Way) {
+    let mut pair = Pair::of_versions(18, 18);
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE TABLE late (a int); ALTER TABLE late ADD CONSTRAINT late_a NOT NULL a NOT VALID;
+         CREATE TABLE early (a int CONSTRAINT early_a NOT NULL);
+         CREATE TABLE child () INHERITS (late, early)",
+    );
+    let output = way.migrate(&mut pair, "d", &["--verify"]).expect(0);
+    let omitted = output.stderr.contains("not carried over");
+    assert!(!omitted, "{}", output.stderr);
+    let checked = "SELECT convalidated FROM pg_constraint WHERE conrelid = 'child'::regclass";
+    assert_eq!(pair.target.psql("d", checked), "t");
 }
 
 both_ways!(rows_of_users_come_with_a_whole_database);

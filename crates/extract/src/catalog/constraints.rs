@@ -8,6 +8,9 @@ use crate::session::{field, rows};
 
 /// Those of selected tables. A child's is its parent's by name, one for `NOT NULL` (PostgreSQL 18)
 /// by column, and a foreign key by its parent's identifier (from PostgreSQL 11 on).
+///
+/// Where another parent's `NOT NULL` for the same column was checked, the child has that one's from
+/// the start, under that one's name, which need not be the source's.
 pub(super) async fn of_children(
     client: &Client,
     version: u32,
@@ -18,6 +21,12 @@ pub(super) async fn of_children(
     } else {
         ""
     };
+    let column = |key: &str| {
+        format!(
+            "(SELECT a.attname FROM pg_catalog.pg_attribute a \
+               WHERE a.attrelid = {key}.conrelid AND a.attnum = {key}.conkey[1])"
+        )
+    };
     let sql = format!(
         "SELECT n.nspname, c.relname, k.conname \
            FROM {FROM} JOIN pg_catalog.pg_constraint k ON k.conrelid = c.oid \
@@ -27,15 +36,17 @@ pub(super) async fn of_children(
                          WHERE i.inhrelid = c.oid AND p.contype = k.contype \
                            AND NOT p.convalidated \
                            AND (k.contype = 'c' AND p.conname = k.conname AND NOT p.connoinherit \
-                             OR k.contype = 'n' AND NOT p.connoinherit \
-                                AND (SELECT a.attname FROM pg_catalog.pg_attribute a \
-                                      WHERE a.attrelid = p.conrelid AND a.attnum = p.conkey[1]) \
-                                  = (SELECT a.attname FROM pg_catalog.pg_attribute a \
-                                      WHERE a.attrelid = k.conrelid AND a.attnum = k.conkey[1]) \
+                             OR k.contype = 'n' AND NOT p.connoinherit AND {of_parent} = {own} \
                              {parent_of})) \
+            AND NOT (k.contype = 'n' AND EXISTS (SELECT FROM pg_catalog.pg_inherits i \
+                          JOIN pg_catalog.pg_constraint p ON p.conrelid = i.inhparent \
+                         WHERE i.inhrelid = c.oid AND p.contype = 'n' AND p.convalidated \
+                           AND NOT p.connoinherit AND {of_parent} = {own})) \
           ORDER BY n.nspname, c.relname, k.conname",
         copied('r', chosen),
-        copied('p', chosen)
+        copied('p', chosen),
+        of_parent = column("p"),
+        own = column("k"),
     );
     rows(client, "the constraints", &sql)
         .await?
