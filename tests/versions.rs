@@ -431,6 +431,49 @@ fn object_identifiers_of_rows_are_left_and_named(way: Way) {
     assert_migrated(&pair.source, "d", &pair.target, "d");
 }
 
+both_ways!(postfix_operators_are_left_and_named);
+/// PostgreSQL 14 abolished them, and what uses one cannot be there either.
+fn postfix_operators_are_left_and_named(way: Way) {
+    let mut pair = Pair::of_versions(13, 14);
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE OPERATOR !!! (PROCEDURE = factorial, LEFTARG = bigint);
+         CREATE OPERATOR <<< (PROCEDURE = int4um, RIGHTARG = int);
+         CREATE VIEW five AS SELECT 5::bigint OPERATOR(public.!!!) AS n",
+    );
+    let named = "operator public.!!!: postfix operators ended with PostgreSQL 13";
+    let foreseen = pair.pghaul("d", &["validate"]).run().expect(0);
+    assert!(foreseen.stdout.contains(named), "{}", foreseen.stdout);
+    let output = way.migrate(&mut pair, "d", &[]).expect(0);
+    for named in [named, "view public.five: it needs operator public.!!!"] {
+        assert!(output.stderr.contains(named), "{named}: {}", output.stderr);
+    }
+    let there = "SELECT oprname FROM pg_operator WHERE oid >= 16384";
+    assert_eq!(pair.target.psql("d", there), "<<<");
+}
+
+both_ways!(compression_that_the_target_was_built_without);
+/// The distribution's server has LZ4, that of the other versions was built without.
+fn compression_that_the_target_was_built_without(way: Way) {
+    let (source, target) = (Cluster::start(), Cluster::builder().version(18).start());
+    let mut pair = Pair { source, target };
+    pair.source.create_db("d");
+    pair.source.psql(
+        "d",
+        "CREATE TABLE packed (a text COMPRESSION lz4, b text COMPRESSION pglz);
+         INSERT INTO packed SELECT repeat('a', 5000), repeat('b', 5000)",
+    );
+    let output = way.migrate(&mut pair, "d", &["--verify"]).expect(0);
+    let named = "compression of columns of table public.packed: the target's server was built \
+                 without lz4";
+    assert!(output.stderr.contains(named), "{}", output.stderr);
+    let methods =
+        "SELECT string_agg(format('%s %s', attname, attcompression), ', ' ORDER BY attname)
+        FROM pg_attribute WHERE attrelid = 'packed'::regclass AND attnum > 0";
+    assert_eq!(pair.target.psql("d", methods), "a , b p");
+}
+
 /// How either end is reached does not depend on the way.
 #[test]
 fn passwords_and_tls_of_an_old_server() {

@@ -4,6 +4,7 @@ use pghaul_stage::{Step, TableId};
 use pghaul_wire::quote::ident;
 
 use crate::archive::{Archive, Entry, Section};
+use crate::compression;
 use crate::dialect;
 use crate::grant::Grants;
 use crate::instead::{self, Instead};
@@ -151,6 +152,9 @@ impl Unit {
         } else {
             dialect::definition(entry, present.power.version)
         };
+        if present.power.lacks_lz4 {
+            sql = compression::without(&sql);
+        }
         let language = present.languages.get(&entry.tag);
         if let Some(statement) = language.filter(|_| entry.desc == "PROCEDURAL LANGUAGE") {
             sql.clone_from(statement);

@@ -20,8 +20,8 @@ use crate::role::Roles;
 use crate::session::open;
 use crate::statement::tokens;
 use crate::{
-    instead, label, large_object, owner, parameter, role_map, secret, selection, supplement,
-    tablespace,
+    compression, instead, label, large_object, owner, parameter, role_map, secret, selection,
+    supplement, tablespace,
 };
 
 /// Kinds that describe another entry's object.
@@ -52,6 +52,9 @@ pub(crate) const CLOSED_GRANTOR: &str =
 /// Why something that is to belong to a role is left out, or belongs to another.
 pub(crate) const ABSENT_OR_CLOSED: &str =
     "the target has no such role, or does not let the loading role act for it";
+
+/// The first version without postfix operators.
+const PREFIX_ONLY: u32 = 140_000;
 
 /// What is foreseen of an archive.
 #[derive(Debug, Clone, Default)]
@@ -89,6 +92,13 @@ impl Foresight {
                 _ => None,
             };
             let needs = needs.chain(server);
+            // A function whose types have a transform is made without, unless it asks for it.
+            let needs = needs.filter(|on| {
+                archive
+                    .entry(*on)
+                    .is_none_or(|need| need.desc != "TRANSFORM")
+                    || has(&entry.definition, &["TRANSFORM", "FOR", "TYPE"])
+            });
             let lost = needs
                 .filter_map(|on| Some((on, foresight.omitted.get(&on)?)))
                 .next();
@@ -141,8 +151,21 @@ impl Foresight {
     pub(crate) fn all(&self, archive: &Archive, present: &Present) -> Vec<Omission> {
         let mut all = present.omissions(archive, self);
         all.extend(self.omissions(archive, present));
+        all.extend(self.compressions(archive, present));
         all.extend(self.grants(archive, present));
         all
+    }
+
+    /// Compression that the target does not know.
+    fn compressions(&self, archive: &Archive, present: &Present) -> Vec<Omission> {
+        if !present.power.lacks_lz4 {
+            return Vec::new();
+        }
+        let entries = (0..).zip(archive.entries());
+        let restored = entries.filter(|(at, _)| !self.omits(*at));
+        restored
+            .filter_map(|(_, entry)| compression::omission(&entry))
+            .collect()
     }
 
     /// Privileges of roles that the target does not have.
@@ -320,6 +343,9 @@ fn remedy(entry: &Entry, present: &Present) -> String {
     if secret::holds(entry) {
         return format!("-- {} has a secret: create it by hand", entry.subject());
     }
+    if is_postfix(entry) && present.power.version >= PREFIX_ONLY {
+        return String::new();
+    }
     let sql = match entry.desc.as_str() {
         // A superuser grants as the owner, whoever that is on the target.
         "ACL" | "DEFAULT ACL" => Grants::of(entry, present, |role| present.has_role(role)).possible,
@@ -357,6 +383,9 @@ fn lack(entry: &Entry, present: &Present) -> Option<String> {
             let reason = present.power.refuses_parameter(&name)?;
             Some(format!("{reason}, {name}"))
         }),
+        "OPERATOR" if is_postfix(entry) && present.power.version >= PREFIX_ONLY => {
+            Some("postfix operators ended with PostgreSQL 13".to_owned())
+        }
         "SECURITY LABEL" if !is_elsewhere(entry) => {
             let provider = label::provider(&entry.definition)?;
             present.power.lacks_provider(&provider)
@@ -438,6 +467,11 @@ pub(crate) fn has(text: &str, sequence: &[&str]) -> bool {
             .zip(sequence)
             .all(|(word, wanted)| word.eq_ignore_ascii_case(wanted))
     })
+}
+
+/// Whether it is an operator behind its only operand.
+fn is_postfix(entry: &Entry) -> bool {
+    entry.desc == "OPERATOR" && !has(&entry.definition, &["RIGHTARG", "="])
 }
 
 /// `CREATE TYPE name (…)`, or without anything for a type yet to be defined; all others say AS

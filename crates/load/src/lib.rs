@@ -13,6 +13,7 @@ mod build;
 mod child_constraint;
 mod cleanup;
 mod cluster;
+mod compression;
 mod config;
 mod copy;
 mod database;

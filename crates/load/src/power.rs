@@ -137,6 +137,8 @@ pub(crate) struct Power {
     extensions: HashMap<String, bool>,
     /// Their versions.
     versions: HashSet<(String, String)>,
+    /// Whether the server was built without a way to compress that columns may ask for.
+    pub(crate) lacks_lz4: bool,
 }
 
 impl Power {
@@ -200,6 +202,10 @@ impl Power {
         }
         let unlisted = UNLISTED.map(|name| (name.to_owned(), true));
         power.settings.extend(unlisted);
+        let lz4 = "SELECT 'lz4' <> ALL (enumvals) FROM pg_catalog.pg_settings \
+                    WHERE name = 'default_toast_compression'";
+        let lz4 = client.query_opt(lz4, &[]).await.map_err(failed)?;
+        power.lacks_lz4 = lz4.is_some_and(|row| row.get(0));
         let tablespaces = "SELECT spcname::text FROM pg_catalog.pg_tablespace";
         let tablespaces = client.query(tablespaces, &[]).await.map_err(failed)?;
         power.tablespaces = tablespaces.iter().map(|row| row.get(0)).collect();

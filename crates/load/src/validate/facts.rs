@@ -165,7 +165,8 @@ pub(super) async fn read(client: Client, present: bool) -> Result<TargetFacts> {
     })
 }
 
-/// The server, the role, and settings, some of which only some servers know or show.
+/// The server, the role, and settings, some of which only some servers know or show. Whether it has
+/// ICU its collations tell, but for `unicode`, which every server lists from PostgreSQL 16 on.
 const SERVER: &str = "
 SELECT pg_catalog.current_setting('server_version_num')::int4,
        (1e6 * pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()))::int8,
@@ -174,7 +175,8 @@ SELECT pg_catalog.current_setting('server_version_num')::int4,
        pg_catalog.current_setting('azure.extensions', true),
        pg_catalog.current_setting('rds.allowed_extensions', true),
        EXISTS (SELECT FROM pg_catalog.pg_collation c WHERE c.collprovider = 'i'
-                  AND c.collnamespace = 'pg_catalog'::pg_catalog.regnamespace),
+                  AND c.collnamespace = 'pg_catalog'::pg_catalog.regnamespace
+                  AND c.collname <> 'unicode'),
        (SELECT s.setting FROM pg_catalog.pg_settings s WHERE s.name = 'data_directory'),
        pg_catalog.inet_client_addr() IS NULL,
        pg_catalog.pg_is_in_recovery(),
