@@ -170,8 +170,12 @@ pub(crate) fn listed(name: &str) -> String {
     if !name.is_empty() && name.chars().all(plain) {
         return name.to_owned();
     }
-    let quoted = format!("\"{}\"", name.replace('"', "\"\""));
-    format!("'{}'", quoted.replace('\'', r"'\''"))
+    quoted(&format!("\"{}\"", name.replace('"', "\"\"")))
+}
+
+/// A word in quotes for a shell.
+pub(crate) fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// The name up to its closing quote, and what follows.

@@ -255,6 +255,7 @@ fn next(migration: &Migration<'_>) -> Vec<Step> {
         migration.origin,
         migration.target,
         migration.database,
+        &migration.finished.catalog.selection,
         &migration.omissions(),
         migration.finished.comparison.is_some(),
     )

@@ -1,10 +1,10 @@
 //! What to do after a migration: the switch from source to target, step by step.
 
-use pghaul_stage::Omission;
+use pghaul_stage::{Content, Omission, Selection};
 use pghaul_wire::Conninfo;
 use pghaul_wire::quote::ident;
 
-use crate::databases;
+use crate::{databases, selection};
 
 /// How the object of an omission begins that is a password.
 const PASSWORD: &str = "password of role ";
@@ -27,12 +27,13 @@ pub(crate) enum Origin<'a> {
     Spool(&'a str),
 }
 
-/// The steps of this migration. `database` is its name, where it is one of several; `compared` says
-/// that source and target were compared already.
+/// The steps of this migration. `database` is its name, where it is one of several; `selection` what
+/// of it was carried over; `compared` says that source and target were compared already.
 pub(crate) fn steps(
     origin: Origin<'_>,
     target: &Conninfo,
     database: Option<&str>,
+    selection: &Selection,
     omissions: &[Omission],
     compared: bool,
 ) -> Vec<Step> {
@@ -41,14 +42,18 @@ pub(crate) fn steps(
     let of_these = database.map(|name| format!(" --databases {}", databases::listed(name)));
     let of_these = of_these.unwrap_or_default();
     let step = |what: String, run: Option<String>| Step { what, run };
+    let again = match selection.content {
+        // Whoever has brought the schema would not want it dropped.
+        Content::DataOnly => "clean up and migrate again with --truncate",
+        _ => "migrate again with --overwrite",
+    };
     let (old, first, verify, compare) = match origin {
         Origin::Source(source) => (
             place(source),
             step(
                 format!(
                     "Stop the application's writes to {}. What was written there since the \
-                     migration began is not on the target: if there was anything, migrate again \
-                     with --overwrite.",
+                     migration began is not on the target: if there was anything, {again}.",
                     place(source)
                 ),
                 Some(format!(
@@ -56,14 +61,16 @@ pub(crate) fn steps(
                     ident(source.dbname())
                 )),
             ),
-            match compared {
-                true => {
+            match (selection.has_rows(), compared) {
+                (true, true) => {
                     "Compare once more if the application could write meanwhile: rows, sequences, \
                      large objects."
                 }
-                false => "Compare source and target: rows, sequences, large objects.",
+                (true, false) => "Compare source and target: rows, sequences, large objects.",
+                (false, true) => "Compare once more if definitions could change meanwhile.",
+                (false, false) => "Compare the definitions of source and target.",
             },
-            format!("pghaul verify{of_these}"),
+            format!("pghaul verify{of_these}{}", selection::flags(selection)),
         ),
         Origin::Spool(spool) => (
             "the source".to_owned(),
@@ -80,15 +87,18 @@ pub(crate) fn steps(
             format!("pghaul verify --spool {spool}"),
         ),
     };
-    let mut steps = vec![first];
+    // Without rows there is nothing to switch to yet.
+    let switch = step(
+        format!("Switch the application's connection strings from {old} to {new}."),
+        None,
+    );
+    let [first, switch] = [first, switch].map(|step| Some(step).filter(|_| selection.has_rows()));
+    let mut steps = Vec::from_iter(first);
     let place = format!("database {}", ident(target.dbname()));
     steps.extend(make_up(omissions, &place));
     // What is missing until then would be a difference.
     steps.push(step(verify.to_owned(), Some(compare)));
-    steps.push(step(
-        format!("Switch the application's connection strings from {old} to {new}."),
-        None,
-    ));
+    steps.extend(switch);
     steps.push(step(
         "Remove what pghaul left: the record of the migration and the memberships of its role."
             .to_owned(),
@@ -142,7 +152,9 @@ mod tests {
             info("postgres://u@new/shop"),
         );
         let texts = |omissions: &[Omission], compared| -> Vec<String> {
-            let steps = steps(Origin::Source(&source), &target, None, omissions, compared);
+            let all = Selection::default();
+            let from = Origin::Source(&source);
+            let steps = steps(from, &target, None, &all, omissions, compared);
             steps.into_iter().map(|step| step.what).collect()
         };
         let plain = texts(&[], true);
@@ -157,15 +169,27 @@ mod tests {
         assert_eq!(more.len(), 6, "{more:?}");
         assert!(more[2].contains("\"app\""), "{more:?}");
 
-        let run = |database| -> Vec<String> {
-            let steps = steps(Origin::Source(&source), &target, database, &[], false);
+        let run = |database, selection: &Selection| -> Vec<String> {
+            let from = Origin::Source(&source);
+            let steps = steps(from, &target, database, selection, &[], false);
             steps.into_iter().filter_map(|step| step.run).collect()
         };
-        assert_eq!(run(None)[1..], ["pghaul verify", "pghaul cleanup"]);
-        let of_several = run(Some("it's, \"so\""));
+        let all = Selection::default();
+        assert_eq!(run(None, &all)[1..], ["pghaul verify", "pghaul cleanup"]);
+        let of_several = run(Some("it's, \"so\""), &all);
         let list = r#"--databases '"it'\''s, ""so"""'"#;
         for (run, verb) in of_several[1..].iter().zip(["verify", "cleanup"]) {
             assert_eq!(*run, format!("pghaul {verb} {list}"));
         }
+        let part = Selection {
+            exclude_tables: vec!["log".into(), "\"it's\"*".into()],
+            content: Content::SchemaOnly,
+            role_map: [("a".into(), "b c".into())].into(),
+            ..Selection::default()
+        };
+        assert_eq!(
+            run(None, &part)[0],
+            r#"pghaul verify --exclude-table log --exclude-table '"it'\''s"*' --schema-only --role-map 'a=b c'"#
+        );
     }
 }

@@ -4,6 +4,7 @@ use clap::Args;
 use pghaul_stage::{Content, Selection};
 
 use crate::args::parse_pair;
+use crate::databases;
 
 /// What to carry over, or to compare.
 #[derive(Debug, Clone, Default, Args)]
@@ -142,5 +143,51 @@ impl Leaving {
             truncate: self.truncate,
             ..selection
         }
+    }
+}
+
+/// The flags with which `verify` compares what was selected, for a shell.
+pub(crate) fn flags(selection: &Selection) -> String {
+    let mut flags = String::new();
+    for (flag, patterns) in [
+        ("schema", &selection.schemas),
+        ("exclude-schema", &selection.exclude_schemas),
+        ("table", &selection.tables),
+        ("exclude-table", &selection.exclude_tables),
+        ("exclude-table-data", &selection.exclude_table_data),
+        ("exclude-extension", &selection.exclude_extensions),
+    ] {
+        for pattern in patterns {
+            flags += &format!(" --{flag} {}", word(pattern));
+        }
+    }
+    for (flag, set) in [
+        ("schema-only", selection.content == Content::SchemaOnly),
+        ("data-only", selection.content == Content::DataOnly),
+        ("no-owner", selection.no_owner),
+        ("no-acl", selection.no_acl),
+        ("no-comments", selection.no_comments),
+    ] {
+        if set {
+            flags += &format!(" --{flag}");
+        }
+    }
+    for (old, new) in &selection.role_map {
+        let name = |name: &str| match name.contains('=') || name.starts_with('"') {
+            true => format!("\"{}\"", name.replace('"', "\"\"")),
+            false => name.to_owned(),
+        };
+        let pair = format!("{}={}", name(old), name(new));
+        flags += &format!(" --role-map {}", word(&pair));
+    }
+    flags
+}
+
+/// A word as a shell takes it.
+fn word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-=".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => databases::quoted(text),
     }
 }
