@@ -337,3 +337,26 @@ fn roles_are_renamed_where_the_target_is() {
         output.stdout
     );
 }
+
+/// The times of the steps add up, although one query reads many small tables.
+#[test]
+fn small_tables_share_the_time_of_their_query() {
+    let pair = Pair::start();
+    pair.source.create_db("d");
+    let tables = "SELECT format('CREATE TABLE t_%s AS SELECT generate_series(1, 100) AS n', i)
+        FROM generate_series(1, 300) AS i \\gexec";
+    pair.source.psql("d", tables);
+    let args = ["migrate", "--verify", "--output", "json"];
+    let output = pair.pghaul("d", &args).run().expect(0);
+    let lines = output.stdout.lines();
+    let lines: Vec<serde_json::Value> = lines.map(|line| line.parse().expect("JSON")).collect();
+    let line = |event: &str| lines.iter().find(|line| line["event"] == event);
+    let steps = &line("summary").expect("a summary")["steps"];
+    let verify = steps.as_array().expect("steps").iter();
+    let mut verify = verify.filter(|step| step["step"] == "verify");
+    let told = verify.next().expect("a step")["elapsed"].as_f64();
+    let taken = line("comparison").expect("a comparison")["report"]["elapsed"].as_f64();
+    let (told, taken) = (told.expect("a time"), taken.expect("a time"));
+    // The comparison as a whole is one of the steps, and several queries run at the same time.
+    assert!(told < 5.0 * taken, "{told}, {taken}");
+}

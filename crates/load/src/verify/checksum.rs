@@ -346,6 +346,8 @@ impl Board<'_> {
 
     fn note(&self, side: usize, unit: &Unit, result: Result<Vec<(usize, Sum)>>) {
         let mut failure = None;
+        // What is told can be added up: those that one query reads share its time.
+        let among = u32::try_from(unit.shares.len().max(1)).unwrap_or(u32::MAX);
         match result {
             Ok(sums) => {
                 let mut tallies = lock(&self.tallies);
@@ -371,7 +373,7 @@ impl Board<'_> {
                     tally.failure.get_or_insert(error);
                 }
                 tally.elapsed = tally.start.map_or(Duration::ZERO, |start| start.elapsed());
-                (tally.shares_left == 0).then_some(tally.elapsed)
+                (tally.shares_left == 0).then_some(tally.elapsed / among)
             };
             if done.is_some() {
                 self.tell(*place, done);
