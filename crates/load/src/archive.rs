@@ -198,6 +198,17 @@ mod tests {
         Packed::new(bytes).unwrap()
     }
 
+    #[test]
+    fn a_subject_is_on_one_line() {
+        let entry = Entry {
+            desc: "AGGREGATE".into(),
+            schema: "s\n".into(),
+            tag: "it's(\"any\")".into(),
+            ..Entry::default()
+        };
+        assert_eq!(entry.subject(), "aggregate s\\n.it's(\"any\")");
+    }
+
     /// A small archive as PostgreSQL 15 writes it.
     fn sample(version: u8) -> Vec<u8> {
         let mut out = b"PGDMP".to_vec();

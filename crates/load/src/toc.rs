@@ -89,11 +89,10 @@ impl Entry {
         let mut subject = self.desc.to_lowercase();
         subject.push(' ');
         if !self.schema.is_empty() {
-            subject.extend(self.schema.chars().flat_map(char::escape_debug));
+            subject += &printable(&self.schema);
             subject.push('.');
         }
-        subject.extend(self.tag.chars().flat_map(char::escape_debug));
-        subject
+        subject + &printable(&self.tag)
     }
 
     /// The name of this table's constraint, if that is what it makes: its tag is the table's name and
@@ -159,6 +158,18 @@ pub(crate) struct Reader<'a> {
     /// Where the last entry's definition stood, with its length.
     definition: std::ops::Range<u64>,
     form: Form,
+}
+
+/// A name that cannot break a line or hide anything; quotes stay as they are.
+fn printable(name: &str) -> String {
+    let mut printable = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c {
+            '"' | '\'' => printable.push(c),
+            c => printable.extend(c.escape_debug()),
+        }
+    }
+    printable
 }
 
 impl<'a> Reader<'a> {
