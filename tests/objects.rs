@@ -289,6 +289,31 @@ fn a_child_of_two_parents_has_the_constraint_that_was_checked(way: Way) {
     assert_eq!(pair.target.psql("d", checked), "t");
 }
 
+both_ways!(options_of_dictionaries_of_extensions);
+/// Before the rows, because an index of an expression keeps what the dictionary says.
+fn options_of_dictionaries_of_extensions(way: Way) {
+    for (source, target) in [(15, 15), (10, 18)] {
+        let mut pair = Pair::of_versions(source, target);
+        pair.source.create_db("d");
+        pair.source.psql(
+            "d",
+            "CREATE EXTENSION dict_int; CREATE EXTENSION unaccent;
+             ALTER TEXT SEARCH DICTIONARY intdict (maxlen = 3, rejectlong = false);
+             CREATE TEXT SEARCH CONFIGURATION short (COPY = simple);
+             ALTER TEXT SEARCH CONFIGURATION short ALTER MAPPING FOR uint WITH intdict;
+             CREATE TABLE t (n text); INSERT INTO t SELECT g FROM generate_series(10000, 20000) AS g;
+             CREATE INDEX ON t USING gin (to_tsvector('public.short', n))",
+        );
+        way.migrate(&mut pair, "d", &["--verify"]).expect(0);
+        assert_migrated(&pair.source, "d", &pair.target, "d");
+        let found = "SET enable_seqscan = off;
+            SELECT count(*) FROM t WHERE to_tsvector('public.short', n) @@ to_tsquery('simple', '123')";
+        for cluster in [&pair.source, &pair.target] {
+            assert_eq!(cluster.psql("d", found), "100");
+        }
+    }
+}
+
 both_ways!(rows_of_users_come_with_a_whole_database);
 /// Of a part of a database extensions come without what users added, and so they do by request.
 fn rows_of_users_come_with_a_whole_database(way: Way) {

@@ -169,6 +169,8 @@ impl Restore {
         for some in others.chunks(AT_ONCE) {
             run(ground.units(some)).await?;
         }
+        let (supplements, power) = (&self.catalog.supplements, &ground.present.power);
+        run(ground.pending(supplement::units(supplements, power, true))).await?;
         self.end(Step::PreData, begun);
         Ok(())
     }
@@ -240,7 +242,7 @@ impl Restore {
         for omission in supplement::omissions(supplements, power) {
             self.observer.observe(&Event::Omitted(&omission));
         }
-        let supplements = ground.pending(supplement::units(supplements, power));
+        let supplements = ground.pending(supplement::units(supplements, power, false));
         self.post_data.run(&mut session, &supplements).await?;
         let close = ground.pending(ground.admission.close());
         self.post_data.run(&mut session, &close).await?;

@@ -2,12 +2,20 @@
 
 use pghaul_stage::{Omission, Supplement};
 
-use crate::entry::{FORBIDDEN, LABEL, Unit};
+use crate::entry::{LABEL, Unit};
 use crate::power::Power;
 
-/// The units that make them, for when everything else stands.
-pub(crate) fn units(supplements: &[Supplement], power: &Power) -> impl Iterator<Item = Unit> {
-    let needed = supplements.iter().filter(|one| is_needed(one, power));
+/// May not; an option or its file is not known to the server.
+const UNFIT: &[&str] = &["42501", "22023", "F0000"];
+
+/// The units that make them: the `early` ones before the rows, others when everything else stands.
+pub(crate) fn units(
+    supplements: &[Supplement],
+    power: &Power,
+    early: bool,
+) -> impl Iterator<Item = Unit> {
+    let now = supplements.iter().filter(move |one| one.early == early);
+    let needed = now.filter(|one| is_needed(one, power));
     let possible = needed.filter(|one| obstacle(one, power).is_none());
     possible.map(|supplement| Unit {
         step: format!("supplement {}", supplement.subject),
@@ -15,7 +23,7 @@ pub(crate) fn units(supplements: &[Supplement], power: &Power) -> impl Iterator<
         sql: supplement.sql.clone(),
         tolerated: match supplement.provider {
             Some(_) => LABEL,
-            None => FORBIDDEN,
+            None => UNFIT,
         },
         ..Unit::default()
     })

@@ -297,6 +297,9 @@ pub struct Supplement {
     /// The provider of security labels that it takes, if it is a label.
     #[serde(default)]
     pub provider: Option<String>,
+    /// Whether rows and indexes depend on it, so that it must stand before them.
+    #[serde(default)]
+    pub early: bool,
 }
 
 /// A sequence.

@@ -63,6 +63,7 @@ pub(super) async fn supplements(client: &Client, chosen: &Chosen) -> Result<Vec<
         superuser: false,
         until: None,
         provider: Some(provider),
+        early: false,
     };
     Ok(labels.into_iter().map(supplement).collect())
 }

@@ -1,7 +1,7 @@
 //! What pg_dump passes over although a statement can make it: comments on what comes with another
 //! object or with every database, the right to create in the schema `public` that older servers give
 //! to everybody, triggers of keys that are not in force, what users added to operator families of the
-//! server or of extensions; and some security labels.
+//! server or of extensions; options of extensions' dictionaries; and some security labels.
 
 use pghaul_stage::{Result, Selection, Supplement};
 use pghaul_wire::quote::literal;
@@ -31,6 +31,7 @@ pub(super) async fn read(
     supplements.append(&mut key_triggers(client, chosen).await?);
     if chosen.is_of_everything() {
         supplements.append(&mut family_members(client, chosen).await?);
+        supplements.append(&mut dictionaries(client, chosen).await?);
     }
     supplements.append(&mut security_labels::supplements(client, chosen).await?);
     Ok(supplements)
@@ -54,6 +55,7 @@ async fn language_comment(client: &Client) -> Result<Vec<Supplement>> {
                 superuser: true,
                 until: None,
                 provider: None,
+                early: false,
             })
         })
         .collect()
@@ -74,6 +76,7 @@ async fn public_schema(client: &Client) -> Result<Vec<Supplement>> {
         superuser: true,
         until: Some(150_000),
         provider: None,
+        early: false,
     };
     Ok(rows.iter().map(supplement).collect())
 }
@@ -155,6 +158,7 @@ async fn comments(client: &Client, version: u32, chosen: &Chosen) -> Result<Vec<
                 superuser: field(row, 2)?,
                 until: None,
                 provider: None,
+                early: false,
             })
         })
         .collect()
@@ -214,6 +218,48 @@ async fn family_members(client: &Client, chosen: &Chosen) -> Result<Vec<Suppleme
                 superuser: true,
                 until: None,
                 provider: None,
+                early: true,
+            })
+        })
+        .collect()
+}
+
+/// Options of dictionaries that come with an extension, which its manual may ask users to change. What
+/// the extension's own are nobody knows, so they are set only where the target has others.
+async fn dictionaries(client: &Client, chosen: &Chosen) -> Result<Vec<Supplement>> {
+    let sql = format!(
+        "SELECT pg_catalog.format('%I.%I', n.nspname, d.dictname), d.dictinitoption, \
+                pg_catalog.format('n.nspname = %L AND d.dictname = %L', n.nspname, d.dictname) \
+           FROM pg_catalog.pg_ts_dict d \
+           JOIN pg_catalog.pg_namespace n ON n.oid = d.dictnamespace \
+           JOIN pg_catalog.pg_depend m ON m.objid = d.oid AND m.deptype = 'e' \
+            AND m.classid = 'pg_catalog.pg_ts_dict'::pg_catalog.regclass \
+           JOIN pg_catalog.pg_extension e ON e.oid = m.refobjid \
+          WHERE d.dictinitoption IS NOT NULL AND {} ORDER BY 1",
+        chosen.extensions("e")
+    );
+    rows(client, "the dictionaries", &sql)
+        .await?
+        .iter()
+        .map(|row| {
+            let (name, options): (&str, &str) = (field(row, 0)?, field(row, 1)?);
+            let alter = format!("ALTER TEXT SEARCH DICTIONARY {name} ({options})");
+            let body = format!(
+                "BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_ts_dict d \
+                   JOIN pg_catalog.pg_namespace n ON n.oid = d.dictnamespace \
+                  WHERE {} AND d.dictinitoption IS DISTINCT FROM {}) \
+                 THEN EXECUTE {}; END IF; END",
+                field::<&str>(row, 2)?,
+                literal(options),
+                literal(&alter)
+            );
+            Ok(Supplement {
+                subject: format!("options of text search dictionary {name}"),
+                sql: format!("DO {};", literal(&body)),
+                superuser: false,
+                until: None,
+                provider: None,
+                early: true,
             })
         })
         .collect()
@@ -283,6 +329,7 @@ END",
                 superuser: true,
                 until: None,
                 provider: None,
+                early: false,
             })
         })
         .collect()
