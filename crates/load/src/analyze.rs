@@ -3,7 +3,7 @@
 use pghaul_stage::{Step, TableId};
 use pghaul_wire::quote::ident;
 
-use crate::entry::Unit;
+use crate::entry::{EVALUATED, Unit};
 use crate::instead::Instead;
 
 /// Whose statistics are collected.
@@ -34,6 +34,8 @@ pub(crate) fn unit(table: &TableId, carried: Option<String>, scope: Scope) -> Un
             })
             .collect(),
         sql: carried.unwrap_or(analyze),
+        // The source may have failed with its expressions all the same.
+        tolerated: EVALUATED,
         ..Unit::default()
     };
     unit.reported(Step::Analyze, &table.to_string(), table)

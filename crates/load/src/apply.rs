@@ -185,7 +185,7 @@ impl Apply {
                 Err(error) => tracing::debug!(%error, subject = unit.subject, "refused, too"),
             }
         }
-        if !unit.tolerated.contains(&code.as_str()) {
+        if !unit.tolerates(&code) {
             return Err(error);
         }
         let pieces = statement::split(&unit.sql);
@@ -205,11 +205,7 @@ impl Apply {
                 .await
             {
                 Ok(()) => {}
-                Err(error)
-                    if error
-                        .code()
-                        .is_some_and(|code| unit.tolerated.contains(&code)) =>
-                {
+                Err(error) if error.code().is_some_and(|code| unit.tolerates(code)) => {
                     let part = (!unit.secret).then_some(*piece);
                     self.omit(&format!("part of {}", unit.subject), &error, part);
                     continue;

@@ -99,7 +99,7 @@ pub(crate) struct Unit {
     pub(crate) report: Option<Report>,
     /// What is done in its place if the server refuses it: the first that works.
     pub(crate) instead: Vec<Instead>,
-    /// Error codes after which a warning is enough.
+    /// Error codes, or their classes, after which a warning is enough.
     pub(crate) tolerated: &'static [&'static str],
     /// Whether the statements may have a secret in them.
     pub(crate) secret: bool,
@@ -126,15 +126,18 @@ pub(crate) const MISSING: &[&str] = &["42501", "42704", "42P01", "42883", "3F000
 /// Kinds that rows cannot do without.
 const HOLDERS: [&str; 6] = ["SCHEMA", "TABLE", "TYPE", "DOMAIN", "SEQUENCE", "EXTENSION"];
 
+/// Whatever expressions and functions of users may fail with when they are evaluated, by an owner who
+/// may be less than on the source; keys that the rows do not keep; and a view that was not filled for
+/// the same reason.
+pub(crate) const EVALUATED: &[&str] = &[
+    "0A", "21", "22", "23", "2F", "38", "39", "3F", "42", "55000", "P0",
+];
+
 /// May not.
 pub(crate) const FORBIDDEN: &[&str] = &["42501"];
 
 /// May not; may not without a password.
 const SUBSCRIPTION: &[&str] = &["42501", "2F003"];
-
-/// May not: its owner, who may be less than on the source; it reads another one that was not filled;
-/// does not exist (relation, function, type, schema), for what its functions name without a schema.
-const REFRESH: &[&str] = &["42501", "55000", "42P01", "42883", "42704", "3F000"];
 
 /// May not; no such provider; not for such objects; not a label that the provider takes; and what
 /// has it may not be there, because it came with something that is left out.
@@ -193,12 +196,12 @@ impl Unit {
             instead,
             secret: secret::holds(entry),
             tolerated: match entry.desc.as_str() {
+                "MATERIALIZED VIEW DATA" => EVALUATED,
                 desc if present.partial && !HOLDERS.contains(&desc) => MISSING,
                 "ACL" | "DEFAULT ACL" | "POLICY" => PRIVILEGES,
                 "SECURITY LABEL" => LABEL,
                 "CAST" | "COMMENT" | "EVENT TRIGGER" | "USER MAPPING" => FORBIDDEN,
                 "SUBSCRIPTION" => SUBSCRIPTION,
-                "MATERIALIZED VIEW DATA" => REFRESH,
                 _ => &[],
             },
         }
@@ -233,6 +236,12 @@ impl Unit {
             sql: using + &rest.concat(),
             ..Unit::default()
         }
+    }
+
+    /// Whether a warning is enough after an error with this code.
+    pub(crate) fn tolerates(&self, code: &str) -> bool {
+        let mut tolerated = self.tolerated.iter();
+        tolerated.any(|tolerated| code.starts_with(tolerated))
     }
 
     /// What an administrator could run in its place; `None` if that would show a secret.

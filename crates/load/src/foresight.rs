@@ -93,11 +93,11 @@ impl Foresight {
             };
             let needs = needs.chain(server);
             // A function whose types have a transform is made without, unless it asks for it.
+            let indifferent = matches!(entry.desc.as_str(), "FUNCTION" | "PROCEDURE")
+                && !has(&entry.definition, &["TRANSFORM", "FOR", "TYPE"]);
             let needs = needs.filter(|on| {
-                archive
-                    .entry(*on)
-                    .is_none_or(|need| need.desc != "TRANSFORM")
-                    || has(&entry.definition, &["TRANSFORM", "FOR", "TYPE"])
+                let need = archive.entry(*on);
+                !(indifferent && need.is_some_and(|need| need.desc == "TRANSFORM"))
             });
             let lost = needs
                 .filter_map(|on| Some((on, foresight.omitted.get(&on)?)))

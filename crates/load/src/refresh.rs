@@ -5,7 +5,7 @@ use pghaul_wire::Client;
 
 use crate::analyze::{self, Scope};
 use crate::copy::qualified;
-use crate::entry::Unit;
+use crate::entry::{EVALUATED, Unit};
 use crate::session::failed;
 
 /// The views `$1`, `$2`, each behind those that it reads, itself or through other views. Views can
@@ -53,6 +53,7 @@ pub(crate) async fn units(client: &Client, catalog: &Catalog) -> Result<Vec<Unit
             step: format!("refresh {name}"),
             subject: format!("materialized view {view}"),
             sql: format!("REFRESH MATERIALIZED VIEW {name};"),
+            tolerated: EVALUATED,
             ..Unit::default()
         };
         units.push(unit.reported(Step::Refresh, &view.to_string(), &view));
