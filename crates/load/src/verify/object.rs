@@ -140,7 +140,7 @@ fn relations(view: &View<'_>) -> String {
                   CASE WHEN c.relkind IN ('r', 'p', 'm') AND c.relreplident <> 'd'
                     THEN 'replica identity ' || c.relreplident::text END,
                   CASE WHEN NOT c.relispopulated AND {rows} THEN 'not populated' END,
-                  'options ' || nullif(array_to_string(c.reloptions, ', '), ''),
+                  {options},
                   (SELECT 'partitioned by ' || p.partstrat::text || ' of ' || p.partnatts
                      FROM pg_partitioned_table p WHERE p.partrelid = c.oid),
                   (SELECT 'child of ' || string_agg(i.inhparent::regclass::text, ', ' ORDER BY i.inhseqno)
@@ -152,7 +152,15 @@ fn relations(view: &View<'_>) -> String {
                             s.seqcache, CASE WHEN s.seqcycle THEN ' cycle' END)
                      FROM pg_sequence s WHERE s.seqrelid = c.oid)),
                 CASE c.relkind WHEN 'S' THEN {sequence} ELSE {table} END
-           FROM rel c WHERE c.relkind <> 'c'"
+           FROM rel c WHERE c.relkind <> 'c'",
+        options = options("c.reloptions"),
+    )
+}
+
+/// Their order means nothing, and a dump says a view's check option after the others.
+fn options(column: &str) -> String {
+    format!(
+        "'options ' || (SELECT string_agg(o, ', ' ORDER BY o COLLATE \"C\") FROM unnest({column}) o)"
     )
 }
 
@@ -197,6 +205,11 @@ fn defaults() -> String {
 pub(super) const INVALID: &str = "invalid";
 
 fn indexes(version: u32) -> String {
+    // The server forgets to say so when the last partition joins with its index.
+    let complete =
+        "NOT EXISTS (SELECT FROM pg_inherits t WHERE t.inhparent = c.oid AND NOT EXISTS (
+        SELECT FROM pg_inherits p JOIN pg_index j ON j.indexrelid = p.inhrelid
+         WHERE p.inhparent = i.indexrelid AND j.indrelid = t.inhrelid AND j.indisvalid))";
     let nulls = if version >= 150_000 {
         "CASE WHEN i.indnullsnotdistinct THEN 'nulls not distinct' END"
     } else {
@@ -222,15 +235,16 @@ fn indexes(version: u32) -> String {
                       LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
                       LEFT JOIN pg_opclass o ON o.oid = i.indclass[k.n - 1]) || ')',
                   CASE WHEN i.indpred IS NOT NULL THEN 'partial' END,
-                  CASE WHEN i.indisvalid AND i.indisready THEN 'valid'
+                  CASE WHEN i.indisvalid AND i.indisready OR c.relkind = 'p' AND {complete} THEN 'valid'
                     WHEN c.relkind = 'p' THEN 'incomplete' ELSE '{INVALID}' END,
                   CASE WHEN i.indisclustered THEN 'clustered' END,
                   CASE WHEN i.indisreplident THEN 'replica identity' END,
-                  'options ' || nullif(array_to_string(x.reloptions, ', '), '')), NULL
+                  {options}), NULL
            FROM rel c JOIN pg_index i ON i.indrelid = c.oid
            JOIN pg_class x ON x.oid = i.indexrelid
            JOIN pg_namespace n ON n.oid = x.relnamespace
-           JOIN pg_am m ON m.oid = x.relam"
+           JOIN pg_am m ON m.oid = x.relam",
+        options = options("x.reloptions"),
     )
 }
 
