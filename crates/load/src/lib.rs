@@ -42,6 +42,7 @@ mod power;
 mod present;
 mod properties;
 mod refresh;
+mod refusal;
 mod restore;
 mod role;
 mod role_map;

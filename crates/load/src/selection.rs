@@ -8,9 +8,9 @@ use pghaul_wire::quote::ident;
 
 use crate::archive::{Archive, Entry};
 use crate::entry::Unit;
-use crate::foresight::has;
 use crate::instead;
 use crate::present::Present;
+use crate::refusal::has;
 use crate::{role_map, statement, tablespace};
 
 /// The catalog as the target is to have it, and what that leaves out.
