@@ -1,5 +1,8 @@
 //! `pghaul verify` and `pghaul cleanup`, end to end.
 
+use std::fs;
+
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::way::Haul;
 use crate::support::{Output, Pair, Pghaul, Way, both_ways, fixture};
 
@@ -390,4 +393,34 @@ fn what_means_the_same_is_no_difference() {
     let output = pair.pghaul("d", &["verify"]).run().expect(3);
     let told = "btree (n int4_ops); incomplete), target has";
     assert!(output.stdout.contains(told), "{}", output.stdout);
+}
+
+both_ways!(a_migration_that_cannot_be_compared_is_reported);
+fn a_migration_that_cannot_be_compared_is_reported(way: Way) {
+    let mut pair = Pair::start();
+    pair.source.create_db("d");
+    let fill = "CREATE TABLE t AS SELECT n FROM generate_series(1, 3) AS n";
+    pair.source.psql("d", fill);
+    let proxy = Proxy::start(&pair.target);
+    // The comparison begins with a snapshot of the target.
+    proxy.arm("pg_export_snapshot", Fault::CutAfter(0));
+    let report = tempfile::NamedTempFile::new().expect("a file");
+    let path = report.path().to_str().expect("a path");
+    let mut haul = way.of("d").target(&proxy.dsn(&pair.target, "d"));
+    let args = ["--verify", "--report", path];
+    let output = haul.run(&mut pair, &args).expect(1);
+    assert_eq!(proxy.struck(), 1);
+    let (done, next) = match way {
+        Way::Channel => ("note: the migration is complete", "pghaul verify"),
+        Way::Spool => ("note: the spool is loaded", "pghaul verify --spool"),
+    };
+    assert!(output.stderr.contains(done), "{}", output.stderr);
+    for expected in ["carried over: table 1", "migrated 3 rows", next] {
+        assert!(output.stdout.contains(expected), "{expected}: {output:?}");
+    }
+    let report = fs::read_to_string(path).expect("a report");
+    for expected in ["| table | 1 |", "migrated 3 rows", &format!("`{next}")] {
+        assert!(report.contains(expected), "{expected}: {report}");
+    }
+    pair.pghaul("d", &["verify"]).run().expect(0);
 }

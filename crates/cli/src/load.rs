@@ -94,7 +94,7 @@ pub(crate) fn run(args: &Load, run_dir: Option<&RunDir>) -> Result<Outcome> {
     loading
         .destination(&finished.catalog.selection)
         .lossless()?;
-    Ok(finished.outcome())
+    finished.outcome()
 }
 
 /// The spool, which an extraction that has just been started may still have to begin.
@@ -153,19 +153,19 @@ impl Loading<'_> {
             }
         })?;
         let carried = begun.target.carried();
-        let comparison = match self.args.verify {
-            true => {
-                begun.forget();
-                let selection = &begun.catalog.selection;
-                Some(handle.block_on(cancel.until(self.compare(selection)))?)
-            }
-            false => None,
-        };
+        let compared = self.args.verify.then(|| {
+            begun.forget();
+            let selection = &begun.catalog.selection;
+            handle.block_on(cancel.until(self.compare(selection)))
+        });
+        if let Some(Err(_)) = compared {
+            self.note("the spool is loaded; `pghaul verify --spool` compares");
+        }
         Ok(Some(Finished {
             carried,
             catalog: begun.catalog,
             summary,
-            comparison,
+            compared,
         }))
     }
 

@@ -93,20 +93,34 @@ pub(crate) struct Finished {
     pub(crate) carried: BTreeMap<String, u64>,
     pub(crate) catalog: Catalog,
     pub(crate) summary: pghaul_relay::Summary,
-    pub(crate) comparison: Option<pghaul_load::Report>,
+    pub(crate) compared: Compared,
 }
 
 /// What carrying out a migration leaves.
 struct Done {
     summary: pghaul_relay::Summary,
     carried: BTreeMap<String, u64>,
-    comparison: Option<pghaul_load::Report>,
+    compared: Compared,
 }
 
+/// What came of comparing both sides; nothing if that was not asked for. A migration is done even if
+/// they cannot be compared, and has to be reported.
+pub(crate) type Compared = Option<Result<pghaul_load::Report>>;
+
 impl Finished {
+    /// What differs, if that is known.
+    pub(crate) fn comparison(&self) -> Option<&pghaul_load::Report> {
+        self.compared.as_ref()?.as_ref().ok()
+    }
+
     /// How a command ends that did this.
-    pub(crate) fn outcome(&self) -> Outcome {
-        self.comparison.as_ref().map_or(Outcome::Done, Outcome::of)
+    ///
+    /// # Errors
+    ///
+    /// When both sides were to be compared and could not be.
+    pub(crate) fn outcome(self) -> Result<Outcome> {
+        let comparison = self.compared.transpose()?;
+        Ok(comparison.as_ref().map_or(Outcome::Done, Outcome::of))
     }
 }
 
@@ -155,7 +169,7 @@ pub(crate) fn run(args: &Migrate, run_dir: Option<&RunDir>) -> Result<Outcome> {
     };
     running.report(&finished, Origin::Source(&request.source), &request.target)?;
     request.destination().lossless()?;
-    Ok(finished.outcome())
+    finished.outcome()
 }
 
 /// How many databases to have open at a time. Each holds a snapshot, a few connections on either
@@ -183,7 +197,7 @@ impl Request<'_> {
         Ok(Some(Finished {
             catalog: ends.to.catalog,
             summary: done.summary,
-            comparison: done.comparison,
+            compared: done.compared,
             carried: done.carried,
         }))
     }
@@ -266,7 +280,7 @@ impl Request<'_> {
             return Ok(Done {
                 summary,
                 carried,
-                comparison: None,
+                compared: None,
             });
         }
         let options = VerifyOptions {
@@ -275,11 +289,14 @@ impl Request<'_> {
             selection: ends.to.catalog.selection.clone(),
             ..VerifyOptions::default()
         };
-        let comparison = handle.block_on(cancel.until(self.compare(options)))?;
+        let comparison = handle.block_on(cancel.until(self.compare(options)));
+        if comparison.is_err() {
+            self.note("the migration is complete; `pghaul verify` compares both sides");
+        }
         Ok(Done {
             summary,
             carried,
-            comparison: Some(comparison),
+            compared: Some(comparison),
         })
     }
 }

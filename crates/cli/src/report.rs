@@ -82,8 +82,8 @@ pub(crate) fn print(form: Form, migration: &Migration<'_>) {
     let Finished {
         catalog,
         summary,
-        comparison,
         carried,
+        ..
     } = migration.finished;
     if form == Form::Json {
         let next = next(migration).into_iter();
@@ -135,7 +135,7 @@ pub(crate) fn print(form: Form, migration: &Migration<'_>) {
         say("");
         say(&total("migrated", summary, migration.elapsed));
     }
-    if let Some(comparison) = comparison {
+    if let Some(comparison) = migration.finished.comparison() {
         print_comparison(form, comparison, migration.database);
     }
 }
@@ -257,7 +257,7 @@ fn next(migration: &Migration<'_>) -> Vec<Step> {
         migration.database,
         &migration.finished.catalog.selection,
         &migration.omissions(),
-        migration.finished.comparison.is_some(),
+        migration.finished.comparison().is_some(),
     )
 }
 

@@ -141,6 +141,6 @@ impl Run<'_> {
         });
         let destination = loading.destination(&finished.catalog.selection);
         destination.lossless().and(written)?;
-        Ok(State::of(DONE, finished.outcome()))
+        Ok(State::of(DONE, finished.outcome()?))
     }
 }

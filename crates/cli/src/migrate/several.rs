@@ -145,7 +145,7 @@ impl Run<'_> {
             elapsed: one.elapsed(),
         });
         request.destination().lossless().and(written)?;
-        Ok(State::of(DONE, finished.outcome()))
+        Ok(State::of(DONE, finished.outcome()?))
     }
 
     /// Compares a database that an earlier process of this run had completed, if that is yet to be
