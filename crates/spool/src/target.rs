@@ -20,7 +20,7 @@ use crate::manifest::{Entry, File, FileEncoding, SliceSeal, Stream, streams};
 use crate::name;
 use crate::seal;
 use crate::slice_writer::{Finished, SliceWriter};
-use crate::space::Space;
+use crate::space::{Room, Space};
 use crate::spool::Spool;
 use crate::worker::Worker;
 
@@ -177,7 +177,7 @@ impl Target for SpoolTarget {
     }
 
     async fn turn(&self, part: &Part) -> Result<Turn> {
-        if !self.space.allows(&self.spool).await? {
+        if !self.space.allows(&self.spool, part).await? {
             return Ok(Turn::Later);
         }
         Ok(match self.worker.claim(part.id).await? {
@@ -190,6 +190,7 @@ impl Target for SpoolTarget {
         if format != Format::Copy {
             return Err(Error::input("a spool takes COPY only").at(Side::Target));
         }
+        let room = self.space.room(part);
         let described = self.described()?;
         if self.spool.sealed(part.id).await?.is_some() {
             return Err(sealed_already(part));
@@ -212,6 +213,7 @@ impl Target for SpoolTarget {
             slices: Vec::new(),
             files: Vec::new(),
             mark: Mark::default(),
+            room,
         }))
     }
 
@@ -254,6 +256,7 @@ struct PartWriter {
     slices: Vec<SliceSeal>,
     files: Vec<File>,
     mark: Mark,
+    room: Room,
 }
 
 impl PartWriter {
@@ -390,6 +393,8 @@ impl Writer for PartWriter {
             self.files = files;
             return Err(sealed_already(&self.part));
         }
+        self.room
+            .keep(entry.files.iter().map(|file| file.size).sum());
         Ok(self.mark)
     }
 }

@@ -1,8 +1,8 @@
 //! The disk of the spool is full.
 
 use super::{Spooled, random_rows};
-use crate::faults::assert_says;
 use crate::faults::disk::SmallDisk;
+use crate::faults::{assert_says, wait_until};
 
 #[test]
 fn disk_full_of_the_spool_stops_cleanly_and_resumes() {
@@ -57,4 +57,30 @@ fn a_limited_spool_passes_more_than_its_disk_can_hold() {
         .map(|part| part["stored_bytes"].as_u64().expect("a number"))
         .sum();
     assert!(stored > 3 << 20, "{stored} bytes would have fitted");
+}
+
+/// As many parts begin together as there are lanes, and their files are not there yet.
+#[test]
+fn parts_that_begin_together_keep_to_the_limit() {
+    let spooled = Spooled::start();
+    random_rows(&spooled.source, "noise");
+    let limit = ["--spool-limit", "1MB", "--split-larger-than", "1MB"];
+    let mut extracting = spooled.extract("noise", "limited", &limit).spawn();
+    wait_until(&mut extracting, "it waits", |run| {
+        run.stderr().contains("the spool is full")
+    });
+    let sizes = |name: &str| -> Vec<u64> {
+        let parts = spooled.parts(name);
+        let sizes = parts
+            .iter()
+            .filter_map(|part| part["stored_bytes"].as_u64());
+        sizes.collect()
+    };
+    let stored = sizes("limited");
+    let largest = stored.iter().max().copied().unwrap_or_default();
+    let sum: u64 = stored.iter().sum();
+    assert!(sum < (1 << 20) + largest, "{stored:?}");
+    spooled.load("loaded", "limited", &[]).run().expect(0);
+    extracting.wait().expect(0);
+    spooled.assert_converged("noise", "loaded");
 }
