@@ -9,9 +9,9 @@ use std::path::Path;
 use pghaul_stage::Check;
 use serde_json::Value;
 
+use crate::managed::by;
 use crate::support::oracle::assert_migrated;
 use crate::support::{Cluster, Output, Pair, Pghaul, fixture};
-use refusals::by;
 
 /// A page that names every code.
 const DOC: &str = include_str!("../docs/validation.md");

@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use super::{documented, findings, inflate, validate};
+use crate::managed::by;
 use crate::support::{Cluster, Pair, Pghaul, pg};
 
 /// Collects the codes that were seen to fail.
@@ -40,11 +41,6 @@ impl Refusals {
     fn between(&self, db: &str) -> Pghaul {
         validate(&[], &self.pair.source.dsn(db), &self.pair.target.dsn(db))
     }
-}
-
-/// The same database as another role.
-pub(super) fn by(dsn: &str, role: &str) -> String {
-    dsn.replace("postgres@", &format!("{role}@"))
 }
 
 /// Every finding that can fail, produced on real servers.
